@@ -1,0 +1,149 @@
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { QGraphError } from "../diagnostics.js";
+
+/**
+ * Bytes that may not be in memory: where they come from is the kind's business. Immutable.
+ * `read` returns the bytes [start, end) and may return a view, which the caller must not write to.
+ */
+export interface TensorData {
+	readonly byteLength: number;
+	read(start: number, end: number): Uint8Array;
+}
+
+/** Bytes in memory. */
+export class BytesData implements TensorData {
+	readonly byteLength: number;
+	readonly bytes: Uint8Array;
+
+	constructor(bytes: Uint8Array) {
+		this.bytes = bytes;
+		this.byteLength = bytes.byteLength;
+	}
+
+	read(start: number, end: number): Uint8Array {
+		return this.bytes.subarray(start, end);
+	}
+}
+
+/** A range of a file, read when somebody asks for it. */
+export class FileData implements TensorData {
+	readonly file: DataFile;
+	readonly offset: number;
+	readonly byteLength: number;
+
+	constructor(file: DataFile, offset: number, byteLength: number) {
+		this.file = file;
+		this.offset = offset;
+		this.byteLength = byteLength;
+	}
+
+	read(start: number, end: number): Uint8Array {
+		return this.file.read(this.offset + start, end - start);
+	}
+}
+
+/** Bytes made by a function when they are written or asked for, piece by piece. */
+export class ComputedData implements TensorData {
+	readonly byteLength: number;
+	readonly produce: (start: number, end: number) => Uint8Array;
+
+	constructor(byteLength: number, produce: (start: number, end: number) => Uint8Array) {
+		this.byteLength = byteLength;
+		this.produce = produce;
+	}
+
+	read(start: number, end: number): Uint8Array {
+		return this.produce(start, end);
+	}
+}
+
+export function bytesData(bytes: Uint8Array): TensorData {
+	return new BytesData(bytes);
+}
+
+export function fileData(file: DataFile, offset: number, byteLength: number): TensorData {
+	return new FileData(file, offset, byteLength);
+}
+
+export function computedData(byteLength: number, produce: (start: number, end: number) => Uint8Array): TensorData {
+	return new ComputedData(byteLength, produce);
+}
+
+/** Reads all bytes of `data` into memory: only for what is known to be small. */
+export function readAll(data: TensorData): Uint8Array {
+	return data.read(0, data.byteLength);
+}
+
+/** Models may name thousands of data files; no more than this many are open at once. */
+const MAX_OPEN_FILES = 32;
+const openFiles = new Set<DataFile>();
+
+/**
+ * A file that tensors point into. It is opened at the first read and refuses to read when it is no longer the file that
+ * was there when the model was read (`data/file-changed`), so that stale offsets never pick up other bytes.
+ */
+export class DataFile {
+	readonly path: string;
+	readonly size: number;
+	readonly #identity: string;
+	#descriptor: number | undefined;
+
+	constructor(path: string) {
+		this.path = path;
+		const stat = statSync(path, { bigint: true });
+		this.size = Number(stat.size);
+		this.#identity = identityOf(stat);
+	}
+
+	read(offset: number, length: number): Uint8Array {
+		const target = Buffer.allocUnsafeSlow(length);
+		this.readInto(target, offset);
+		return target;
+	}
+
+	/** Fills `target` with the bytes from `offset`; throws `data/short-read` when the file ends before. */
+	readInto(target: Uint8Array, offset: number): void {
+		const descriptor = this.open();
+		let done = 0;
+		while (done < target.byteLength) {
+			const count = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), offset + done);
+			if (count === 0) {
+				throw new QGraphError(
+					"data/short-read",
+					`file '${this.path}' ends at byte ${offset + done}, but ${target.byteLength} bytes from ${offset} were expected`,
+					{ file: this.path },
+				);
+			}
+			done += count;
+		}
+	}
+
+	/** The open descriptor; it belongs to this object. */
+	open(): number {
+		if (this.#descriptor !== undefined) return this.#descriptor;
+		if (openFiles.size >= MAX_OPEN_FILES) openFiles.values().next().value?.close();
+		const descriptor = openSync(this.path, "r");
+		if (identityOf(fstatSync(descriptor, { bigint: true })) !== this.#identity) {
+			closeSync(descriptor);
+			throw new QGraphError(
+				"data/file-changed",
+				`file '${this.path}' was changed since the model was read; read the model again`,
+				{ file: this.path },
+			);
+		}
+		this.#descriptor = descriptor;
+		openFiles.add(this);
+		return descriptor;
+	}
+
+	close(): void {
+		if (this.#descriptor === undefined) return;
+		closeSync(this.#descriptor);
+		this.#descriptor = undefined;
+		openFiles.delete(this);
+	}
+}
+
+function identityOf(stat: { dev: bigint; ino: bigint; size: bigint; mtimeNs: bigint }): string {
+	return `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`;
+}

@@ -1,0 +1,103 @@
+import type { Attribute } from "./attribute.js";
+import { Node, type OpId } from "./node.js";
+import { NodeList } from "./node-list.js";
+import type { Tensor } from "./tensor.js";
+import type { ValueType } from "./types.js";
+import { Value } from "./value.js";
+
+/** Quantization parameters that a file attaches to a tensor by name (GraphProto.quantization_annotation). */
+export interface QuantizationAnnotation {
+	readonly tensorName: string;
+	readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** What Graph.createNode takes; a string as operator means one of the standard domain. */
+export interface NodeSpec {
+	readonly op: string | { readonly domain: string; readonly type: string; readonly overload?: string };
+	readonly name?: string;
+	readonly inputs: readonly (Value | undefined)[];
+	readonly outputs: readonly Value[];
+	readonly attributes?: Readonly<Record<string, Attribute>> | Map<string, Attribute>;
+}
+
+/** The main graph, the body of a function, or a subgraph that a node carries in an attribute. */
+export class Graph {
+	name: string;
+	docString = "";
+	readonly nodes: NodeList = new NodeList(this);
+	/** Values with an initializer, in file order; of a function body there are none. */
+	readonly initializers: Set<Value> = new Set();
+	readonly sparseInitializers: Set<Value> = new Set();
+	/** Values whose type the file states although they are neither inputs nor outputs, in file order. */
+	readonly valueInfo: Set<Value> = new Set();
+	readonly metadata: Map<string, string> = new Map();
+	quantizationAnnotations: readonly QuantizationAnnotation[] = [];
+	/** Is it a function's body? Constants are then Constant nodes, for functions have no initializers. */
+	readonly isFunctionBody: boolean;
+	readonly #inputs: Value[] = [];
+	readonly #outputs: Value[] = [];
+
+	constructor(name: string, options: { readonly isFunctionBody?: boolean } = {}) {
+		this.name = name;
+		this.isFunctionBody = options.isFunctionBody ?? false;
+	}
+
+	get inputs(): readonly Value[] {
+		return this.#inputs;
+	}
+
+	/** May hold values of an outer graph. */
+	get outputs(): readonly Value[] {
+		return this.#outputs;
+	}
+
+	/** A new value of this graph. The caller sees to it that the name is free (see NameScope). */
+	createValue(name: string, type?: ValueType): Value {
+		return new Value(name, this, type);
+	}
+
+	addInput(value: Value): void {
+		value._inputOf++;
+		this.#inputs.push(value);
+	}
+
+	addOutput(value: Value): void {
+		value._outputOf++;
+		this.#outputs.push(value);
+	}
+
+	/** Makes output `index` another value. */
+	setOutput(index: number, value: Value): void {
+		const before = this.#outputs[index];
+		if (before === undefined) throw new Error(`graph '${this.name}' has no output ${index}`);
+		before._outputOf--;
+		value._outputOf++;
+		this.#outputs[index] = value;
+	}
+
+	/** Makes `value` hold the constant `tensor`, as one of this graph's initializers. */
+	setInitializer(value: Value, tensor: Tensor): void {
+		value.initializer = tensor;
+		this.initializers.add(value);
+	}
+
+	/** Takes the initializer away from `value`. */
+	removeInitializer(value: Value): void {
+		value.initializer = undefined;
+		this.initializers.delete(value);
+		this.valueInfo.delete(value);
+	}
+
+	/** A new node, in front of `before` or at the end. */
+	createNode(spec: NodeSpec, before?: Node): Node {
+		const op: OpId =
+			typeof spec.op === "string"
+				? { domain: "", type: spec.op, overload: "" }
+				: { domain: spec.op.domain, type: spec.op.type, overload: spec.op.overload ?? "" };
+		const attributes =
+			spec.attributes instanceof Map ? new Map(spec.attributes) : new Map(Object.entries(spec.attributes ?? {}));
+		const node = new Node(op, spec.name ?? "", spec.inputs, spec.outputs, attributes);
+		this.nodes._link(node, before);
+		return node;
+	}
+}

@@ -1,0 +1,108 @@
+import type { Attribute } from "./attribute.js";
+import type { Graph } from "./graph.js";
+import type { Value } from "./value.js";
+
+/** What a node computes: operator `type` of `domain` ("" is the standard one); `overload` picks among functions. */
+export interface OpId {
+	readonly domain: string;
+	readonly type: string;
+	readonly overload: string;
+}
+
+/** An operator call. Graph.createNode makes one and puts it in its place. */
+export class Node {
+	name: string;
+	readonly op: OpId;
+	docString = "";
+	/** In file order; a key is the attribute's name. */
+	readonly attributes: Map<string, Attribute>;
+	/** `metadata_props`. Saved. */
+	readonly metadata: Map<string, string> = new Map();
+	/** What passes found out about the node: printed, and written to the file only where a pass puts it in `metadata`. */
+	readonly annotations: Map<string, string> = new Map();
+
+	/** @internal kept by Graph */ _graph: Graph | undefined;
+	/** @internal kept by NodeList */ _previous: Node | undefined;
+	/** @internal kept by NodeList */ _next: Node | undefined;
+	readonly #inputs: (Value | undefined)[] = [];
+	readonly #outputs: Value[];
+
+	/** @internal Use Graph.createNode. */
+	constructor(
+		op: OpId,
+		name: string,
+		inputs: readonly (Value | undefined)[],
+		outputs: readonly Value[],
+		attributes: Map<string, Attribute>,
+	) {
+		this.op = op;
+		this.name = name;
+		this.attributes = attributes;
+		this.#outputs = [...outputs];
+		for (const output of outputs) output._producer ??= this;
+		inputs.forEach((value, index) => {
+			this.setInput(index, value);
+		});
+	}
+
+	/** An absent optional input is undefined. */
+	get inputs(): readonly (Value | undefined)[] {
+		return this.#inputs;
+	}
+
+	/** An output that nobody wants has the empty name. */
+	get outputs(): readonly Value[] {
+		return this.#outputs;
+	}
+
+	/** The graph that the node stands in; undefined once it was removed. */
+	get graph(): Graph | undefined {
+		return this._graph;
+	}
+
+	/** Makes input `index` read `value`; the list grows as needed. */
+	setInput(index: number, value: Value | undefined): void {
+		const before = this.#inputs[index];
+		if (before !== undefined) {
+			const at = before._uses.findIndex((use) => use.node === this && use.index === index);
+			before._uses.splice(at, 1);
+		}
+		while (this.#inputs.length < index) this.#inputs.push(undefined);
+		this.#inputs[index] = value;
+		value?._uses.push({ node: this, index });
+	}
+
+	/** @internal Value.replaceUsesWith keeps the uses. */
+	_rewire(index: number, value: Value): void {
+		this.#inputs[index] = value;
+	}
+
+	/** Drops absent inputs at the end of the list. */
+	trimInputs(): void {
+		while (this.#inputs.length > 0 && this.#inputs.at(-1) === undefined) this.#inputs.pop();
+	}
+
+	/** Takes the node out of its graph. Its outputs must have no uses left, or a plain Error is thrown. */
+	remove(): void {
+		for (const output of this.#outputs) {
+			if (output._producer === this && (output.uses.length > 0 || output.isGraphOutput)) {
+				throw new Error(`node '${this.name}' cannot be removed: its output '${output.name}' is still used`);
+			}
+		}
+		this.#inputs.forEach((_, index) => {
+			this.setInput(index, undefined);
+		});
+		for (const output of this.#outputs) if (output._producer === this) output._producer = undefined;
+		this._graph?.nodes._unlink(this);
+	}
+}
+
+/** Is `node` the operator `type` of the standard ONNX domain? */
+export function isOnnxOp(node: Node, ...types: readonly string[]): boolean {
+	return isStandardDomain(node.op.domain) && types.includes(node.op.type);
+}
+
+/** The standard operators' domain has two spellings. */
+export function isStandardDomain(domain: string): boolean {
+	return domain === "" || domain === "ai.onnx";
+}
