@@ -24,6 +24,9 @@ export const CODES = {
 	"external-data/outside": error("External data must lie in the model's folder or below; this path leaves it."),
 	"external-data/range": error("The range that a tensor points to does not lie within its data file."),
 	"external-data/missing": error("A data file that the model points to is not there. Put it beside the model."),
+	"graph/cycle": error(
+		"Nodes of a graph need each other's results in a circle, so that none can run first. Break the cycle.",
+	),
 	"write/too-large": error("A protobuf file cannot exceed 2 GiB. Write the weights to external data."),
 	"write/would-overwrite-input": error(
 		"The output would replace a file that the input still needs. Choose another name.",
@@ -34,8 +37,49 @@ export const CODES = {
 	"pass/unknown-option": error("A pass was given an option that it does not have, or a value it does not take."),
 	"pass/unknown": error("There is no pass of that name. `qgraph list-passes` names them."),
 	"pass/failed": error("A pass broke the model or could not do its work."),
+	"pass/strict": error("--strict was given and a block-quantized weight was left alone."),
 	"pass/aborted": error("The run was cancelled."),
 	"verify/invalid": error("The model breaks a rule of ONNX that passes rely on."),
+	"weight/converted": remark("The weight was converted."),
+	"weight/excluded": remark("The weight was left alone because --include or --exclude says so."),
+	"weight/float": remark("The weight is float, not quantized; there is nothing to convert. Quantize it first."),
+	"weight/indirect": remark(
+		"Between the weight and its operator stands another operator (Transpose, Reshape, Cast ...), so that its axes are not those of the operator.",
+	),
+	"weight/not-block": remark("The weight has one scale, or one a channel; LPBQ needs one a block."),
+	"weight/not-int4": remark("LPBQ has 4-bit codes only; weights of other types stay as they are."),
+	"weight/opset": remark(
+		"The model imports an operator set in which this form of DequantizeLinear does not exist (4-bit and blocks: 21; 2-bit: 25).",
+	),
+	"weight/rank": remark("The weight's rank is none that its operator takes."),
+	"weight/overridable": remark("The weight is also a graph input, so that the caller may replace it."),
+	"weight/scale-not-constant": remark("The scales or zero points are computed, not stored."),
+	"weight/scale-type": remark("The scales are not FLOAT, or the operator's output type contradicts them."),
+	"weight/scale-shape": remark("The shape of the scales does not fit the weight, its axis and its block size."),
+	"weight/scale-not-finite": remark("A scale is infinite or not a number."),
+	"weight/zero-point": remark("The weight is asymmetric: it has zero points that are not zero. LPBQ is symmetric."),
+	"weight/block-axis": remark("The weight is blocked along another axis than the one its operator sums over."),
+	"weight/indivisible": remark("The block size does not divide the axis; the HTP takes whole blocks only."),
+	"weight/data-length": remark("The stored bytes are more or fewer than the shape needs."),
+	"weight/shared": remark("The dequantized weight is read by something that cannot take the new form, too."),
+	"weight/float-activations": remark(
+		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. `--bq-to-lpbq-activations any` converts all the same.",
+	),
+	"weight/depthwise": remark("Each output channel of the convolution sums over too few input channels to form blocks."),
+	"lpbq/operator": remark(
+		"LPBQ exists for the right operand of MatMul and Gemm and for Conv; left operands and ConvTranspose stay as they are.",
+	),
+	"lpbq/already": remark("The weight has LPBQ scales already."),
+	"lpbq/kernel": remark(
+		"The scales of one block differ over the positions of the kernel; LPBQ has one for all. `--bq-to-lpbq-fit search` finds one.",
+	),
+	"lpbq/no-float-weight": remark("The float model has no weight of this name and shape to take as reference."),
+	"lpbq/repaired": warning(
+		"Blocks had negative scales, which the HTP does not take. They were turned positive and their codes chosen anew.",
+	),
+	"lpbq/htp-block-size": warning(
+		"The HTP computes this block size wrong: it wants 16 or a multiple of 32, and K a multiple of 32 (docs/lpbq.md).",
+	),
 } as const satisfies Record<string, CodeInfo>;
 
 export type DiagnosticCode = keyof typeof CODES;

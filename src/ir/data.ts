@@ -85,14 +85,16 @@ const openFiles = new Set<DataFile>();
 export class DataFile {
 	readonly path: string;
 	readonly size: number;
-	readonly #identity: string;
+	/** Changes with the file: device, inode, size and time of the last change. */
+	readonly identity: string;
 	#descriptor: number | undefined;
 
-	constructor(path: string) {
+	/** `identity`: of the file that it must be; left out, whatever is there now. */
+	constructor(path: string, identity?: string) {
 		this.path = path;
 		const stat = statSync(path, { bigint: true });
 		this.size = Number(stat.size);
-		this.#identity = identityOf(stat);
+		this.identity = identity ?? identityOf(stat);
 	}
 
 	read(offset: number, length: number): Uint8Array {
@@ -118,22 +120,20 @@ export class DataFile {
 		}
 	}
 
-	/** The open descriptor; it belongs to this object. */
+	/** The open descriptor; it belongs to this object. Throws `data/file-changed` for a file that is not what it was. */
 	open(): number {
-		if (this.#descriptor !== undefined) return this.#descriptor;
-		if (openFiles.size >= MAX_OPEN_FILES) openFiles.values().next().value?.close();
-		const descriptor = openSync(this.path, "r");
-		if (identityOf(fstatSync(descriptor, { bigint: true })) !== this.#identity) {
-			closeSync(descriptor);
-			throw new QGraphError(
-				"data/file-changed",
-				`file '${this.path}' was changed since the model was read; read the model again`,
-				{ file: this.path },
-			);
+		if (this.#descriptor === undefined) {
+			if (openFiles.size >= MAX_OPEN_FILES) openFiles.values().next().value?.close();
+			this.#descriptor = openSync(this.path, "r");
+			openFiles.add(this);
 		}
-		this.#descriptor = descriptor;
-		openFiles.add(this);
-		return descriptor;
+		if (identityOf(fstatSync(this.#descriptor, { bigint: true })) === this.identity) return this.#descriptor;
+		this.close();
+		throw new QGraphError(
+			"data/file-changed",
+			`file '${this.path}' was changed since the model was read; read the model again`,
+			{ file: this.path },
+		);
 	}
 
 	close(): void {

@@ -1,4 +1,4 @@
-import type { Attribute } from "./attribute.js";
+import { type Attribute, subgraphsOf } from "./attribute.js";
 import { Node, type OpId } from "./node.js";
 import { NodeList } from "./node-list.js";
 import type { Tensor } from "./tensor.js";
@@ -86,6 +86,15 @@ export class Graph {
 		value.initializer = undefined;
 		this.initializers.delete(value);
 		this.valueInfo.delete(value);
+	}
+
+	/** @internal Stops reading values of outer graphs, at any depth: the node that carries this graph is going away. */
+	release(): void {
+		for (const output of this.#outputs) output._outputOf--;
+		for (const node of this.nodes) {
+			node.releaseInputs();
+			for (const [, graph] of subgraphsOf(node)) graph.release();
+		}
 	}
 
 	/** A new node, in front of `before` or at the end. */

@@ -16,14 +16,20 @@ export class NodeList implements Iterable<Node> {
 		return this.#length;
 	}
 
-	/** The walk allows that the current node is removed and that others are inserted. */
+	/** The walk allows that any nodes, the current one too, are removed, and that others are inserted. */
 	*[Symbol.iterator](): Generator<Node> {
 		let node = this.#first;
 		while (node !== undefined) {
-			const next = node._next;
 			yield node;
-			node = node._graph === this.#graph ? node._next : next;
+			node = this.#after(node);
 		}
+	}
+
+	/** What follows `node`, which may be gone: a removed node still knows what followed it then. */
+	#after(node: Node): Node | undefined {
+		let next = node._next;
+		while (next !== undefined && next._graph !== this.#graph) next = next._next;
+		return next;
 	}
 
 	/** @internal Puts `node` in front of `before`, or at the end. */
@@ -47,7 +53,6 @@ export class NodeList implements Iterable<Node> {
 		else node._next._previous = node._previous;
 		node._graph = undefined;
 		node._previous = undefined;
-		node._next = undefined;
 		this.#length--;
 	}
 

@@ -1,4 +1,4 @@
-import type { Attribute } from "./attribute.js";
+import { type Attribute, subgraphsOf } from "./attribute.js";
 import type { Graph } from "./graph.js";
 import type { Value } from "./value.js";
 
@@ -89,11 +89,20 @@ export class Node {
 				throw new Error(`node '${this.name}' cannot be removed: its output '${output.name}' is still used`);
 			}
 		}
+		this.releaseInputs();
+		for (const [, graph] of subgraphsOf(this)) graph.release();
+		for (const output of this.#outputs) {
+			if (output._producer === this) output._producer = undefined;
+			output.graph.valueInfo.delete(output);
+		}
+		this._graph?.nodes._unlink(this);
+	}
+
+	/** @internal Stops reading anything: the node is going away. */
+	releaseInputs(): void {
 		this.#inputs.forEach((_, index) => {
 			this.setInput(index, undefined);
 		});
-		for (const output of this.#outputs) if (output._producer === this) output._producer = undefined;
-		this._graph?.nodes._unlink(this);
 	}
 }
 
