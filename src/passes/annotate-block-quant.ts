@@ -1,0 +1,33 @@
+import { nodeLabel } from "../ir/walk.js";
+import { definePass } from "./infra/pass.js";
+import { annotate, annotationOf } from "./support/annotation.js";
+import { refusalOf } from "./support/eligibility.js";
+import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
+import { findWeightSites } from "./support/weight-site.js";
+
+/**
+ * `MatMul(x, DequantizeLinear(W))` -> the same, annotated with what W is: scheme, bits, block size, axes, symmetric or not,
+ * activations integer or float, and whether it could become LPBQ. Nothing that a runtime sees changes.
+ */
+export const annotateBlockQuant = definePass<SelectionOptions>({
+	name: "annotate-block-quant",
+	summary: "Find every constant weight of MatMul, Gemm, Conv and ConvTranspose and write down how it is quantized.",
+	options: SELECTION_OPTIONS,
+	run(model, context) {
+		let changed = false;
+		for (const site of findWeightSites(model)) {
+			if (!isSelected(site, context.options)) continue;
+			const refusal = refusalOf(site, "integer");
+			const annotation = annotationOf(site);
+			changed = annotate(site.node, annotation) || changed;
+			context.count(`weights ${site.scheme}`);
+			if (refusal === undefined || refusal.code === "weight/float") continue;
+			context.report(refusal.code, refusal.message, {
+				graph: site.graphSite.path,
+				node: nodeLabel(site.node),
+				value: site.weightName,
+			});
+		}
+		return changed;
+	},
+});

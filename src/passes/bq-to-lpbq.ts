@@ -1,0 +1,213 @@
+import { QGraphError } from "../diagnostics.js";
+import type { Model } from "../ir/model.js";
+import { NameScope } from "../ir/names.js";
+import { dataTypeName } from "../ir/types.js";
+import { nodeLabel } from "../ir/walk.js";
+import { type ErrorSum, sqnrDb } from "../quant/measure.js";
+import { definePass, type PassContext } from "./infra/pass.js";
+import type { WeightEntry } from "./infra/report.js";
+import { annotate, annotationOf, weightAnnotation } from "./support/annotation.js";
+import { type Conversion, groupConversions, type LpbqForm } from "./support/conversion.js";
+import type { Refusal } from "./support/eligibility.js";
+import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
+import { FloatWeights } from "./support/float-weights.js";
+import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
+import { mapAhead } from "./support/map-ahead.js";
+import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
+import { Spool } from "./support/spool.js";
+import { TaskPool } from "./support/task-pool.js";
+import { findWeightSites, type WeightSite } from "./support/weight-site.js";
+
+export interface BqToLpbqOptions extends SelectionOptions {
+	/** How LPBQ is written; `auto` is double-dq for MatMul and Gemm and exact-bq for Conv, which the HTP takes. */
+	readonly form: "auto" | LpbqForm;
+	/** `max` keeps the codes and gives AIMET's and ONNX Runtime's scales; `search` gives the scales and codes of least error. */
+	readonly fit: "max" | "search";
+	/** Exponent of the error that `search` minimizes; 0: 2 for block-quantized references, 3 for float ones. */
+	readonly exponent: number;
+	/** `integer`: only between quantized activations, where the HTP computes LPBQ. */
+	readonly activations: "integer" | "any";
+	/** Model file with the float originals, to come close to instead of the block-quantized weights. */
+	readonly floatWeights: string;
+	/** JSON file, names of quantized weights -> names in the float model. */
+	readonly floatWeightsMap: string;
+}
+
+/**
+ * `W_DQ(int4, float block scales)` -> `W_DQ(int4, Scale_DQ(uint8 block scales 1..16, float channel scales))`, or the same
+ * nodes with scales that are such products. Every weight that stays as it was gets a remark that says why.
+ * The arithmetic is in quant/lpbq.ts, the axes in support/weight-axes.ts, the conditions in support/eligibility.ts.
+ */
+export const bqToLpbq = definePass<BqToLpbqOptions>({
+	name: "bq-to-lpbq",
+	summary: "Convert int4 block-quantized weights to LPBQ, which the Hexagon HTP computes natively.",
+	options: {
+		form: { default: "auto", choices: ["auto", "double-dq", "exact-bq"], describe: "how LPBQ is written in ONNX" },
+		fit: {
+			default: "search",
+			choices: ["max", "search"],
+			describe: "max: AIMET's scales, codes kept; search: scales and codes of least error",
+		},
+		exponent: { default: 0, describe: "of the error that search minimizes; 0: 2, or 3 with float weights" },
+		activations: {
+			default: "integer",
+			choices: ["integer", "any"],
+			describe: "convert only between quantized activations, or anywhere",
+		},
+		floatWeights: {
+			default: "",
+			describe: "float model whose weights are the reference, instead of the quantized ones",
+		},
+		floatWeightsMap: { default: "", describe: "JSON file: names of quantized weights -> names in the float model" },
+		...SELECTION_OPTIONS,
+	},
+	requires(_model, { options }) {
+		const { exponent } = options;
+		if (exponent === 0 || (Number.isInteger(exponent) && exponent >= 2 && exponent <= 8)) return;
+		throw new QGraphError("pass/unknown-option", `exponent is ${exponent}, expected 0 or a whole number from 2 to 8`);
+	},
+	async run(model, context) {
+		const { options } = context;
+		const sites = findWeightSites(model);
+		const selected = sites.filter((site) => isSelected(site, options));
+		for (const site of sites) {
+			if (!selected.includes(site))
+				keep(context, site, { code: "weight/excluded", message: `weight '${site.weightName}' was not selected` });
+		}
+		const { conversions, kept } = groupConversions(selected, options);
+		for (const { site, refusal } of kept) keep(context, site, refusal);
+		if (conversions.length === 0) return false;
+		const floats =
+			options.floatWeights === ""
+				? undefined
+				: new FloatWeights(await context.readModel(options.floatWeights), options.floatWeightsMap);
+		const pool = new TaskPool();
+		try {
+			return await convertAll(model, conversions, floats, context, pool);
+		} finally {
+			await pool.close();
+		}
+	},
+});
+
+/** So many weights are worked on at a time, so that no core waits for the end of one. */
+const WEIGHTS_AHEAD = 4;
+
+async function convertAll(
+	model: Model,
+	conversions: readonly Conversion[],
+	floats: FloatWeights | undefined,
+	context: PassContext<BqToLpbqOptions>,
+	pool: TaskPool,
+): Promise<boolean> {
+	const names = new NameScope(model);
+	const spool = new Spool();
+	const { options, signal } = context;
+	const fits = mapAhead(conversions, WEIGHTS_AHEAD, (conversion) => {
+		signal.throwIfAborted();
+		return fitWeight(conversion, floats?.find(conversion), options, pool, spool);
+	});
+	let changed = false;
+	let done = 0;
+	for await (const [conversion, result] of fits) {
+		if ("refusal" in result) {
+			for (const site of conversion.sites) keep(context, site, result.refusal);
+		} else {
+			if (floats !== undefined && result.reference === "bq") reportMissingFloat(context, conversion);
+			rewriteToLpbq(conversion, result.fit, names);
+			reportConverted(context, conversion, result);
+			changed = true;
+		}
+		context.progress(++done, conversions.length);
+	}
+	if (changed) {
+		model.irVersion = Math.max(model.irVersion, 10);
+		refreshAnnotations(model);
+	}
+	return changed;
+}
+
+function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, message }: Refusal): void {
+	context.count("weights kept");
+	context.report(code, message, { graph: site.graphSite.path, node: nodeLabel(site.node), value: site.weightName });
+	context.reportWeight({ ...describe(site), status: "kept", code, message });
+}
+
+function reportConverted(
+	context: PassContext<BqToLpbqOptions>,
+	conversion: Conversion,
+	{ fit, scan, reference }: FittedWeight,
+): void {
+	const { weightName, graphSite, node } = conversion.sites[0]!;
+	const at = { graph: graphSite.path, node: nodeLabel(node), value: weightName };
+	const { blockSize, depth } = conversion.layout;
+	if (scan.negative > 0) {
+		const total = conversion.layout.blocks * conversion.layout.channelCount * conversion.layout.spatial;
+		context.report(
+			"lpbq/repaired",
+			`weight '${weightName}' had ${scan.negative} negative scales of ${total}; their codes were chosen anew`,
+			at,
+		);
+	}
+	if ((blockSize !== 16 && blockSize % 32 !== 0) || depth % 32 !== 0) {
+		context.report(
+			"lpbq/htp-block-size",
+			`weight '${weightName}' has K = ${depth} in blocks of ${blockSize}; the HTP wants blocks of 16 or a multiple of 32, and K a multiple of 32`,
+			at,
+		);
+	}
+	context.count("weights converted");
+	for (const site of conversion.sites) {
+		context.count("uses converted");
+		context.reportWeight({
+			...describe(site),
+			status: "converted",
+			code: "weight/converted",
+			message: `weight '${weightName}' was converted to LPBQ`,
+			form: conversion.form,
+			fit: fit.kind,
+			sqnrDb: decibels(fit.error),
+			...(fit.errorOfMax === undefined ? {} : { sqnrDbOfMax: decibels(fit.errorOfMax) }),
+			reference,
+			repairedBlocks: scan.negative,
+		});
+	}
+}
+
+function reportMissingFloat(context: PassContext<BqToLpbqOptions>, { sites, layout }: Conversion): void {
+	const { weightName, stored, graphSite, node } = sites[0]!;
+	context.report(
+		"lpbq/no-float-weight",
+		`'${context.options.floatWeights}' has no float weight for '${weightName}' of shape [${stored.tensor.shape.join(", ")}]`,
+		{ graph: graphSite.path, node: nodeLabel(node), value: weightName },
+		[`the block-quantized weight of ${layout.channelCount} channels is the reference instead`],
+	);
+}
+
+function describe(site: WeightSite): Omit<WeightEntry, "status" | "code" | "message"> {
+	const { dequantization, axes } = site;
+	return {
+		weight: site.weightName,
+		node: nodeLabel(site.node),
+		op: site.node.op.type,
+		graph: site.graphSite.path,
+		shape: site.stored.tensor.shape,
+		dtype: dataTypeName(site.stored.tensor.dtype),
+		bits: site.bits,
+		scheme: site.scheme,
+		...(dequantization === undefined || dequantization.blockSize === 0 ? {} : { blockSize: dequantization.blockSize }),
+		...(axes === undefined ? {} : { blockAxis: axes.blockAxis, channelAxis: axes.channelAxis }),
+	};
+}
+
+function decibels({ signal, error }: ErrorSum): number | null {
+	const value = sqnrDb(signal, error);
+	return Number.isFinite(value) ? value : null;
+}
+
+/** Brings the annotations of an earlier pass up to date. */
+function refreshAnnotations(model: Model): void {
+	for (const site of findWeightSites(model)) {
+		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site));
+	}
+}

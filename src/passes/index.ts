@@ -1,0 +1,7 @@
+import { annotateBlockQuant } from "./annotate-block-quant.js";
+import { bqToLpbq } from "./bq-to-lpbq.js";
+import type { AnyPassFactory } from "./infra/pass.js";
+import { saveAnnotations } from "./save-annotations.js";
+
+/** Every pass, in the order in which the command line runs them. */
+export const allPasses: readonly AnyPassFactory[] = Object.freeze([annotateBlockQuant, bqToLpbq, saveAnnotations]);

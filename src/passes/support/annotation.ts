@@ -1,0 +1,90 @@
+import type { Node } from "../../ir/node.js";
+import { dataTypeName } from "../../ir/types.js";
+import { refusalOf } from "./eligibility.js";
+import { isSymmetric, type WeightScheme, type WeightSite } from "./weight-site.js";
+
+/** What `annotate-block-quant` found out about the weight of an operator. */
+export interface WeightAnnotation {
+	/** Name of the constant that holds the weight. */
+	readonly weight: string;
+	/** The operator's input that reads it. */
+	readonly input: number;
+	readonly scheme: WeightScheme;
+	/** Element type as stored, such as INT4. */
+	readonly dtype: string;
+	readonly bits: number;
+	readonly shape: readonly number[];
+	/** The axis that the operator sums over and that blocks divide. */
+	readonly blockAxis: number | undefined;
+	/** The axis of the output channels. */
+	readonly channelAxis: number | undefined;
+	/** Elements that share one scale; 0 where scales are not blocked. */
+	readonly blockSize: number;
+	readonly symmetric: boolean;
+	/** Are the operator's input and output quantized? */
+	readonly activations: "integer" | "float";
+	/** Could `bq-to-lpbq` convert it with its default options: a diagnostic code, `weight/converted` for yes. */
+	readonly lpbq: string;
+}
+
+const PREFIX = "qgraph.weight.";
+
+/** Writes the annotation into `node.annotations`; says whether that changed anything. */
+export function annotate(node: Node, annotation: WeightAnnotation): boolean {
+	const before = JSON.stringify([...node.annotations]);
+	for (const key of [...node.annotations.keys()]) if (key.startsWith(PREFIX)) node.annotations.delete(key);
+	for (const [key, value] of Object.entries(annotation)) {
+		if (value === undefined) continue;
+		node.annotations.set(PREFIX + key, Array.isArray(value) ? value.join("x") : String(value));
+	}
+	return JSON.stringify([...node.annotations]) !== before;
+}
+
+/** The annotation of `node`'s weight; undefined where the pass found none or did not run. */
+export function weightAnnotation(node: Node): WeightAnnotation | undefined {
+	const get = (key: keyof WeightAnnotation) => node.annotations.get(PREFIX + key) ?? node.metadata.get(PREFIX + key);
+	const weight = get("weight");
+	if (weight === undefined) return undefined;
+	const number = (key: keyof WeightAnnotation) => {
+		const text = get(key);
+		return text === undefined ? undefined : Number(text);
+	};
+	return {
+		weight,
+		input: number("input") ?? 1,
+		scheme: get("scheme") as WeightScheme,
+		dtype: get("dtype") ?? "",
+		bits: number("bits") ?? 0,
+		shape: (get("shape") ?? "").split("x").filter(Boolean).map(Number),
+		blockAxis: number("blockAxis"),
+		channelAxis: number("channelAxis"),
+		blockSize: number("blockSize") ?? 0,
+		symmetric: get("symmetric") === "true",
+		activations: get("activations") === "integer" ? "integer" : "float",
+		lpbq: get("lpbq") ?? "",
+	};
+}
+
+/** The keys under which an annotation is kept, on nodes and in files. */
+export function isAnnotationKey(key: string): boolean {
+	return key.startsWith(PREFIX);
+}
+
+/** What is to be said of the weight at `site`. Reads its zero points. */
+export function annotationOf(site: WeightSite): WeightAnnotation {
+	const { dequantization, axes } = site;
+	return {
+		weight: site.weightName,
+		input: site.input,
+		scheme: site.scheme,
+		dtype: dataTypeName(site.stored.tensor.dtype),
+		bits: site.bits,
+		shape: site.stored.tensor.shape,
+		blockAxis: axes?.blockAxis,
+		channelAxis: axes?.channelAxis,
+		blockSize: dequantization?.blockSize ?? 0,
+		symmetric: dequantization === undefined || isSymmetric(dequantization),
+		activations: site.activations,
+		lpbq: refusalOf(site, "integer")?.code ?? "weight/converted",
+	};
+}

@@ -1,0 +1,166 @@
+import { computedData, type TensorData } from "../../ir/data.js";
+import { DataType } from "../../ir/types.js";
+import { dequantizeBlocks, quantizeCodes } from "../../quant/codes.js";
+import { decodeBfloat16, decodeFloat16 } from "../../quant/float16.js";
+import { type BlockLayout, slabCountOf, slabElements, slabStart } from "../../quant/layout.js";
+import { packInt4, unpackInt4 } from "../../quant/packing.js";
+import { type ByteRange, byteRange, RangeReader } from "./byte-range.js";
+
+/** Slabs are read in pieces of about this many elements. */
+const PIECE_ELEMENTS = 2 ** 20;
+
+/** A run of slabs: those of [first, first + count). */
+export interface SlabRange {
+	readonly first: number;
+	readonly count: number;
+}
+
+/** Float weights that a quantized one is to come close to. */
+export interface FloatReference {
+	readonly dtype: DataType;
+	readonly data: TensorData;
+}
+
+/** A block-quantized int4 weight, its codes and scales wherever they are, and the float original where there is one. */
+export interface BlockWeight {
+	readonly layout: BlockLayout;
+	readonly codes: TensorData;
+	/** FLOAT, [outer, blocks, channels, spatial]. */
+	readonly scales: TensorData;
+	readonly float: FloatReference | undefined;
+}
+
+/** Some slabs of a weight, to be read on whatever thread works on them. */
+export interface WeightPart {
+	readonly layout: BlockLayout;
+	readonly range: SlabRange;
+	readonly codes: ByteRange;
+	/** Which half of the first byte holds the first code: 0 low, 1 high. */
+	readonly codeOffset: number;
+	readonly scales: ByteRange;
+	readonly float: { readonly dtype: DataType; readonly data: ByteRange } | undefined;
+}
+
+export function partOf({ layout, codes, scales, float }: BlockWeight, range: SlabRange): WeightPart {
+	const { first, count } = range;
+	const [start, end] = [slabStart(layout, first), slabStart(layout, first + count)];
+	const columnBytes = layout.channels * layout.spatial * 4;
+	const width = float?.dtype === DataType.FLOAT ? 4 : 2;
+	return {
+		layout,
+		range,
+		codes: byteRange(codes, start >> 1, (end + 1) >> 1),
+		codeOffset: start & 1,
+		scales: byteRange(scales, first * columnBytes, (first + count) * columnBytes),
+		float: float && { dtype: float.dtype, data: byteRange(float.data, start * width, end * width) },
+	};
+}
+
+/** Reads parts of weights; each method's result is valid until it is called again. One reader a thread. */
+export class PartReader {
+	readonly #codes = new RangeReader();
+	readonly #scales = new RangeReader();
+	readonly #float = new RangeReader();
+
+	packedCodes(part: WeightPart): Uint8Array {
+		return this.#codes.read(part.codes);
+	}
+
+	codes(part: WeightPart): Int8Array {
+		const { layout, range, codeOffset } = part;
+		return unpackInt4(this.packedCodes(part), codeOffset, slabElements(layout, range.first, range.count));
+	}
+
+	/** [count, channels, spatial]. */
+	scales(part: WeightPart): Float32Array {
+		return floatsOf(this.#scales.read(part.scales));
+	}
+
+	/** The reference: the float weights, or without them what the codes stand for. */
+	values(part: WeightPart): Float32Array {
+		const { layout, range, float } = part;
+		if (float === undefined) {
+			return dequantizeBlocks(this.codes(part), this.scales(part), layout, range.first, range.count);
+		}
+		const bytes = this.#float.read(float.data);
+		if (float.dtype === DataType.FLOAT) return floatsOf(bytes);
+		return float.dtype === DataType.FLOAT16 ? decodeFloat16(bytes) : decodeBfloat16(bytes);
+	}
+}
+
+/**
+ * Cuts the weight into ranges of whole slabs that begin on whole bytes of int4 codes: always the same ones, so that sums
+ * do not depend on who adds them up.
+ */
+export function slabRanges(layout: BlockLayout): SlabRange[] {
+	const total = slabCountOf(layout);
+	const perSlab = layout.blockSize * layout.channels * layout.spatial;
+	const wanted = Math.max(1, Math.floor(PIECE_ELEMENTS / perSlab));
+	const step = perSlab % 2 === 0 ? wanted : wanted + (wanted % 2);
+	return Array.from({ length: Math.ceil(total / step) }, (_, index) => ({
+		first: index * step,
+		count: Math.min(step, total - index * step),
+	}));
+}
+
+/** What codes a part of a weight gets. */
+export interface CodeChoice {
+	/** [channelCount]. */
+	readonly channelScales: Float32Array | Float64Array;
+	/** The integers of the part's slabs, [count, channels]. */
+	readonly blockScaleInts: Uint8Array;
+	/** Keep the codes of blocks whose scale was above 0. */
+	readonly keepsPositive: boolean;
+}
+
+/** The codes of a part under new scales: the nearest ones, or where they may stay, the old ones. */
+export function chooseCodes(reader: PartReader, part: WeightPart, choice: CodeChoice): Int8Array {
+	const { layout, range } = part;
+	const { channelScales, blockScaleInts, keepsPositive } = choice;
+	const codes = quantizeCodes(reader.values(part), layout, range.first, range.count, channelScales, blockScaleInts);
+	if (!keepsPositive) return codes;
+	const [old, scales] = [reader.codes(part), reader.scales(part)];
+	const columns = layout.channels * layout.spatial;
+	let at = 0;
+	for (let slab = 0; slab < range.count; slab++) {
+		const rows = slabElements(layout, range.first + slab, 1) / columns;
+		for (let row = 0; row < rows; row++) {
+			for (let column = 0; column < columns; column++, at++) {
+				if (scales[slab * columns + column]! > 0) codes[at] = old[at]!;
+			}
+		}
+	}
+	return codes;
+}
+
+/** Packed int4 codes that are chosen when they are written; `choose` is asked for ranges of slabs. */
+export function chosenCodes(layout: BlockLayout, choose: (range: SlabRange) => Int8Array): TensorData {
+	const total = slabCountOf(layout);
+	const byteLength = (slabStart(layout, total) + 1) >> 1;
+	return computedData(byteLength, (start, end) => {
+		const first = evenSlabBefore(layout, slabAt(layout, start * 2));
+		const last = end * 2 >= slabStart(layout, total) ? total : slabAt(layout, end * 2 - 1) + 1;
+		const from = start - (slabStart(layout, first) >> 1);
+		return packInt4(choose({ first, count: last - first })).subarray(from, from + end - start);
+	});
+}
+
+/** The slab that holds element `element`. */
+function slabAt(layout: BlockLayout, element: number): number {
+	const row = Math.floor(element / (layout.channels * layout.spatial));
+	const outer = Math.floor(row / layout.depth);
+	return outer * layout.blocks + Math.floor((row - outer * layout.depth) / layout.blockSize);
+}
+
+/** `slab`, or the nearest before it that begins on a whole byte. */
+function evenSlabBefore(layout: BlockLayout, slab: number): number {
+	let at = slab;
+	while (slabStart(layout, at) & 1) at--;
+	return at;
+}
+
+/** Little-endian float32, without a copy where the bytes are aligned. */
+function floatsOf(bytes: Uint8Array): Float32Array {
+	const aligned = bytes.byteOffset % 4 === 0 ? bytes : Uint8Array.from(bytes);
+	return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
+}

@@ -1,0 +1,46 @@
+import type { Tensor } from "../../ir/tensor.js";
+import type { Conversion } from "./conversion.js";
+import type { Refusal } from "./eligibility.js";
+import { fitMax, type LpbqFit } from "./lpbq-fit.js";
+import { fitSearch } from "./lpbq-search.js";
+import { hasExactLpbqScales, type ScaleScan, scanScales } from "./scale-scan.js";
+import type { Spool } from "./spool.js";
+import type { TaskPool } from "./task-pool.js";
+
+export interface FitOptions {
+	readonly fit: "max" | "search";
+	/** Of the error that `search` minimizes; 0: 2 for block-quantized references, 3 for float ones. */
+	readonly exponent: number;
+}
+
+export interface FittedWeight {
+	readonly fit: LpbqFit;
+	readonly scan: ScaleScan;
+	/** What the fit came close to. */
+	readonly reference: "bq" | "float";
+}
+
+/** Finds scales and codes for one weight, or the reason why there are none. */
+export async function fitWeight(
+	conversion: Conversion,
+	floatWeight: Tensor | undefined,
+	options: FitOptions,
+	pool: TaskPool,
+	spool: Spool,
+): Promise<FittedWeight | { readonly refusal: Refusal }> {
+	const name = conversion.sites[0]!.weightName;
+	const refuse = (code: Refusal["code"], message: string) => ({ refusal: { code, message } });
+	const weight = { ...conversion.weight, float: floatWeight };
+	const scan = await scanScales(weight, pool);
+	if (!scan.finite) return refuse("weight/scale-not-finite", `a scale of weight '${name}' is infinite or not a number`);
+	if (conversion.form === "exact-bq" && scan.negative === 0 && hasExactLpbqScales(weight)) {
+		return refuse("lpbq/already", `the scales of weight '${name}' are integers times a channel scale already`);
+	}
+	if (!scan.uniform && options.fit === "max" && floatWeight === undefined) {
+		return refuse("lpbq/kernel", `the block scales of weight '${name}' differ over the positions of the kernel`);
+	}
+	const exponent = options.exponent === 0 ? (floatWeight === undefined ? 2 : 3) : options.exponent;
+	const fit =
+		options.fit === "max" ? await fitMax(weight, scan, pool) : await fitSearch(weight, scan, exponent, pool, spool);
+	return { fit, scan, reference: floatWeight === undefined ? "bq" : "float" };
+}

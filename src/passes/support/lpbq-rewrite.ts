@@ -1,0 +1,108 @@
+import { intAttribute } from "../../ir/attribute.js";
+import { bytesData } from "../../ir/data.js";
+import type { Graph } from "../../ir/graph.js";
+import type { NameScope } from "../../ir/names.js";
+import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
+import { DataType, rawByteLength } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { addConstant, type Constant, removeIfUnused, replaceConstant } from "./constant.js";
+import type { Conversion } from "./conversion.js";
+import type { LpbqFit } from "./lpbq-fit.js";
+import type { Dequantization } from "./weight-site.js";
+
+/**
+ * Puts a fitted weight into the graph.
+ *
+ * double-dq: `W_DQ(codes, scale)` -> `W_DQ(codes, Scale_DQ(blockScaleInts UINT8, channelScales), zeroPoint INT4)`;
+ * exact-bq: the same nodes with scales that are the products. Axes and the zero point are written out, for the HTP's
+ * compiler takes a weight without an INT4 zero point for int8.
+ */
+export function rewriteToLpbq(conversion: Conversion, fit: LpbqFit, names: NameScope): void {
+	if (fit.codes !== undefined) replaceCodes(conversion, fit.codes, names);
+	if (conversion.form === "exact-bq") replaceScales(conversion, fit, names);
+	else insertScaleNodes(conversion, fit, names);
+	for (const { node, axis } of conversion.dequantizations) node.attributes.set("axis", intAttribute(axis!));
+}
+
+function insertScaleNodes(conversion: Conversion, fit: LpbqFit, names: NameScope): void {
+	const [first] = conversion.dequantizations;
+	const scale = first!.scale!;
+	const name = conversion.sites[0]!.weightName;
+	const home = homeOf(scale, first!);
+	const constant = (suffix: string, value: Tensor) =>
+		addConstant(home.graph, names.fresh(name + suffix), value, home.before);
+	const ints = constant("_block_scale", tensor(DataType.UINT8, scale.tensor.shape, fit.blockScaleInts));
+	const channels = constant(
+		"_channel_scale",
+		tensor(DataType.FLOAT, [fit.channelScales.length], bytesOf(fit.channelScales)),
+	);
+	const scaleOf = new Map<Graph, Value>();
+	let zeroPoint: Value | undefined;
+	for (const dequantization of conversion.dequantizations) {
+		const { node } = dequantization;
+		const graph = node.graph!;
+		let product = scaleOf.get(graph);
+		if (product === undefined) {
+			product = graph.createValue(names.fresh(`${name}_scale_dq`));
+			graph.createNode(
+				{
+					op: "DequantizeLinear",
+					name: names.fresh(`${name}_scale_DQ`),
+					inputs: [ints, channels],
+					outputs: [product],
+					attributes: { axis: intAttribute(conversion.channelAxis) },
+				},
+				node,
+			);
+			scaleOf.set(graph, product);
+		}
+		node.setInput(1, product);
+		if (!dequantization.hasZeroPoint) {
+			zeroPoint ??= constant("_zero_point", zeroTensor(scale.tensor.shape));
+			node.setInput(2, zeroPoint);
+		}
+	}
+	for (const dequantization of conversion.dequantizations) removeIfUnused(dequantization.scale!.value);
+}
+
+function replaceScales(conversion: Conversion, fit: LpbqFit, names: NameScope): void {
+	const [first] = conversion.dequantizations;
+	const scale = first!.scale!;
+	const scales = tensor(DataType.FLOAT, scale.tensor.shape, fit.effectiveScales);
+	replaceInput(conversion, 1, scale, scales, `${conversion.sites[0]!.weightName}_lpbq_scale`, names);
+}
+
+function replaceCodes(conversion: Conversion, codes: NonNullable<LpbqFit["codes"]>, names: NameScope): void {
+	const { stored, weightName } = conversion.sites[0]!;
+	replaceInput(conversion, 0, stored, tensor(DataType.INT4, stored.tensor.shape, codes), `${weightName}_lpbq`, names);
+}
+
+/** Gives input `index` of the DequantizeLinear nodes another constant: in place where nothing else reads the old one. */
+function replaceInput(
+	{ dequantizations }: Conversion,
+	index: number,
+	constant: Constant,
+	replacement: Tensor,
+	name: string,
+	names: NameScope,
+): void {
+	const { value } = constant;
+	const nodes = new Set(dequantizations.map(({ node }) => node));
+	if (value.uses.every((use) => nodes.has(use.node) && use.index === index) && !value.isGraphOutput) {
+		replaceConstant(value, replacement);
+		return;
+	}
+	const home = homeOf(constant, dequantizations[0]!);
+	const added = addConstant(home.graph, names.fresh(name), replacement, home.before);
+	for (const node of nodes) node.setInput(index, added);
+	removeIfUnused(value);
+}
+
+/** Where constants beside `constant` go, so that all its readers see them. */
+function homeOf({ value }: Constant, { node }: Dequantization) {
+	return { graph: value.graph, before: value.producer ?? node };
+}
+
+function zeroTensor(shape: readonly number[]): Tensor {
+	return tensor(DataType.INT4, shape, bytesData(new Uint8Array(rawByteLength(DataType.INT4, shape) ?? 0)));
+}

@@ -1,0 +1,89 @@
+import {
+	type ChannelChoice,
+	chooseChannelScales,
+	createAccumulator,
+	type FitAccumulator,
+	type FitProblem,
+	mergeAccumulators,
+} from "../../quant/fit.js";
+import { slabCountOf } from "../../quant/layout.js";
+import type { ErrorSum } from "../../quant/measure.js";
+import {
+	type BlockWeight,
+	chooseCodes,
+	chosenCodes,
+	PartReader,
+	partOf,
+	type SlabRange,
+	slabRanges,
+} from "./block-weight.js";
+import { type LpbqFit, storedScales } from "./lpbq-fit.js";
+import type { ScaleScan } from "./scale-scan.js";
+import { channelScalesOf } from "./snap.js";
+import type { Spool } from "./spool.js";
+import type { TaskPool } from "./task-pool.js";
+
+/**
+ * The scales and codes with the least sum of |error|^exponent that a grid of channel scales and all integers allow
+ * (quant/fit.ts), never with a larger squared error than `max`. Two walks over the weight, on all cores: one to choose
+ * the channel scales, one for the integers, which go to `spool`. Codes are chosen when they are written.
+ */
+export async function fitSearch(
+	weight: BlockWeight,
+	scan: ScaleScan,
+	exponent: number,
+	pool: TaskPool,
+	spool: Spool,
+): Promise<LpbqFit> {
+	const { layout } = weight;
+	const scales = channelScalesOf(scan.channelMax);
+	const problem: FitProblem = { layout, maxChannelScales: scales.exact, exponent };
+	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
+	const ranges = slabRanges(layout);
+	const sums = createAccumulator(problem);
+	await pool.each(
+		ranges,
+		(range) => ({ kind: "accumulate", part: partOf(weight, range), problem, scales, keepsCodes }),
+		(partial) => mergeAccumulators(sums, partial),
+	);
+	const choice = chooseChannelScales(problem, sums);
+	const intsStart = spool.reserve(slabCountOf(layout) * layout.channels);
+	await pool.each(
+		ranges,
+		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice }),
+		(ints, { first }) => spool.write(intsStart + first * layout.channels, ints),
+	);
+	const intsOf = ({ first, count }: SlabRange) => {
+		const start = intsStart + first * layout.channels;
+		return spool.read(start, start + count * layout.channels);
+	};
+	const reader = new PartReader();
+	const choose = (range: SlabRange) => {
+		const blockScaleInts = intsOf(range);
+		return chooseCodes(reader, partOf(weight, range), {
+			channelScales: choice.channelScales,
+			blockScaleInts,
+			keepsPositive: false,
+		});
+	};
+	return {
+		kind: "search",
+		...storedScales(layout, choice.channelScales, intsOf),
+		codes: chosenCodes(layout, choose),
+		error: chosenError(sums, choice),
+		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
+	};
+}
+
+function chosenError(sums: FitAccumulator, { gridPoints }: ChannelChoice): ErrorSum {
+	const gridSize = sums.gridSquares.length / sums.channelCount;
+	let error = 0;
+	gridPoints.forEach((point, channel) => {
+		error += point === -1 ? sums.maxSquares[channel]! : sums.gridSquares[channel * gridSize + point]!;
+	});
+	return { signal: sumOf(sums.signals), error };
+}
+
+function sumOf(values: Float64Array): number {
+	return values.reduce((sum, value) => sum + value, 0);
+}

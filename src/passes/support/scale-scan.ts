@@ -1,0 +1,62 @@
+import { slabFirstChannel } from "../../quant/layout.js";
+import { effectiveScale, MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
+import { type BlockWeight, PartReader, partOf, slabRanges } from "./block-weight.js";
+import type { TaskPool } from "./task-pool.js";
+
+/** What one pass over the block scales of a weight finds. */
+export interface ScaleScan {
+	/** Largest block scale of each channel, [channelCount]: magnitudes of the stored ones, or those of the float weights. */
+	readonly channelMax: Float64Array;
+	readonly finite: boolean;
+	readonly negative: number;
+	readonly zero: number;
+	/** Does each block have one scale for all positions of the kernel? */
+	readonly uniform: boolean;
+}
+
+export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<ScaleScan> {
+	const { layout } = weight;
+	const channelMax = new Float64Array(layout.channelCount);
+	const scan = { channelMax, finite: true, negative: 0, zero: 0, uniform: true };
+	await pool.each(
+		slabRanges(layout),
+		(range) => ({ kind: "scan", part: partOf(weight, range) }),
+		(facts) => {
+			facts.channelMax.forEach((max, index) => {
+				if (max > channelMax[facts.firstChannel + index]!) channelMax[facts.firstChannel + index] = max;
+			});
+			scan.finite &&= facts.finite;
+			scan.uniform &&= facts.uniform;
+			scan.negative += facts.negative;
+			scan.zero += facts.zero;
+		},
+	);
+	return scan;
+}
+
+/** Are the stored scales integers 1..16 times a channel scale already, the largest 16 (the exact BQ form)? */
+export function hasExactLpbqScales(weight: BlockWeight): boolean {
+	const { layout } = weight;
+	const { channels, spatial } = layout;
+	const reader = new PartReader();
+	const stored = { ...weight, float: undefined };
+	const max = new Float32Array(layout.channelCount);
+	const eachScale = (visit: (scale: number, channel: number) => boolean) =>
+		slabRanges(layout).every((range) => {
+			const scales = reader.scales(partOf(stored, range));
+			return scales.every((scale, index) => {
+				const slab = Math.floor(index / (channels * spatial));
+				const inSlab = Math.floor((index - slab * channels * spatial) / spatial);
+				return visit(scale, slabFirstChannel(layout, range.first + slab) + inSlab);
+			});
+		});
+	eachScale((scale, channel) => {
+		if (scale > max[channel]!) max[channel] = scale;
+		return true;
+	});
+	return eachScale((scale, channel) => {
+		const channelScale = Math.fround(max[channel]! / MAX_BLOCK_SCALE_INT);
+		const integer = Math.round(scale / channelScale);
+		return integer >= 1 && integer <= MAX_BLOCK_SCALE_INT && effectiveScale(integer, channelScale) === scale;
+	});
+}

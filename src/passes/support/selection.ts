@@ -1,0 +1,32 @@
+import type { WeightSite } from "./weight-site.js";
+
+/** Options that pick weights; the same on every pass that works weight by weight. */
+export const SELECTION_OPTIONS = {
+	include: {
+		default: [] as readonly string[],
+		describe: "only weights or nodes whose name matches one of these globs",
+	},
+	exclude: { default: [] as readonly string[], describe: "no weights or nodes whose name matches one of these globs" },
+} as const;
+
+export interface SelectionOptions {
+	readonly include: readonly string[];
+	readonly exclude: readonly string[];
+}
+
+/** Is the weight among those that the options pick? A glob matches the weight's name or its operator's. */
+export function isSelected(site: WeightSite, options: SelectionOptions): boolean {
+	const names = [site.weightName, site.node.name];
+	const matches = (globs: readonly string[]) =>
+		globs.map(globPattern).some((pattern) => names.some((name) => pattern.test(name)));
+	return (options.include.length === 0 || matches(options.include)) && !matches(options.exclude);
+}
+
+/** `*` stands for any characters, `?` for one, everything else for itself; the whole name must match. */
+export function globPattern(glob: string): RegExp {
+	const source = glob
+		.replace(/[.+^${}()|[\]\\]/g, "\\$&")
+		.replaceAll("*", ".*")
+		.replaceAll("?", ".");
+	return new RegExp(`^${source}$`, "s");
+}

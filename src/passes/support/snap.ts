@@ -1,0 +1,85 @@
+import { calibrateBlockScales } from "../../quant/calibrate.js";
+import { slabFirstChannel } from "../../quant/layout.js";
+import { channelScaleOf, MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
+import type { PartReader, WeightPart } from "./block-weight.js";
+
+/** Smallest block scale whose channel scale, a sixteenth, is a normal float32. */
+export const SMALLEST_SCALE = 2 ** -122;
+
+/** The channel scales of `max`, one each of [channelCount], in memory that threads share. */
+export interface ChannelScales {
+	/** Largest block scale of the channel. */
+	readonly max: Float64Array;
+	/** max / 16. */
+	readonly exact: Float64Array;
+	/** The same as the model holds it. */
+	readonly stored: Float32Array;
+}
+
+export function channelScalesOf(channelMax: Float64Array): ChannelScales {
+	const max = new Float64Array(new SharedArrayBuffer(channelMax.length * 8));
+	const exact = new Float64Array(new SharedArrayBuffer(channelMax.length * 8));
+	const stored = new Float32Array(new SharedArrayBuffer(channelMax.length * 4));
+	for (let channel = 0; channel < channelMax.length; channel++) {
+		max[channel] = channelMax[channel]!;
+		exact[channel] = channelScaleOf(channelMax[channel]!);
+		stored[channel] = exact[channel]!;
+	}
+	return { max, exact, stored };
+}
+
+/**
+ * The scales that a part's blocks have before snapping, [count, channels]: those of the float weights by calibration, or
+ * the magnitudes of the stored ones.
+ */
+export function blockScales(reader: PartReader, part: WeightPart): Float64Array | Float32Array {
+	const { layout, range, float } = part;
+	if (float !== undefined) return calibrateBlockScales(reader.values(part), layout, range.first, range.count);
+	return magnitudes(reader.scales(part), layout.spatial);
+}
+
+/** Of blocks with several scales, one a position of the kernel, the largest. */
+function magnitudes(stored: Float32Array, spatial: number): Float32Array {
+	const result = new Float32Array(stored.length / spatial);
+	if (spatial === 1) {
+		for (let index = 0; index < result.length; index++) result[index] = Math.abs(stored[index]!);
+		return result;
+	}
+	for (let index = 0; index < stored.length; index++) {
+		const block = Math.floor(index / spatial);
+		result[block] = Math.max(result[block]!, Math.abs(stored[index]!));
+	}
+	return result;
+}
+
+/** blockScaleIntOf (quant/lpbq.ts) for every block of a part, [count, channels]; 16 throughout a channel without weights. */
+export function snapScales(reader: PartReader, part: WeightPart, { max, exact }: ChannelScales): Uint8Array {
+	const scales = blockScales(reader, part);
+	const { channels } = part.layout;
+	const ints = new Uint8Array(scales.length);
+	for (let slab = 0; slab < part.range.count; slab++) {
+		const firstChannel = slabFirstChannel(part.layout, part.range.first + slab);
+		snapRow(scales, ints, slab * channels, exact, max, firstChannel, channels);
+	}
+	return ints;
+}
+
+/** Adding and taking away 2^52 rounds a float64 between 0 and 2^51 to an integer, halves to even. */
+const ROUNDER = 2 ** 52;
+
+/** One block of every channel of an outer row; a loop of its own, for it runs over every block of a model. */
+function snapRow(
+	scales: Float64Array | Float32Array,
+	ints: Uint8Array,
+	at: number,
+	exact: Float64Array,
+	max: Float64Array,
+	firstChannel: number,
+	channels: number,
+): void {
+	for (let channel = 0; channel < channels; channel++) {
+		const ratio = scales[at + channel]! / exact[firstChannel + channel]!;
+		const rounded = Math.max(ratio + ROUNDER - ROUNDER, 1);
+		ints[at + channel] = max[firstChannel + channel]! < SMALLEST_SCALE ? MAX_BLOCK_SCALE_INT : rounded;
+	}
+}
