@@ -1,0 +1,70 @@
+import { createRequire } from "node:module";
+import yargs, { type Argv } from "yargs";
+import { QGraphError } from "../index.js";
+import { type CommandContext, EXIT } from "./command.js";
+import { convert } from "./commands/convert.js";
+import { diff } from "./commands/diff.js";
+import { inspect } from "./commands/inspect.js";
+import { listPasses } from "./commands/list-passes.js";
+import { print } from "./commands/print.js";
+import type { Terminal } from "./terminal.js";
+
+const COMMANDS = [convert, inspect, print, diff, listPasses];
+
+/** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
+export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
+	let exitCode: number = EXIT.done;
+	let usageError = "";
+	const context: CommandContext = { terminal, signal };
+	const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
+	const parser: Argv = yargs()
+		.scriptName("qgraph")
+		.usage("$0 <command> [options]\n\nTakes int4 block-quantized ONNX models to Qualcomm's Hexagon HTP.")
+		.version(version)
+		.help()
+		.alias("help", "h")
+		.strict()
+		.recommendCommands()
+		.demandCommand(1, "Name a command.")
+		.wrap(Math.min(120, terminal.columns))
+		.parserConfiguration({ "dot-notation": false, "duplicate-arguments-array": true, "greedy-arrays": false })
+		.exitProcess(false)
+		.showHelpOnFail(false)
+		.fail((message, error) => {
+			if (error) throw error;
+			usageError ||= message;
+			throw new UsageFailure(message);
+		});
+	for (const command of COMMANDS) {
+		parser.command(
+			command.usage,
+			command.describe,
+			(builder) => command.flags(builder),
+			async (parsed) => {
+				exitCode = await command.run(parsed, context);
+			},
+		);
+	}
+	try {
+		await parser.parseAsync(args, {}, (_error, _parsed, output) => {
+			if (output !== "") terminal.out.write(`${output}\n`);
+		});
+		return exitCode;
+	} catch (error) {
+		if (error instanceof UsageFailure || usageError !== "") {
+			const command = COMMANDS.find(({ name }) => name === args[0]);
+			const help = command === undefined ? "qgraph --help" : `qgraph ${command.name} --help`;
+			terminal.err.write(`qgraph: ${usageError || String(error)}\nSee '${help}'.\n`);
+			return EXIT.usage;
+		}
+		if (signal.aborted) {
+			terminal.err.write("qgraph: interrupted; nothing was written\n");
+			return EXIT.interrupted;
+		}
+		if (!(error instanceof QGraphError)) throw error;
+		terminal.err.write(`qgraph: error ${error.code}: ${error.message}\n`);
+		return error.code.startsWith("pass/unknown") ? EXIT.usage : EXIT.failed;
+	}
+}
+
+class UsageFailure extends Error {}

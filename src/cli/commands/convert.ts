@@ -1,0 +1,115 @@
+import { writeFileSync } from "node:fs";
+import {
+	type ExternalDataPolicy,
+	type PipelineReport,
+	QGraphError,
+	readModel,
+	runPasses,
+	summarizeModel,
+	writeModel,
+} from "../../index.js";
+import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
+import { conversionReport, renderReport } from "../conversion-report.js";
+import { passesFrom, passFlags, unusedOptions } from "../flags.js";
+import { ProgressBar } from "../terminal.js";
+
+export const convert: Command = {
+	name: "convert",
+	usage: "convert <input> [output]",
+	describe: "Run passes over a model and write the result",
+	flags(builder) {
+		builder
+			.positional("input", { type: "string", demandOption: true, describe: "ONNX file" })
+			.positional("output", { type: "string", describe: "ONNX file to write; with --dry-run there is none" });
+		for (const [name, flag] of Object.entries(passFlags())) builder.option(name, flag);
+		return builder
+			.option("external-data", {
+				choices: ["auto", "keep", "inline", "one-file"] as const,
+				default: "auto" as const,
+				describe: "Where weights go: into data files as they are, inline, or all into one",
+			})
+			.option("force", { type: "boolean", describe: "Replace the output if it exists" })
+			.option("dry-run", { type: "boolean", describe: "Do everything but write" })
+			.option("strict", {
+				type: "boolean",
+				describe: "Fail, and write nothing, when a block-quantized weight was left alone",
+			})
+			.option("report", { type: "string", requiresArg: true, describe: "Write a JSON report to this file" })
+			.option("json", { type: "boolean", describe: "Print the report as JSON on stdout, and nothing else there" })
+			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
+			.example("$0 convert --bq-to-lpbq in.onnx out.onnx", "")
+			.example("$0 convert --bq-to-lpbq --float-weights float.onnx in.onnx out.onnx", "");
+	},
+	async run(args, context) {
+		const problem = usageProblem(args);
+		if (problem !== undefined) {
+			context.terminal.err.write(`qgraph: ${problem}\nSee 'qgraph convert --help'.\n`);
+			return EXIT.usage;
+		}
+		return runConvert(args, context);
+	},
+};
+
+function usageProblem(args: Arguments): string | undefined {
+	const unused = unusedOptions(args);
+	if (unused.length > 0) return unused.join("; ");
+	if (args.output === undefined && args.dryRun !== true) return "Name the output file, or use --dry-run.";
+	return undefined;
+}
+
+async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
+	const passes = passesFrom(args);
+	const bar = new ProgressBar(terminal);
+	try {
+		const model = await readModel(args.input as string);
+		const before = summarizeModel(model);
+		const result = await runPasses(model, passes, {
+			signal,
+			onProgress: (pass, done, total) => bar.update(pass, done, total),
+		});
+		const refused = args.strict === true ? strictFailure(result) : undefined;
+		if (refused === undefined && args.dryRun !== true) {
+			await writeModel(model, args.output as string, {
+				externalData: args.externalData as ExternalDataPolicy,
+				overwrite: args.force === true,
+				signal,
+				onProgress: (done, total) => bar.update("writing", done, total),
+			});
+		}
+		bar.clear();
+		const written = refused === undefined && args.dryRun !== true;
+		const report = conversionReport(args, written, before, summarizeModel(model), result);
+		const json = JSON.stringify(report, null, 2);
+		if (typeof args.report === "string") writeReport(args.report, json);
+		if (args.json === true) terminal.out.write(`${json}\n`);
+		else if (args.quiet !== true) terminal.out.write(renderReport(report));
+		if (refused !== undefined) throw refused;
+		return EXIT.done;
+	} finally {
+		bar.clear();
+	}
+}
+
+function writeReport(file: string, json: string): void {
+	try {
+		writeFileSync(file, `${json}\n`);
+	} catch (error) {
+		const reason = error instanceof Error ? error.message : String(error);
+		throw new QGraphError("write/failed", `cannot write the report '${file}': ${reason}`, { file }, { cause: error });
+	}
+}
+
+/** Reasons that no conversion could overcome and that --strict therefore accepts. */
+const ACCEPTED = new Set(["weight/excluded", "weight/float", "weight/not-int4", "weight/not-block", "lpbq/already"]);
+
+function strictFailure(result: PipelineReport): QGraphError | undefined {
+	const kept = result.weights.filter((weight) => weight.status === "kept" && !ACCEPTED.has(weight.code));
+	const [first] = kept;
+	if (first === undefined) return undefined;
+	const more = kept.length > 1 ? ` (and ${kept.length - 1} more)` : "";
+	return new QGraphError(
+		"pass/strict",
+		`--strict: ${first.message} [${first.code}] at '${first.node}'${more}; nothing was written`,
+		{ graph: first.graph, node: first.node, value: first.weight },
+	);
+}

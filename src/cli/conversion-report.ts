@@ -1,0 +1,91 @@
+import type { Diagnostic, ModelSummary, PassRecord, PipelineReport, WeightEntry } from "../index.js";
+import { byteText, decibelText, table } from "./terminal.js";
+
+/** The report of `convert`; docs/report.md describes it. The version rises when a field changes its meaning or goes. */
+export interface ConversionReport {
+	readonly schema: "qgraph-report";
+	readonly schemaVersion: 1;
+	readonly input: string;
+	readonly output: string | null;
+	readonly written: boolean;
+	readonly before: ModelSummary;
+	readonly after: ModelSummary;
+	readonly passes: readonly PassRecord[];
+	readonly weights: readonly WeightEntry[];
+	readonly diagnostics: readonly Diagnostic[];
+}
+
+export function conversionReport(
+	args: Readonly<Record<string, unknown>>,
+	written: boolean,
+	before: ModelSummary,
+	after: ModelSummary,
+	result: PipelineReport,
+): ConversionReport {
+	return {
+		schema: "qgraph-report",
+		schemaVersion: 1,
+		input: args.input as string,
+		output: (args.output as string | undefined) ?? null,
+		written,
+		before,
+		after,
+		passes: result.passes,
+		weights: result.weights,
+		diagnostics: result.diagnostics,
+	};
+}
+
+/** The report for people. */
+export function renderReport(report: ConversionReport): string {
+	const parts = [changeTable(report)];
+	const converted = report.weights.filter((weight) => weight.status === "converted");
+	if (converted.length > 0) parts.push(convertedTable(converted));
+	const kept = report.weights.filter((weight) => weight.status === "kept");
+	if (kept.length > 0) parts.push(keptTable(kept));
+	const warnings = report.diagnostics.filter((diagnostic) => diagnostic.severity === "warning");
+	if (warnings.length > 0) parts.push(warnings.map(({ code, message }) => `warning ${code}: ${message}`).join("\n"));
+	if (report.weights.length > 0) {
+		parts.push(`${converted.length} of ${report.weights.length} weights converted, ${kept.length} kept as they were`);
+	}
+	parts.push(report.written ? `written: ${report.output}` : "nothing was written");
+	return `${parts.join("\n\n")}\n`;
+}
+
+function changeTable({ before, after }: ConversionReport): string {
+	const rows: (readonly (string | number)[])[] = [
+		["nodes", before.nodes, after.nodes],
+		["tensor bytes", byteText(before.bytes), byteText(after.bytes)],
+	];
+	for (const op of new Set([...Object.keys(before.ops), ...Object.keys(after.ops)])) {
+		const counts = [before.ops[op] ?? 0, after.ops[op] ?? 0] as const;
+		if (counts[0] !== counts[1]) rows.push([op, ...counts]);
+	}
+	for (const type of new Set([...Object.keys(before.tensors), ...Object.keys(after.tensors)])) {
+		const bytes = [before.tensors[type]?.bytes ?? 0, after.tensors[type]?.bytes ?? 0] as const;
+		if (bytes[0] !== bytes[1]) rows.push([`${type} bytes`, byteText(bytes[0]), byteText(bytes[1])]);
+	}
+	return table(["", "before", "after"], rows);
+}
+
+function convertedTable(weights: readonly WeightEntry[]): string {
+	const rows = weights.map((weight) => [
+		weight.weight,
+		weight.op,
+		weight.shape.join("x"),
+		weight.blockSize ?? "",
+		weight.form ?? "",
+		weight.fit ?? "",
+		decibelText(weight.sqnrDb),
+		weight.sqnrDbOfMax === undefined ? "" : decibelText(weight.sqnrDbOfMax),
+	]);
+	return table(["converted weight", "operator", "shape", "block", "form", "fit", "SQNR", "SQNR of max"], rows);
+}
+
+/** One line a reason; each weight's own is in the JSON. */
+function keptTable(weights: readonly WeightEntry[]): string {
+	const byCode = new Map<string, WeightEntry[]>();
+	for (const weight of weights) byCode.set(weight.code, [...(byCode.get(weight.code) ?? []), weight]);
+	const rows = [...byCode].map(([code, list]) => [code, list.length, list[0]?.message ?? ""]);
+	return table(["kept because", "weights", "for example"], rows);
+}

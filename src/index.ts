@@ -1,0 +1,64 @@
+export {
+	CODES,
+	type Diagnostic,
+	type DiagnosticCode,
+	type Location,
+	QGraphError,
+	type Severity,
+} from "./diagnostics.js";
+export {
+	type Attribute,
+	type AttributeKind,
+	floatAttribute,
+	intAttribute,
+	intOf,
+	intsAttribute,
+	stringAttribute,
+	stringOf,
+	subgraphsOf,
+	tensorAttribute,
+} from "./ir/attribute.js";
+export { bytesData, computedData, readAll, type TensorData } from "./ir/data.js";
+export { Graph, type NodeSpec } from "./ir/graph.js";
+export { toDot, toGraphlib } from "./ir/graphlib.js";
+export { type FunctionDefinition, Model, onnxOpset, type TrainingInfo } from "./ir/model.js";
+export { NameScope } from "./ir/names.js";
+export { isOnnxOp, type Node, type OpId } from "./ir/node.js";
+export { sortModel, sortNodes } from "./ir/order.js";
+export { type PrintOptions, printModel } from "./ir/print.js";
+export { floatTensor, int64Tensor, type SparseTensor, type Tensor, tensor } from "./ir/tensor.js";
+export {
+	bitsPerElement,
+	DataType,
+	type Dimension,
+	dataTypeName,
+	elementCount,
+	rawByteLength,
+	tensorType,
+	type ValueType,
+} from "./ir/types.js";
+export type { Use, Value } from "./ir/value.js";
+export { verifyModel } from "./ir/verify.js";
+export { allGraphs, allNodes, type GraphSite, nodeLabel } from "./ir/walk.js";
+export { parseModel, readModel, serializeModel, type WriteOptions, writeModel } from "./onnx/file.js";
+export type { ExternalDataPolicy } from "./onnx/placement.js";
+export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
+export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
+export { allPasses } from "./passes/index.js";
+export {
+	type AnyPassFactory,
+	definePass,
+	type OptionSpec,
+	type OptionValue,
+	type Pass,
+	type PassContext,
+	type PassDefinition,
+	type PassFactory,
+} from "./passes/infra/pass.js";
+export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js";
+export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
+export { saveAnnotations } from "./passes/save-annotations.js";
+export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
+export { diffModels, type ModelDiff } from "./report/diff.js";
+export { type ModelSummary, summarizeModel, summarizeWeights, type WeightSummary } from "./report/summary.js";
+export { runPasses } from "./run-passes.js";
