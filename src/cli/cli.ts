@@ -27,7 +27,7 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 		.recommendCommands()
 		.demandCommand(1, "Name a command.")
 		.wrap(Math.min(120, terminal.columns))
-		.parserConfiguration({ "dot-notation": false, "duplicate-arguments-array": true, "greedy-arrays": false })
+		.parserConfiguration({ "dot-notation": false, "camel-case-expansion": false, "greedy-arrays": false })
 		.exitProcess(false)
 		.showHelpOnFail(false)
 		.fail((message, error) => {

@@ -1,7 +1,6 @@
 import { nodeLabel } from "../ir/walk.js";
 import { definePass } from "./infra/pass.js";
 import { annotate, annotationOf } from "./support/annotation.js";
-import { refusalOf } from "./support/eligibility.js";
 import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { findWeightSites } from "./support/weight-site.js";
 
@@ -17,8 +16,7 @@ export const annotateBlockQuant = definePass<SelectionOptions>({
 		let changed = false;
 		for (const site of findWeightSites(model)) {
 			if (!isSelected(site, context.options)) continue;
-			const refusal = refusalOf(site, "integer");
-			const annotation = annotationOf(site);
+			const { annotation, refusal } = annotationOf(site);
 			changed = annotate(site.node, annotation) || changed;
 			context.count(`weights ${site.scheme}`);
 			if (refusal === undefined || refusal.code === "weight/float") continue;

@@ -208,6 +208,6 @@ function decibels({ signal, error }: ErrorSum): number | null {
 /** Brings the annotations of an earlier pass up to date. */
 function refreshAnnotations(model: Model): void {
 	for (const site of findWeightSites(model)) {
-		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site));
+		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site).annotation);
 	}
 }

@@ -2,7 +2,6 @@ import type { Model } from "../ir/model.js";
 import { dataTypeName } from "../ir/types.js";
 import { allNodes, allTensors, nodeLabel } from "../ir/walk.js";
 import { annotationOf, type WeightAnnotation } from "../passes/support/annotation.js";
-import { refusalOf } from "../passes/support/eligibility.js";
 import { findWeightSites } from "../passes/support/weight-site.js";
 
 /** A weight at one place where it is used. */
@@ -55,12 +54,12 @@ export function summarizeModel(model: Model): ModelSummary {
 	};
 }
 
-/** Every constant weight with its scheme, and whether and why not it could become LPBQ. Reads zero points only. */
+/** Every constant weight with its scheme, and whether and why not it could become LPBQ. Reads scales and zero points, not weights. */
 export function summarizeWeights(model: Model): WeightSummary[] {
 	return findWeightSites(model).map((site) => {
-		const refusal = refusalOf(site, "integer");
+		const { annotation, refusal } = annotationOf(site);
 		return {
-			...annotationOf(site),
+			...annotation,
 			node: nodeLabel(site.node),
 			op: site.node.op.type,
 			graph: site.graphSite.path,

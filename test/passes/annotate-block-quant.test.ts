@@ -134,3 +134,24 @@ describe("annotate-block-quant", () => {
 		expect(weightAnnotation(nodeNamed(model.graph, "b_matmul"))).toBeUndefined();
 	});
 });
+
+test("negative and infinite scales are seen", async () => {
+	const model = modelOf((b) => {
+		b.input("x", FLOAT, [4, 32]);
+		const spec = { shape: [32, 8], axis: 0, blockSize: 16 };
+		matMul(b, blockWeight(b, "negative", { ...spec, scales: new Float32Array(16).fill(0.5).fill(-0.5, 2, 7) }), "a");
+		const infinite = blockWeight(b, "infinite", {
+			...spec,
+			scales: new Float32Array(16).fill(Number.POSITIVE_INFINITY),
+		});
+		b.node("MatMul", ["x_qdq", infinite], ["c"], {}, "infinite_matmul");
+		b.output("a");
+		b.output("c");
+	});
+	await golden(annotateBlockQuant(), "odd-scales", model);
+	expect(weightAnnotation(nodeNamed(model.graph, "a_matmul"))).toMatchObject({
+		negativeScales: 5,
+		lpbq: "weight/converted",
+	});
+	expect(weightAnnotation(nodeNamed(model.graph, "infinite_matmul"))?.lpbq).toBe("weight/scale-not-finite");
+});

@@ -1,4 +1,5 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import {
 	type ExternalDataPolicy,
 	type PipelineReport,
@@ -53,12 +54,13 @@ export const convert: Command = {
 function usageProblem(args: Arguments): string | undefined {
 	const unused = unusedOptions(args);
 	if (unused.length > 0) return unused.join("; ");
-	if (args.output === undefined && args.dryRun !== true) return "Name the output file, or use --dry-run.";
+	if (args.output === undefined && args["dry-run"] !== true) return "Name the output file, or use --dry-run.";
 	return undefined;
 }
 
 async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
 	const passes = passesFrom(args);
+	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
 	const bar = new ProgressBar(terminal);
 	try {
 		const model = await readModel(args.input as string);
@@ -68,16 +70,16 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 			onProgress: (pass, done, total) => bar.update(pass, done, total),
 		});
 		const refused = args.strict === true ? strictFailure(result) : undefined;
-		if (refused === undefined && args.dryRun !== true) {
+		if (refused === undefined && args["dry-run"] !== true) {
 			await writeModel(model, args.output as string, {
-				externalData: args.externalData as ExternalDataPolicy,
+				externalData: args["external-data"] as ExternalDataPolicy,
 				overwrite: args.force === true,
 				signal,
 				onProgress: (done, total) => bar.update("writing", done, total),
 			});
 		}
 		bar.clear();
-		const written = refused === undefined && args.dryRun !== true;
+		const written = refused === undefined && args["dry-run"] !== true;
 		const report = conversionReport(args, written, before, summarizeModel(model), result);
 		const json = JSON.stringify(report, null, 2);
 		if (typeof args.report === "string") writeReport(args.report, json);
@@ -87,6 +89,16 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		return EXIT.done;
 	} finally {
 		bar.clear();
+	}
+}
+
+/** Says at once what writing would only find out after all the work. */
+function checkOutput(output: string, force: boolean): void {
+	if (!existsSync(path.dirname(path.resolve(output)))) {
+		throw new QGraphError("write/failed", `cannot write '${output}': there is no such folder`, { file: output });
+	}
+	if (existsSync(output) && !force) {
+		throw new QGraphError("write/exists", `'${output}' exists; use --force to replace it`, { file: output });
 	}
 }
 

@@ -1,6 +1,7 @@
 import type { Node } from "../../ir/node.js";
 import { dataTypeName } from "../../ir/types.js";
-import { refusalOf } from "./eligibility.js";
+import { type Refusal, refusalOf } from "./eligibility.js";
+import { storedScaleFacts } from "./stored-scales.js";
 import { isSymmetric, type WeightScheme, type WeightSite } from "./weight-site.js";
 
 /** What `annotate-block-quant` found out about the weight of an operator. */
@@ -21,6 +22,8 @@ export interface WeightAnnotation {
 	/** Elements that share one scale; 0 where scales are not blocked. */
 	readonly blockSize: number;
 	readonly symmetric: boolean;
+	/** Blocks whose scale is negative, as ONNX Runtime's symmetric quantizer makes them; undefined where scales are not blocked. */
+	readonly negativeScales: number | undefined;
 	/** Are the operator's input and output quantized? */
 	readonly activations: "integer" | "float";
 	/** Could `bq-to-lpbq` convert it with its default options: a diagnostic code, `weight/converted` for yes. */
@@ -60,6 +63,7 @@ export function weightAnnotation(node: Node): WeightAnnotation | undefined {
 		channelAxis: number("channelAxis"),
 		blockSize: number("blockSize") ?? 0,
 		symmetric: get("symmetric") === "true",
+		negativeScales: number("negativeScales"),
 		activations: get("activations") === "integer" ? "integer" : "float",
 		lpbq: get("lpbq") ?? "",
 	};
@@ -70,10 +74,18 @@ export function isAnnotationKey(key: string): boolean {
 	return key.startsWith(PREFIX);
 }
 
-/** What is to be said of the weight at `site`. Reads its zero points. */
-export function annotationOf(site: WeightSite): WeightAnnotation {
+/** What is to be said of the weight at `site`, and why it cannot become LPBQ, if so. Reads its scales and zero points. */
+export function annotationOf(site: WeightSite): { annotation: WeightAnnotation; refusal: Refusal | undefined } {
 	const { dequantization, axes } = site;
-	return {
+	const scales = storedScaleFacts(site);
+	const refusal =
+		scales?.finite === false
+			? {
+					code: "weight/scale-not-finite" as const,
+					message: `a scale of weight '${site.weightName}' is infinite or not a number`,
+				}
+			: refusalOf(site, "integer");
+	const annotation: WeightAnnotation = {
 		weight: site.weightName,
 		input: site.input,
 		scheme: site.scheme,
@@ -84,7 +96,9 @@ export function annotationOf(site: WeightSite): WeightAnnotation {
 		channelAxis: axes?.channelAxis,
 		blockSize: dequantization?.blockSize ?? 0,
 		symmetric: dequantization === undefined || isSymmetric(dequantization),
+		negativeScales: scales?.negative,
 		activations: site.activations,
-		lpbq: refusalOf(site, "integer")?.code ?? "weight/converted",
+		lpbq: refusal?.code ?? "weight/converted",
 	};
+	return { annotation, refusal };
 }

@@ -1,0 +1,187 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { intAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { readModel, writeModel } from "../../src/onnx/file.js";
+import { modelOf } from "../support/build.js";
+import { expectGolden } from "../support/golden.js";
+import { blockWeight, quantized } from "../support/weights.js";
+import { qgraph, transcript } from "./run.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-cli-"));
+const input = path.join(folder, "in.onnx");
+const output = path.join(folder, "out.onnx");
+
+/** Two weights to convert, one of them used by a Gemm, and one float weight to leave alone. */
+function sampleModel() {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [4, 64]);
+		const x = quantized(b, "x");
+		const linear = (op: string, weight: string, y: string, attributes = {}) => {
+			b.node(op, [x, weight], [`${y}_float`], attributes, y);
+			b.node("Identity", [quantized(b, `${y}_float`)], [y]);
+			b.output(y);
+		};
+		linear("MatMul", blockWeight(b, "layers.0.weight", { shape: [64, 32], axis: 0, blockSize: 32 }), "y0");
+		const gemm = blockWeight(b, "layers.1.weight", { shape: [32, 64], axis: 1, blockSize: 32 });
+		linear("Gemm", gemm, "y1", { transB: intAttribute(1) });
+		b.initializer("layers.2.weight", floatTensor([64, 4], new Float32Array(256).fill(0.5)));
+		linear("MatMul", "layers.2.weight", "y2");
+	});
+}
+
+beforeAll(() => writeModel(sampleModel(), input));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs a command line and compares all it shows with a golden file. */
+async function shows(name: string, ...args: string[]) {
+	rmSync(output, { force: true });
+	const result = await qgraph(folder, ...args.map((arg) => arg.replace("IN", input).replace("OUT", output)));
+	expectGolden(`cli/${name}.txt`, transcript(args, result));
+	return result;
+}
+
+describe("what the terminal shows", () => {
+	test.each([
+		["help", ["--help"]],
+		["convert-help", ["convert", "--help"]],
+		["list-passes", ["list-passes"]],
+		["inspect", ["inspect", "IN"]],
+		["print", ["print", "IN"]],
+		["convert", ["convert", "--bq-to-lpbq", "IN", "OUT"]],
+		["convert-max", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "max", "IN", "OUT"]],
+		["convert-nothing", ["convert", "IN", "OUT"]],
+		["dry-run", ["convert", "--bq-to-lpbq", "--dry-run", "IN"]],
+		["include", ["convert", "--bq-to-lpbq", "--include", "layers.1.*", "--dry-run", "IN"]],
+		["no-command", []],
+		["unknown-command", ["transmogrify"]],
+		["unknown-flag", ["convert", "--bq-to-lpqb", "IN", "OUT"]],
+		["unknown-pass", ["convert", "--passes", "bq-to-lpqb", "IN", "OUT"]],
+		["wrong-choice", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "best", "IN", "OUT"]],
+		["wrong-exponent", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-exponent", "2.5", "IN", "OUT"]],
+		["option-without-pass", ["convert", "--bq-to-lpbq-fit", "max", "IN", "OUT"]],
+		["no-output", ["convert", "--bq-to-lpbq", "IN"]],
+		["missing-input", ["inspect", "INEXISTENT"]],
+	])("%s", async (name, args) => {
+		await shows(name, ...args);
+	});
+});
+
+describe("convert", () => {
+	test("--json prints the report and nothing else; --report writes the same", async () => {
+		const file = path.join(folder, "report.json");
+		const args = ["convert", "--bq-to-lpbq", "--force", "--json", "--report", file, input, output];
+		const { code, out, err } = await qgraph("\0", ...args);
+		expect([code, err]).toEqual([0, ""]);
+		const report = JSON.parse(out);
+		expect(report).toEqual(JSON.parse(readFileSync(file, "utf8")));
+		expect(report).toMatchObject({ schema: "qgraph-report", schemaVersion: 1, written: true, input, output });
+		expect(report.weights.map((weight: { status: string }) => weight.status).sort()).toEqual([
+			"converted",
+			"converted",
+			"kept",
+		]);
+	});
+
+	test("refuses to replace a file without --force, and leaves it alone", async () => {
+		writeFileSync(output, "precious");
+		const { code, err } = await qgraph(folder, "convert", "--bq-to-lpbq", input, output);
+		expect([code, err]).toEqual([
+			1,
+			"qgraph: error write/exists: '<folder>/out.onnx' exists; use --force to replace it\n",
+		]);
+		expect(readFileSync(output, "utf8")).toBe("precious");
+		expect((await qgraph(folder, "convert", "-q", "--force", input, output)).code).toBe(0);
+		expect(readFileSync(output)).toEqual(readFileSync(input));
+	});
+
+	test("--strict fails when a block-quantized weight stays, and writes nothing", async () => {
+		rmSync(output, { force: true });
+		const float = path.join(folder, "float.onnx");
+		await writeModel(
+			modelOf((b) => {
+				b.input("x", DataType.FLOAT, [4, 64]);
+				b.node("MatMul", ["x", blockWeight(b, "w", { shape: [64, 32], axis: 0, blockSize: 32 })], ["y"], {}, "matmul");
+				b.output("y");
+			}),
+			float,
+		);
+		const { code, err } = await qgraph(folder, "convert", "-q", "--bq-to-lpbq", "--strict", float, output);
+		expect(code).toBe(1);
+		expect(err).toContain("weight/float-activations");
+		expect(existsSync(output)).toBe(false);
+		expect((await qgraph(folder, "convert", "-q", "--bq-to-lpbq", "--strict", input, output)).code).toBe(0);
+	});
+
+	test("over the input itself, leaving no other files", async () => {
+		const copy = path.join(folder, "copy.onnx");
+		await writeModel(await readModel(input), copy);
+		const before = readdirSync(folder);
+		expect((await qgraph(folder, "convert", "-q", "--force", "--bq-to-lpbq", copy, copy)).code).toBe(0);
+		expect(readdirSync(folder)).toEqual(before);
+		const { code, out } = await qgraph(folder, "convert", "--dry-run", "--bq-to-lpbq", copy);
+		expect(code).toBe(0);
+		expect(out).toContain("lpbq/already");
+	});
+
+	test("takes reference weights from a float model, by suffix and by map", async () => {
+		const float = path.join(folder, "original.onnx");
+		const random = (count: number) =>
+			Float32Array.from({ length: count }, (_, index) => Math.sin(index * 12.9898) * 0.3);
+		await writeModel(
+			modelOf((b) => {
+				b.input("x", DataType.FLOAT, [4, 64]);
+				b.initializer("layers.0.weight", floatTensor([64, 32], random(2048)));
+				b.initializer("renamed", floatTensor([32, 64], random(2048)));
+				b.node("MatMul", ["x", "layers.0.weight"], ["y"]);
+				b.output("y");
+			}),
+			float,
+		);
+		const map = path.join(folder, "names.json");
+		writeFileSync(map, JSON.stringify({ "layers.1.weight": "renamed" }));
+		const args = ["convert", "--bq-to-lpbq", "--float-weights", float, "--json", "--dry-run", input];
+		const references = async (...more: string[]) => {
+			const { out } = await qgraph("\0", ...args, ...more);
+			const weights: { weight: string; reference?: string }[] = JSON.parse(out).weights;
+			return weights.filter(({ reference }) => reference).map(({ weight, reference }) => `${weight} ${reference}`);
+		};
+		expect(await references()).toEqual(["layers.0.weight float", "layers.1.weight bq"]);
+		const mapped = await references("--bq-to-lpbq-float-weights-map", map);
+		expect(mapped).toEqual(["layers.0.weight float", "layers.1.weight float"]);
+	});
+
+	test("--save-annotations puts them into the file", async () => {
+		rmSync(output, { force: true });
+		await qgraph(
+			folder,
+			"convert",
+			"-q",
+			"--annotate-block-quant",
+			"--bq-to-lpbq",
+			"--save-annotations",
+			input,
+			output,
+		);
+		const { out } = await qgraph(folder, "print", output);
+		expect(out).toContain('qgraph.weight.scheme="lpbq"');
+	});
+});
+
+describe("diff", () => {
+	test("shows what a conversion changed; exit code 1", async () => {
+		const converted = path.join(folder, "converted.onnx");
+		await qgraph(folder, "convert", "-q", "--bq-to-lpbq", "--bq-to-lpbq-fit", "max", input, converted);
+		const result = await qgraph(folder, "diff", input, converted);
+		expectGolden("cli/diff.txt", transcript(["diff", "IN", "OUT"], result));
+		expect(result.code).toBe(1);
+	});
+
+	test("of a model and itself", async () => {
+		const result = await qgraph(folder, "diff", input, input);
+		expect([result.code, result.out]).toEqual([0, expect.stringContaining("no differences")]);
+	});
+});
