@@ -44,7 +44,7 @@ export function renderReport(report: ConversionReport): string {
 	const kept = report.weights.filter((weight) => weight.status === "kept");
 	if (kept.length > 0) parts.push(keptTable(kept));
 	const warnings = report.diagnostics.filter((diagnostic) => diagnostic.severity === "warning");
-	if (warnings.length > 0) parts.push(warnings.map(({ code, message }) => `warning ${code}: ${message}`).join("\n"));
+	if (warnings.length > 0) parts.push(warningLines(warnings));
 	if (report.weights.length > 0) {
 		parts.push(`${converted.length} of ${report.weights.length} weights converted, ${kept.length} kept as they were`);
 	}
@@ -80,6 +80,18 @@ function convertedTable(weights: readonly WeightEntry[]): string {
 		weight.sqnrDbOfMax === undefined ? "" : decibelText(weight.sqnrDbOfMax),
 	]);
 	return table(["converted weight", "operator", "shape", "block", "form", "fit", "SQNR", "SQNR of max"], rows);
+}
+
+/** One line a code; all of them are in the JSON. */
+function warningLines(warnings: readonly Diagnostic[]): string {
+	const byCode = new Map<string, Diagnostic[]>();
+	for (const warning of warnings) byCode.set(warning.code, [...(byCode.get(warning.code) ?? []), warning]);
+	return [...byCode]
+		.map(
+			([code, list]) =>
+				`warning ${code}: ${list[0]!.message}${list.length > 1 ? ` (and ${list.length - 1} more)` : ""}`,
+		)
+		.join("\n");
 }
 
 /** One line a reason; each weight's own is in the JSON. */

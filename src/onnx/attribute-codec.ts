@@ -1,9 +1,17 @@
 import type { Attribute, AttributeKind } from "../ir/attribute.js";
 import type { Graph } from "../ir/graph.js";
+import type { SparseTensor, Tensor } from "../ir/tensor.js";
 import type { ExternalDataResolver } from "./external-data.js";
-import { keep, originOf, setOrigin } from "./origin.js";
+import { originOf, setOrigin } from "./origin.js";
 import type { WireRecord } from "./record.js";
-import { decodeSparseTensor, decodeTensor, encodeSparseTensor, encodeTensor, type Placer } from "./tensor-codec.js";
+import {
+	decodeSparseTensor,
+	decodeTensor,
+	encodeSparseTensor,
+	encodeTensor,
+	type Placer,
+	type TensorRole,
+} from "./tensor-codec.js";
 import { decodeType, encodeType } from "./type-codec.js";
 
 type AttributeRecord = WireRecord<"AttributeProto">;
@@ -32,16 +40,55 @@ export interface AttributeContext {
 	decodeGraph(record: WireRecord<"GraphProto">): Graph;
 }
 
-/** AttributeProto -> Attribute. */
-export function decodeAttribute(record: AttributeRecord, context: AttributeContext): Attribute {
-	return setOrigin(attributeOf(record, context), record);
+/** What encoding attributes needs of the node around them. */
+export interface AttributeEncoding {
+	/** Of the tensors in them. */
+	readonly role: TensorRole;
+	readonly place: Placer;
+	encodeGraph(graph: Graph): WireRecord<"GraphProto">;
+}
+
+/** A name given twice keeps both attributes: the later ones under the name, a NUL and a number. */
+export function decodeAttributes(
+	records: readonly AttributeRecord[] | undefined,
+	context: AttributeContext,
+): Map<string, Attribute> {
+	const attributes = new Map<string, Attribute>();
+	const copies = new Map<string, number>();
+	for (const record of records ?? []) {
+		const name = record.name ?? "";
+		const attribute = attributeOf(record, context);
+		let key = name;
+		for (let copy = copies.get(name) ?? 2; attributes.has(key); copy++) {
+			key = `${name}\0${copy}`;
+			copies.set(name, copy + 1);
+		}
+		attributes.set(key, attribute);
+		if (key !== name || !isPlain(record, attribute)) setOrigin(attribute, originRecord(record, attribute));
+	}
+	return attributes;
+}
+
+export function encodeAttributes(
+	attributes: ReadonlyMap<string, Attribute>,
+	encoding: AttributeEncoding,
+): AttributeRecord[] {
+	return Array.from(attributes, ([key, attribute]) => {
+		const stored = originOf(attribute, "AttributeProto");
+		const record = stored === undefined ? recordOf(attribute) : { ...stored };
+		const storedName = stored?.name ?? "";
+		const isStoredName = stored !== undefined && (key === storedName || key.startsWith(`${storedName}\0`));
+		record.name = isStoredName ? stored.name : key;
+		encodeParts(record, attribute, encoding);
+		return record;
+	});
 }
 
 function attributeOf(record: AttributeRecord, { external, decodeGraph }: AttributeContext): Attribute {
 	const present = KINDS.filter(([, , field]) => record[field] !== undefined);
 	const declared = KINDS.find(([, type]) => type === record.type);
-	if (record.ref_attr_name !== undefined && record.ref_attr_name !== "" && present.length === 0) {
-		return { kind: "reference", to: record.ref_attr_name, of: declared?.[0] };
+	if (record.ref_attr_name !== undefined && record.ref_attr_name !== "") {
+		return present.length > 0 ? { kind: "opaque" } : { kind: "reference", to: record.ref_attr_name, of: declared?.[0] };
 	}
 	const kind = declared ?? (record.type === undefined || record.type === 0 ? present[0] : undefined);
 	if (kind === undefined || present.some((other) => other !== kind)) return { kind: "opaque" };
@@ -81,46 +128,22 @@ function attributeOf(record: AttributeRecord, { external, decodeGraph }: Attribu
 	}
 }
 
-/** Attribute -> AttributeProto named `name`. */
-export function encodeAttribute(
-	attribute: Attribute,
-	name: string,
-	place: Placer,
-	encodeGraph: (graph: Graph) => WireRecord<"GraphProto">,
-): AttributeRecord {
-	const stored = originOf(attribute, "AttributeProto");
-	const record: AttributeRecord = { ...(stored ?? freshRecord(attribute)) };
-	record.name = keep(stored?.name, name, "");
-	switch (attribute.kind) {
-		case "tensor":
-			record.t = encodeTensor(attribute.value, attribute.value.name ?? "", place);
-			break;
-		case "tensors":
-			if (attribute.value.length > 0) {
-				record.tensors = attribute.value.map((tensor) => encodeTensor(tensor, tensor.name ?? "", place));
-			}
-			break;
-		case "sparse-tensor":
-			record.sparse_tensor = encodeSparseTensor(attribute.value, attribute.value.values.name ?? "", place);
-			break;
-		case "sparse-tensors":
-			if (attribute.value.length > 0) {
-				record.sparse_tensors = attribute.value.map((sparse) =>
-					encodeSparseTensor(sparse, sparse.values.name ?? "", place),
-				);
-			}
-			break;
-		case "graph":
-			record.g = encodeGraph(attribute.value);
-			break;
-		case "graphs":
-			if (attribute.value.length > 0) record.graphs = attribute.value.map(encodeGraph);
-	}
-	return record;
+/** Is the record what `recordOf` and `encodeParts` make of the attribute? Then it need not be kept. */
+function isPlain(record: AttributeRecord, attribute: Attribute): boolean {
+	if (attribute.kind === "opaque" || attribute.kind === "reference") return false;
+	const [, type, field] = KINDS.find(([kind]) => kind === attribute.kind)!;
+	const fields = Object.keys(record).length;
+	if (fields !== 3 || record.name === undefined || record.type !== type || record[field] === undefined) return false;
+	return !(record.f instanceof Float32Array) && !record.floats?.some((value) => value instanceof Float32Array);
 }
 
-/** The record of an attribute that a pass made, without what `encodeAttribute` fills in. */
-function freshRecord(attribute: Attribute): AttributeRecord {
+/** The record to keep for an attribute: without the graphs, which the attribute holds in full. */
+function originRecord(record: AttributeRecord, attribute: Attribute): AttributeRecord {
+	return attribute.kind === "opaque" ? record : { ...record, g: undefined, graphs: undefined };
+}
+
+/** The record of an attribute that comes from a pass or is plain, without what `encodeParts` fills in. */
+function recordOf(attribute: Attribute): AttributeRecord {
 	if (attribute.kind === "opaque") return {};
 	const kind = attribute.kind === "reference" ? attribute.of : attribute.kind;
 	const record: AttributeRecord = { type: KINDS.find(([name]) => name === kind)?.[1] };
@@ -132,7 +155,7 @@ function freshRecord(attribute: Attribute): AttributeRecord {
 			record.f = attribute.value;
 			break;
 		case "int":
-			record.i = attribute.value;
+			record.i = toWire(attribute.value);
 			break;
 		case "string":
 			record.s = attribute.value;
@@ -144,7 +167,7 @@ function freshRecord(attribute: Attribute): AttributeRecord {
 			record.floats = [...attribute.value];
 			break;
 		case "ints":
-			record.ints = [...attribute.value];
+			record.ints = attribute.value.map(toWire);
 			break;
 		case "strings":
 			record.strings = [...attribute.value];
@@ -155,6 +178,41 @@ function freshRecord(attribute: Attribute): AttributeRecord {
 	return record;
 }
 
+/** Fills in the tensors and graphs of an attribute: where a tensor's bytes go is decided anew at every write. */
+function encodeParts(
+	record: AttributeRecord,
+	attribute: Attribute,
+	{ role, place, encodeGraph }: AttributeEncoding,
+): void {
+	const encodeDense = (tensor: Tensor) => encodeTensor(tensor, tensor.name ?? "", place, role);
+	const encodeSparse = (sparse: SparseTensor) => encodeSparseTensor(sparse, sparse.values.name ?? "", place, role);
+	switch (attribute.kind) {
+		case "tensor":
+			record.t = encodeDense(attribute.value);
+			break;
+		case "tensors":
+			record.tensors = attribute.value.map(encodeDense);
+			break;
+		case "sparse-tensor":
+			record.sparse_tensor = encodeSparse(attribute.value);
+			break;
+		case "sparse-tensors":
+			record.sparse_tensors = attribute.value.map(encodeSparse);
+			break;
+		case "graph":
+			record.g = encodeGraph(attribute.value);
+			break;
+		case "graphs":
+			record.graphs = attribute.value.map(encodeGraph);
+	}
+}
+
+/** A NaN with its bits comes as an array. */
 function toNumber(value: number | Float32Array | undefined): number {
 	return typeof value === "number" ? value : value === undefined ? 0 : Number.NaN;
+}
+
+function toWire(value: bigint): number | bigint {
+	const number = Number(value);
+	return Number.isSafeInteger(number) ? number : BigInt.asIntN(64, value);
 }

@@ -1,12 +1,12 @@
-import { Graph } from "../ir/graph.js";
+import { Graph, type QuantizationAnnotation } from "../ir/graph.js";
 import type { Node } from "../ir/node.js";
 import type { Value } from "../ir/value.js";
-import { decodeAttribute } from "./attribute-codec.js";
+import { type AttributeContext, decodeAttributes } from "./attribute-codec.js";
 import type { ExternalDataResolver } from "./external-data.js";
-import { decodeEntries, setOrigin } from "./origin.js";
+import { arePlain, arePlainEntries, decodeEntries, setOrigin } from "./origin.js";
 import type { WireRecord } from "./record.js";
 import { decodeSparseTensor, decodeTensor } from "./tensor-codec.js";
-import { describeValue, type ValueList } from "./value-codec.js";
+import { describeAgain, describeValue, occurrenceCounter } from "./value-codec.js";
 
 /** The names that a graph defines, and the graph around it. */
 interface Scope {
@@ -15,9 +15,15 @@ interface Scope {
 	readonly outer: Scope | undefined;
 }
 
-/** GraphProto and the node lists of functions -> Graph. Names become values: every definition first, then every use. */
+/**
+ * The graphs of one model: GraphProto and the node lists of functions -> Graph. Names become values: every definition of
+ * a graph first, then every use.
+ */
 export class GraphDecoder {
 	readonly #external: ExternalDataResolver | undefined;
+	/** Of each graph, so that training steps find the main graph's names. */
+	readonly #scopes: Map<Graph, Scope> = new Map();
+	readonly #described: Set<Value> = new Set();
 
 	constructor(external: ExternalDataResolver | undefined) {
 		this.#external = external;
@@ -25,8 +31,7 @@ export class GraphDecoder {
 
 	/** The graph of `record`; it may read the values of `outer`. */
 	decode(record: WireRecord<"GraphProto">, outer?: Graph): Graph {
-		const outerScope = outer === undefined ? undefined : scopes.get(outer);
-		return this.#graph(record, outerScope);
+		return this.#graph(record, outer === undefined ? undefined : this.#scopes.get(outer));
 	}
 
 	/** The body of a function. */
@@ -36,32 +41,25 @@ export class GraphDecoder {
 		for (const name of record.input ?? []) graph.addInput(declare(scope, name));
 		this.#nodes(record.node ?? [], scope);
 		for (const name of record.output ?? []) graph.addOutput(resolve(scope, name));
-		this.#describe(record.value_info, scope, "value_info", (value) => graph.valueInfo.add(value));
+		this.#describeOthers(record.value_info, scope);
 		return graph;
 	}
 
 	#graph(record: WireRecord<"GraphProto">, outer: Scope | undefined): Graph {
-		const graph = setOrigin(new Graph(record.name ?? ""), record);
+		const graph = new Graph(record.name ?? "");
 		const scope: Scope = { graph, values: new Map(), outer };
-		scopes.set(graph, scope);
+		this.#scopes.set(graph, scope);
 		graph.docString = record.doc_string ?? "";
 		for (const [key, value] of decodeEntries(record.metadata_props)) graph.metadata.set(key, value);
-		graph.quantizationAnnotations = (record.quantization_annotation ?? []).map((annotation) =>
-			setOrigin(
-				{
-					tensorName: annotation.tensor_name ?? "",
-					parameters: decodeEntries(annotation.quant_parameter_tensor_names),
-				},
-				annotation,
-			),
-		);
+		graph.quantizationAnnotations = (record.quantization_annotation ?? []).map(decodeAnnotation);
 		for (const input of record.input ?? []) graph.addInput(declare(scope, input.name ?? ""));
 		this.#initializers(record, scope);
 		this.#nodes(record.node ?? [], scope);
 		for (const output of record.output ?? []) graph.addOutput(resolve(scope, output.name ?? ""));
-		describeInOrder(graph.inputs, record.input, "input");
-		describeInOrder(graph.outputs, record.output, "output");
-		this.#describe(record.value_info, scope, "value_info", (value) => graph.valueInfo.add(value));
+		this.#describe(record.input, graph, "input");
+		this.#describe(record.output, graph, "output");
+		this.#describeOthers(record.value_info, scope);
+		keepOrigin(graph, record);
 		return graph;
 	}
 
@@ -84,77 +82,71 @@ export class GraphDecoder {
 
 	#nodes(records: readonly WireRecord<"NodeProto">[], scope: Scope): void {
 		const outputs = records.map((record) => (record.output ?? []).map((name) => declare(scope, name)));
-		for (const [index, record] of records.entries()) this.#node(record, outputs[index] ?? [], scope);
-	}
-
-	#node(record: WireRecord<"NodeProto">, outputs: readonly Value[], scope: Scope): Node {
-		const context = {
+		const context: AttributeContext = {
 			external: this.#external,
-			decodeGraph: (graph: WireRecord<"GraphProto">) => this.#graph(graph, scope),
+			decodeGraph: (graph) => this.#graph(graph, scope),
 		};
-		const node = scope.graph.createNode({
-			op: { domain: record.domain ?? "", type: record.op_type ?? "", overload: record.overload ?? "" },
-			name: record.name ?? "",
-			inputs: (record.input ?? []).map((name) => (name === "" ? undefined : resolve(scope, name))),
-			outputs,
-			attributes: attributeMap(record.attribute ?? [], (attribute) => decodeAttribute(attribute, context)),
-		});
-		node.docString = record.doc_string ?? "";
-		for (const [key, value] of decodeEntries(record.metadata_props)) node.metadata.set(key, value);
-		return setOrigin(node, slim(record));
+		for (const [index, record] of records.entries()) {
+			const node = scope.graph.createNode({
+				op: { domain: record.domain ?? "", type: record.op_type ?? "", overload: record.overload ?? "" },
+				name: record.name ?? "",
+				inputs: (record.input ?? []).map((name) => (name === "" ? undefined : resolve(scope, name))),
+				outputs: outputs[index] ?? [],
+				attributes: decodeAttributes(record.attribute, context),
+			});
+			node.docString = record.doc_string ?? "";
+			for (const [key, value] of decodeEntries(record.metadata_props)) node.metadata.set(key, value);
+			keepOrigin(node, record);
+		}
 	}
 
-	#describe(
-		records: readonly WireRecord<"ValueInfoProto">[] | undefined,
-		scope: Scope,
-		list: ValueList,
-		add: (value: Value) => void,
-	): void {
-		const seen = new Map<Value, number>();
-		for (const record of records ?? []) {
-			const name = record.name ?? "";
-			const value = scope.values.get(name) ?? declare(scope, name);
-			describeValue(value, record, list, countUp(seen, value));
-			add(value);
+	/** What the list of a graph's inputs or outputs says of them. */
+	#describe(records: readonly WireRecord<"ValueInfoProto">[] = [], graph: Graph, list: "input" | "output"): void {
+		const values = list === "input" ? graph.inputs : graph.outputs;
+		const occurrence = occurrenceCounter();
+		for (const [index, record] of records.entries()) {
+			const value = values[index]!;
+			const count = occurrence(value);
+			if (this.#described.has(value)) describeAgain(value, record, graph, list, count);
+			else describeValue(value, record);
+			this.#described.add(value);
+		}
+	}
+
+	/**
+	 * What `value_info` says. A name that nothing defines, and one that was listed before, get a value that nothing uses:
+	 * it stands for the entry.
+	 */
+	#describeOthers(records: readonly WireRecord<"ValueInfoProto">[] = [], scope: Scope): void {
+		const { graph, values } = scope;
+		for (const record of records) {
+			const known = values.get(record.name ?? "");
+			const value = known === undefined || graph.valueInfo.has(known) ? declare(scope, record.name ?? "") : known;
+			if (this.#described.has(value)) describeAgain(value, record, graph, "value_info", 0);
+			else describeValue(value, record);
+			this.#described.add(value);
+			graph.valueInfo.add(value);
 		}
 	}
 }
 
-/** Of graphs that were decoded: the names that graphs attached from outside (training steps) may read. */
-const scopes = new WeakMap<Graph, Scope>();
-
-function describeInOrder(
-	values: readonly Value[],
-	records: readonly WireRecord<"ValueInfoProto">[] | undefined,
-	list: ValueList,
-): void {
-	const seen = new Map<Value, number>();
-	for (const [index, record] of (records ?? []).entries()) {
-		const value = values[index]!;
-		describeValue(value, record, list, countUp(seen, value));
-	}
+function decodeAnnotation(record: WireRecord<"TensorAnnotation">): QuantizationAnnotation {
+	const parameters = decodeEntries(record.quant_parameter_tensor_names);
+	return setOrigin({ tensorName: record.tensor_name ?? "", parameters }, record);
 }
 
-/** How often `value` was counted before. */
-export function countUp(seen: Map<Value, number>, value: Value): number {
-	const before = seen.get(value) ?? 0;
-	seen.set(value, before + 1);
-	return before;
-}
+type OwnFields = "name" | "op_type" | "doc_string" | "domain" | "overload" | "metadata_props" | "device_configurations";
 
-/** A name given twice keeps both attributes: the later ones under the name, a NUL and a number. */
-export function attributeMap<R extends { name?: string | undefined }, A>(
-	records: readonly R[],
-	decode: (record: R) => A,
-): Map<string, A> {
-	const map = new Map<string, A>();
-	for (const record of records) {
-		const name = record.name ?? "";
-		let key = name;
-		for (let copy = 2; map.has(key); copy++) key = `${name}\0${copy}`;
-		map.set(key, decode(record));
-	}
-	return map;
+/** Keeps what the graph or node `object` has no place for, where there is anything. */
+function keepOrigin(object: Graph | Node, record: Pick<WireRecord<"NodeProto">, OwnFields | "$unknown">): void {
+	const { name, op_type, doc_string, domain, overload, metadata_props, device_configurations, $unknown } = record;
+	const isPlain =
+		arePlain(name, op_type, doc_string, domain, overload) &&
+		arePlainEntries(metadata_props) &&
+		device_configurations === undefined &&
+		$unknown === undefined;
+	if (isPlain) return;
+	setOrigin(object, { name, op_type, doc_string, domain, overload, metadata_props, device_configurations, $unknown });
 }
 
 /** A new value of the scope's graph; the first of a name is the one that uses of the name mean. */
@@ -171,9 +163,4 @@ function resolve(scope: Scope, name: string): Value {
 		if (value !== undefined) return value;
 	}
 	return declare(scope, name);
-}
-
-/** What encoding a node needs of its record: not the parts that the IR holds in full. */
-function slim(record: WireRecord<"NodeProto">): WireRecord<"NodeProto"> {
-	return { ...record, input: undefined, output: undefined, attribute: undefined };
 }

@@ -1,13 +1,10 @@
-import type { Attribute } from "../ir/attribute.js";
 import type { Graph } from "../ir/graph.js";
-import type { Node } from "../ir/node.js";
-import type { Value } from "../ir/value.js";
-import { encodeAttribute } from "./attribute-codec.js";
-import { countUp } from "./graph-decoder.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import { encodeAttributes } from "./attribute-codec.js";
 import { encodeEntries, keep, originOf } from "./origin.js";
 import type { WireRecord } from "./record.js";
 import { encodeSparseTensor, encodeTensor, type Placer } from "./tensor-codec.js";
-import { encodeValueInfo, type ValueList } from "./value-codec.js";
+import { encodeValues } from "./value-codec.js";
 
 /** Graph -> GraphProto. */
 export function encodeGraph(graph: Graph, place: Placer): WireRecord<"GraphProto"> {
@@ -15,11 +12,13 @@ export function encodeGraph(graph: Graph, place: Placer): WireRecord<"GraphProto
 	return {
 		node: encodeNodes(graph, place),
 		name: keep(stored?.name, graph.name, ""),
-		initializer: [...graph.initializers].map((value) => encodeTensor(value.initializer!, value.name, place)),
+		initializer: Array.from(graph.initializers, (value) =>
+			encodeTensor(value.initializer!, value.name, place, "weight"),
+		),
 		doc_string: keep(stored?.doc_string, graph.docString, ""),
-		input: encodeValues(graph.inputs, "input"),
-		output: encodeValues(graph.outputs, "output"),
-		value_info: encodeValues([...graph.valueInfo], "value_info"),
+		input: encodeValues(graph.inputs, graph, "input"),
+		output: encodeValues(graph.outputs, graph, "output"),
+		value_info: encodeValues(graph.valueInfo, graph, "value_info"),
 		quantization_annotation: graph.quantizationAnnotations.map(
 			(annotation) =>
 				originOf(annotation, "TensorAnnotation") ?? {
@@ -27,8 +26,8 @@ export function encodeGraph(graph: Graph, place: Placer): WireRecord<"GraphProto
 					quant_parameter_tensor_names: encodeEntries(annotation.parameters),
 				},
 		),
-		sparse_initializer: [...graph.sparseInitializers].map((value) =>
-			encodeSparseTensor(value.sparseInitializer!, value.name, place),
+		sparse_initializer: Array.from(graph.sparseInitializers, (value) =>
+			encodeSparseTensor(value.sparseInitializer!, value.name, place, "weight"),
 		),
 		metadata_props: encodeEntries(graph.metadata, stored?.metadata_props),
 		$unknown: stored?.$unknown,
@@ -39,28 +38,15 @@ export function encodeNodes(graph: Graph, place: Placer): WireRecord<"NodeProto"
 	return Array.from(graph.nodes, (node) => encodeNode(node, place));
 }
 
-export function encodeValues(values: readonly Value[], list: ValueList): WireRecord<"ValueInfoProto">[] {
-	const seen = new Map<Value, number>();
-	return values.map((value) => encodeValueInfo(value, list, countUp(seen, value)));
-}
-
-export function encodeAttributes(
-	attributes: ReadonlyMap<string, Attribute>,
-	place: Placer,
-): WireRecord<"AttributeProto">[] {
-	return Array.from(attributes, ([key, attribute]) =>
-		encodeAttribute(attribute, key.split("\0")[0]!, place, (graph) => encodeGraph(graph, place)),
-	);
-}
-
 function encodeNode(node: Node, place: Placer): WireRecord<"NodeProto"> {
 	const stored = originOf(node, "NodeProto");
+	const role = isOnnxOp(node, "Constant") ? "weight" : "attribute";
 	return {
 		input: node.inputs.map((value) => value?.name ?? ""),
 		output: node.outputs.map((value) => value.name),
 		name: keep(stored?.name, node.name, ""),
 		op_type: keep(stored?.op_type, node.op.type, ""),
-		attribute: encodeAttributes(node.attributes, place),
+		attribute: encodeAttributes(node.attributes, { role, place, encodeGraph: (graph) => encodeGraph(graph, place) }),
 		doc_string: keep(stored?.doc_string, node.docString, ""),
 		domain: keep(stored?.domain, node.op.domain, ""),
 		overload: keep(stored?.overload, node.op.overload, ""),

@@ -1,13 +1,14 @@
 import { QGraphError } from "../diagnostics.js";
 import type { Graph } from "../ir/graph.js";
 import { type FunctionDefinition, Model, type TrainingInfo } from "../ir/model.js";
-import { decodeAttribute } from "./attribute-codec.js";
+import { type AttributeContext, decodeAttributes, encodeAttributes } from "./attribute-codec.js";
 import type { ExternalDataResolver } from "./external-data.js";
-import { attributeMap, GraphDecoder } from "./graph-decoder.js";
-import { encodeAttributes, encodeGraph, encodeNodes, encodeValues } from "./graph-encoder.js";
-import { decodeEntries, encodeEntries, keep, originOf, sameMap, setOrigin } from "./origin.js";
+import { GraphDecoder } from "./graph-decoder.js";
+import { encodeGraph, encodeNodes } from "./graph-encoder.js";
+import { decodeEntries, encodeEntries, encodeMap, keep, originOf, setOrigin } from "./origin.js";
 import type { WireRecord } from "./record.js";
 import type { Placer } from "./tensor-codec.js";
+import { encodeValues } from "./value-codec.js";
 
 type OpsetRecord = WireRecord<"OperatorSetIdProto">;
 
@@ -17,7 +18,7 @@ export function decodeModel(record: WireRecord<"ModelProto">, external: External
 		throw new QGraphError("onnx/not-a-model", "not an ONNX model: it has no graph");
 	}
 	const decoder = new GraphDecoder(external);
-	const model = setOrigin(new Model(decoder.decode(record.graph)), slim(record));
+	const model = setOrigin(new Model(decoder.decode(record.graph)), slimModel(record));
 	model.irVersion = Number(record.ir_version ?? 0);
 	model.producerName = record.producer_name ?? "";
 	model.producerVersion = record.producer_version ?? "";
@@ -26,10 +27,10 @@ export function decodeModel(record: WireRecord<"ModelProto">, external: External
 	model.docString = record.doc_string ?? "";
 	for (const [domain, version] of decodeOpsets(record.opset_import)) model.opsetImports.set(domain, version);
 	for (const [key, value] of decodeEntries(record.metadata_props)) model.metadata.set(key, value);
-	model.functions.push(...(record.functions ?? []).map((stored) => decodeFunction(stored, decoder, external)));
-	model.trainingInfo.push(
-		...(record.training_info ?? []).map((stored) => decodeTraining(stored, decoder, model.graph)),
-	);
+	for (const stored of record.functions ?? []) model.functions.push(decodeFunction(stored, decoder, external));
+	for (const stored of record.training_info ?? []) {
+		model.trainingInfo.push(decodeTraining(stored, decoder, model.graph));
+	}
 	external?.checkOverlaps();
 	return model;
 }
@@ -37,13 +38,14 @@ export function decodeModel(record: WireRecord<"ModelProto">, external: External
 /** Model -> ModelProto; `place` decides where the bytes of each tensor go. */
 export function encodeModel(model: Model, place: Placer): WireRecord<"ModelProto"> {
 	const stored = originOf(model, "ModelProto");
+	const isVersionKept = Number(stored?.ir_version ?? 0) === model.irVersion;
+	const isModelVersionKept = BigInt(stored?.model_version ?? 0) === model.modelVersion;
 	return {
-		ir_version: keep(stored?.ir_version, model.irVersion, 0),
+		ir_version: isVersionKept ? stored?.ir_version : model.irVersion,
 		producer_name: keep(stored?.producer_name, model.producerName, ""),
 		producer_version: keep(stored?.producer_version, model.producerVersion, ""),
 		domain: keep(stored?.domain, model.domain, ""),
-		model_version:
-			BigInt(stored?.model_version ?? 0) === model.modelVersion ? stored?.model_version : model.modelVersion,
+		model_version: isModelVersionKept ? stored?.model_version : model.modelVersion,
 		doc_string: keep(stored?.doc_string, model.docString, ""),
 		graph: encodeGraph(model.graph, place),
 		opset_import: encodeOpsets(model.opsetImports, stored?.opset_import),
@@ -61,7 +63,7 @@ function decodeFunction(
 	external: ExternalDataResolver | undefined,
 ): FunctionDefinition {
 	const body = decoder.decodeBody(record);
-	const context = { external, decodeGraph: (graph: WireRecord<"GraphProto">) => decoder.decode(graph) };
+	const context: AttributeContext = { external, decodeGraph: (graph) => decoder.decode(graph) };
 	return setOrigin(
 		{
 			domain: record.domain ?? "",
@@ -70,27 +72,32 @@ function decodeFunction(
 			docString: record.doc_string ?? "",
 			body,
 			attributeNames: record.attribute ?? [],
-			attributeDefaults: attributeMap(record.attribute_proto ?? [], (stored) => decodeAttribute(stored, context)),
+			attributeDefaults: decodeAttributes(record.attribute_proto, context),
 			opsetImports: decodeOpsets(record.opset_import),
 			metadata: decodeEntries(record.metadata_props),
 		},
-		{ ...record, node: undefined },
+		slimFunction(record),
 	);
 }
 
 function encodeFunction(definition: FunctionDefinition, place: Placer): WireRecord<"FunctionProto"> {
 	const stored = originOf(definition, "FunctionProto");
+	const { body } = definition;
 	return {
 		name: keep(stored?.name, definition.name, ""),
-		input: definition.body.inputs.map((value) => value.name),
-		output: definition.body.outputs.map((value) => value.name),
+		input: body.inputs.map((value) => value.name),
+		output: body.outputs.map((value) => value.name),
 		attribute: [...definition.attributeNames],
-		node: encodeNodes(definition.body, place),
+		node: encodeNodes(body, place),
 		doc_string: keep(stored?.doc_string, definition.docString, ""),
 		opset_import: encodeOpsets(definition.opsetImports, stored?.opset_import),
 		domain: keep(stored?.domain, definition.domain, ""),
-		attribute_proto: encodeAttributes(definition.attributeDefaults, place),
-		value_info: encodeValues([...definition.body.valueInfo], "value_info"),
+		attribute_proto: encodeAttributes(definition.attributeDefaults, {
+			role: "attribute",
+			place,
+			encodeGraph: (graph) => encodeGraph(graph, place),
+		}),
+		value_info: encodeValues(body.valueInfo, body, "value_info"),
 		overload: keep(stored?.overload, definition.overload, ""),
 		metadata_props: encodeEntries(definition.metadata, stored?.metadata_props),
 		$unknown: stored?.$unknown,
@@ -107,7 +114,7 @@ function decodeTraining(record: WireRecord<"TrainingInfoProto">, decoder: GraphD
 			initializationBinding: pairs(record.initialization_binding),
 			updateBinding: pairs(record.update_binding),
 		},
-		record,
+		{ ...record, initialization: undefined, algorithm: undefined },
 	);
 }
 
@@ -123,17 +130,23 @@ function encodeTraining(training: TrainingInfo, place: Placer): WireRecord<"Trai
 	};
 }
 
-function decodeOpsets(records: readonly OpsetRecord[] | undefined): Map<string, number> {
-	return new Map((records ?? []).map((record) => [record.domain ?? "", Number(record.version ?? 0)]));
+function decodeOpsets(records: readonly OpsetRecord[] = []): Map<string, number> {
+	return new Map(records.map(opsetOf));
 }
 
-function encodeOpsets(opsets: ReadonlyMap<string, number>, stored?: OpsetRecord[]): OpsetRecord[] | undefined {
-	if (sameMap(opsets, decodeOpsets(stored))) return stored;
-	const known = new Map((stored ?? []).map((record) => [record.domain ?? "", record]));
-	return [...opsets].map(([domain, version]) => ({ domain, ...known.get(domain), version }));
+function encodeOpsets(opsets: ReadonlyMap<string, number>, stored?: readonly OpsetRecord[]): OpsetRecord[] | undefined {
+	return encodeMap(opsets, stored, opsetOf, "domain", "version");
+}
+
+function opsetOf(record: OpsetRecord): readonly [string, number] {
+	return [record.domain ?? "", Number(record.version ?? 0)];
 }
 
 /** What encoding a model needs of its record: not the parts that the IR holds in full. */
-function slim(record: WireRecord<"ModelProto">): WireRecord<"ModelProto"> {
+function slimModel(record: WireRecord<"ModelProto">): WireRecord<"ModelProto"> {
 	return { ...record, graph: undefined, functions: undefined, training_info: undefined };
+}
+
+function slimFunction(record: WireRecord<"FunctionProto">): WireRecord<"FunctionProto"> {
+	return { ...record, node: undefined, value_info: undefined, attribute_proto: undefined };
 }

@@ -1,11 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { constants, existsSync } from "node:fs";
-import { copyFile, type FileHandle, open, rename, rm } from "node:fs/promises";
+import { constants, existsSync, statSync } from "node:fs";
+import { copyFile, type FileHandle, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
-import { FileData, type TensorData } from "../ir/data.js";
-
-const BUFFER_BYTES = 4 * 2 ** 20;
+import { DataFile, type TensorData } from "../ir/data.js";
+import { BufferedFile } from "./buffered-file.js";
 
 export interface OutputOptions {
 	readonly signal?: AbortSignal | undefined;
@@ -16,155 +15,124 @@ export interface OutputOptions {
 /**
  * A set of files that appears as a whole or not at all. Each is written beside its place under a temporary name and
  * synced; `commit` renames them, the main file last. Where a data file of an older output is replaced, the older main
- * file goes first, so that a crash in between leaves no main file rather than one with another's data.
+ * file is set aside first, so that a crash in between leaves no main file rather than one with another's data.
  */
 export class OutputSet {
 	readonly #options: OutputOptions;
 	readonly #temporaries: Map<string, string> = new Map();
+	/** Folders that were not there before, inner ones first. */
+	readonly #newFolders: string[] = [];
 
 	constructor(options: OutputOptions) {
 		this.#options = options;
 	}
 
 	/** Writes `target` from pieces at rising offsets; gaps become zeros. */
-	async write(
-		target: string,
-		pieces: Iterable<{ readonly offset: number; readonly data: Uint8Array | TensorData }>,
-	): Promise<void> {
-		const file = new BufferedFile(await this.#create(target), this.#options);
+	async write(target: string, pieces: Iterable<{ readonly offset: number; readonly data: TensorData }>): Promise<void> {
+		const handle = await this.#create(target);
+		const file = new BufferedFile(handle, this.#options);
 		try {
 			for (const { offset, data } of pieces) {
 				await file.pad(offset);
 				await file.append(data);
 			}
 			await file.flush();
-			await file.handle.sync();
+			await handle.sync();
 		} finally {
-			await file.handle.close();
+			await handle.close();
 		}
 	}
 
 	/** Makes `target` a copy of the file `from`, by the kernel. */
-	async copy(target: string, from: string, size: number): Promise<void> {
-		const temporary = this.#temporary(target);
-		await copyFile(from, temporary, constants.COPYFILE_FICLONE);
+	async copy(target: string, from: DataFile): Promise<void> {
+		this.#options.signal?.throwIfAborted();
+		const temporary = await this.#temporary(target);
+		await copyFile(from.path, temporary, constants.COPYFILE_FICLONE);
+		if (new DataFile(from.path).identity !== from.identity) {
+			const message = `file '${from.path}' was changed since the model was read; read the model again`;
+			throw new QGraphError("data/file-changed", message, { file: from.path });
+		}
 		const handle = await open(temporary, "r");
 		try {
 			await handle.sync();
 		} finally {
 			await handle.close();
 		}
-		this.#options.signal?.throwIfAborted();
-		this.#options.onBytes?.(size);
+		this.#options.onBytes?.(from.size);
 	}
 
 	/** Puts everything in place; `main` is the file that makes the others mean something. */
 	async commit(main: string): Promise<void> {
-		const others = [...this.#temporaries].filter(([target]) => target !== main);
-		if (others.some(([target]) => existsSync(target))) await rm(main, { force: true });
-		for (const [target, temporary] of others) await this.#rename(temporary, target);
-		const temporary = this.#temporaries.get(main);
-		if (temporary !== undefined) await this.#rename(temporary, main);
+		this.#options.signal?.throwIfAborted();
+		const others = [...this.#temporaries.keys()].filter((target) => target !== main);
+		const aside = new Map<string, string>();
+		const placed: string[] = [];
+		try {
+			if (others.some((target) => existsSync(target))) await setAside(main, aside);
+			for (const target of others) {
+				await setAside(target, aside);
+				await this.#place(target);
+				placed.push(target);
+			}
+			for (const folder of new Set(others.map((target) => path.dirname(target)))) await syncFolder(folder);
+			await this.#place(main);
+		} catch (error) {
+			for (const target of placed) await rm(target, { force: true });
+			for (const [target, old] of aside) await rename(old, target);
+			throw error;
+		}
+		for (const old of aside.values()) await removeQuietly(old);
 		await syncFolder(path.dirname(main));
 	}
 
 	/** Removes what was written but not committed. */
 	async discard(): Promise<void> {
-		for (const temporary of this.#temporaries.values()) await rm(temporary, { force: true });
+		for (const temporary of this.#temporaries.values()) await removeQuietly(temporary);
+		for (const folder of this.#newFolders) await rmdir(folder).catch(() => undefined);
 	}
 
+	/** Opens the temporary file of `target`, which has the permissions of the file that it will replace. */
 	async #create(target: string): Promise<FileHandle> {
-		return open(this.#temporary(target), "wx");
+		const handle = await open(await this.#temporary(target), "wx");
+		const mode = statSync(target, { throwIfNoEntry: false })?.mode;
+		if (mode !== undefined) await handle.chmod(mode & 0o777);
+		return handle;
 	}
 
-	#temporary(target: string): string {
-		const name = `.${path.basename(target)}.${randomBytes(6).toString("hex")}.tmp`;
-		const temporary = path.join(path.dirname(target), name);
+	async #temporary(target: string): Promise<string> {
+		const folder = path.dirname(target);
+		const first = await mkdir(folder, { recursive: true });
+		if (first !== undefined) {
+			for (let made = folder; made.length >= first.length; made = path.dirname(made)) this.#newFolders.push(made);
+		}
+		const temporary = nameBeside(target, "tmp");
 		this.#temporaries.set(target, temporary);
 		return temporary;
 	}
 
-	async #rename(temporary: string, target: string): Promise<void> {
-		await rename(temporary, target);
+	async #place(target: string): Promise<void> {
+		await rename(this.#temporaries.get(target)!, target);
 		this.#temporaries.delete(target);
 	}
 }
 
-/** Appends through two buffers: one is filled while the other is on its way to the disk. */
-class BufferedFile {
-	readonly handle: FileHandle;
-	readonly #options: OutputOptions;
-	#filling: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-	#writing: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-	#pending: Promise<void> = Promise.resolve();
-	#used = 0;
-	#position = 0;
-
-	constructor(handle: FileHandle, options: OutputOptions) {
-		this.handle = handle;
-		this.#options = options;
-	}
-
-	/** Fills up with zeros to `offset`. */
-	async pad(offset: number): Promise<void> {
-		while (this.#position + this.#used < offset) {
-			const count = Math.min(offset - this.#position - this.#used, BUFFER_BYTES - this.#used);
-			this.#filling.fill(0, this.#used, this.#used + count);
-			await this.#advance(count);
-		}
-	}
-
-	async append(data: Uint8Array | TensorData): Promise<void> {
-		for (let done = 0; done < data.byteLength; ) {
-			const count = Math.min(data.byteLength - done, BUFFER_BYTES - this.#used);
-			const target = this.#filling.subarray(this.#used, this.#used + count);
-			if (data instanceof FileData) data.file.readInto(target, data.offset + done);
-			else target.set(bytesOf(data, done, done + count));
-			done += count;
-			await this.#advance(count);
-		}
-	}
-
-	async flush(): Promise<void> {
-		await this.#swap();
-		await this.#pending;
-	}
-
-	async #advance(count: number): Promise<void> {
-		this.#used += count;
-		if (this.#used === BUFFER_BYTES) await this.#swap();
-	}
-
-	async #swap(): Promise<void> {
-		await this.#pending;
-		this.#options.signal?.throwIfAborted();
-		[this.#filling, this.#writing] = [this.#writing, this.#filling];
-		const [bytes, position] = [this.#used, this.#position];
-		this.#position += bytes;
-		this.#used = 0;
-		this.#pending = this.#write(this.#writing.subarray(0, bytes), position);
-		this.#pending.catch(() => {});
-	}
-
-	async #write(bytes: Buffer, position: number): Promise<void> {
-		for (let done = 0; done < bytes.byteLength; ) {
-			const { bytesWritten } = await this.handle.write(bytes, done, bytes.byteLength - done, position + done);
-			done += bytesWritten;
-		}
-		this.#options.onBytes?.(bytes.byteLength);
-	}
+/** Gives the file `target`, where there is one, another name until the new one is in place. */
+async function setAside(target: string, aside: Map<string, string>): Promise<void> {
+	if (!existsSync(target)) return;
+	const name = nameBeside(target, "old");
+	await rename(target, name);
+	aside.set(target, name);
 }
 
-function bytesOf(data: Uint8Array | TensorData, start: number, end: number): Uint8Array {
-	if (data instanceof Uint8Array) return data.subarray(start, end);
-	const bytes = data.read(start, end);
-	if (bytes.byteLength !== end - start) {
-		throw new QGraphError(
-			"write/wrong-length",
-			`${bytes.byteLength} bytes were produced where ${end - start} were due`,
-		);
-	}
-	return bytes;
+/** Removes what nobody needs; where that fails, what the write came to still stands. */
+async function removeQuietly(file: string): Promise<void> {
+	await rm(file, { force: true }).catch(() => undefined);
+}
+
+/** A name in the folder of `target` that no other file has; short, for names have a limit. */
+function nameBeside(target: string, ending: string): string {
+	const base = path.basename(target).slice(0, 40);
+	return path.join(path.dirname(target), `.${base}.${randomBytes(6).toString("hex")}.${ending}`);
 }
 
 /** Makes renames in a folder durable, where the platform can. */

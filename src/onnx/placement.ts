@@ -3,21 +3,33 @@ import { type DataFile, FileData, type TensorData } from "../ir/data.js";
 import type { Model } from "../ir/model.js";
 import type { Tensor } from "../ir/tensor.js";
 import { allTensors } from "../ir/walk.js";
-import { EXTERNAL_ALIGNMENT, MAX_MODEL_BYTES, MIN_EXTERNAL_BYTES, STRUCTURE_RESERVE } from "./limits.js";
-import { isFromFile, isStoredExternally, type Placement, storedPlacement } from "./tensor-codec.js";
+import { MissingData } from "./external-data.js";
+import { EXTERNAL_ALIGNMENT, MIN_EXTERNAL_BYTES } from "./limits.js";
+import {
+	type ExternalRange,
+	isFromFile,
+	isStoredExternally,
+	type Placement,
+	storedLocation,
+	type TensorRole,
+} from "./tensor-codec.js";
 
 /**
  * Where weights go. `auto`: data files that still fit as they are keep their names and bytes, else all external weights
  * go into one new data file; inline weights stay inline unless the file would exceed 2 GiB. `keep`: unchanged weights
  * stay in the data files that they are in, new ones get a file of their own. `inline`: into the model file.
- * `one-file`: everything above 1 KiB into one data file beside the model.
+ * `one-file`: everything above 1 KiB into one data file beside the model. Where a data file is missing, `auto` and `keep`
+ * leave what the model says of it; the others refuse.
  */
 export type ExternalDataPolicy = "auto" | "keep" | "inline" | "one-file";
 
 /** Where a model was read from. */
 export interface ModelSource {
+	/** The file itself, links followed. */
 	readonly path: string;
-	/** Data files by location. */
+	/** Where its locations start: the folder of the path that the user gave. */
+	readonly folder: string;
+	/** Data files by location; those that are missing are not in it. */
 	readonly files: ReadonlyMap<string, DataFile>;
 	readonly externalTensors: number;
 }
@@ -28,46 +40,54 @@ export interface DataRun {
 	readonly data: TensorData;
 }
 
+export interface PlacementOptions {
+	readonly policy: ExternalDataPolicy;
+	/** The model file's name in the folder that it goes to. */
+	readonly outputName: string;
+	/** May data files keep their names? Not beside the input, which goes on using them, nor where one is the output's. */
+	readonly mayKeepNames: boolean;
+	/** Does the model not fit into 2 GiB with its inline weights? */
+	readonly isTooLarge: boolean;
+}
+
 /** Distributes the tensors of one write over files. `place` is called once a tensor; then `runs` is complete. */
 export class PlacementPlan {
 	/** Name of the new data file, relative to the model. */
 	readonly newLocation: string;
 	/** What goes into the new data file, by rising offset. */
 	readonly runs: DataRun[] = [];
-	/** Do external tensors keep the files and the offsets that they have? */
-	readonly keepsFiles: boolean;
+	/** The files of `source` that tensors stay in, by location; where `newLocation` is one, under that name. */
+	readonly keptFiles: Map<string, DataFile> = new Map();
+	readonly #source: ModelSource | undefined;
 	readonly #policy: ExternalDataPolicy;
-	readonly #spillsInline: boolean;
+	/** Do external tensors keep their offsets in their files? */
+	readonly #keepsFiles: boolean;
+	/** Does their only file get the new data file's name? */
+	readonly #renamesFile: boolean;
+	/** Do weights that the model file holds move to the data file? */
+	readonly #movesInline: boolean;
 	readonly #newIsExternal: boolean;
-	readonly #shared: Map<string, Placement> = new Map();
+	readonly #shared: Map<string | TensorData, ExternalRange> = new Map();
 	#end = 0;
 
-	/** `renames`: the output is another model file in the source's folder, so that data files cannot keep their names. */
-	constructor(
-		model: Model,
-		source: ModelSource | undefined,
-		outputPath: string,
-		policy: ExternalDataPolicy,
-		renames: boolean,
-	) {
-		const tensors = new Set(allTensors(model));
-		const externalBefore = source?.externalTensors ?? 0;
-		let externalNow = 0;
-		let inlineBytes = 0;
+	constructor(model: Model, source: ModelSource | undefined, options: PlacementOptions) {
+		const { policy } = options;
+		let external = 0;
 		let grown = false;
-		for (const tensor of tensors) {
-			if (isStoredExternally(tensor)) externalNow++;
-			else {
-				inlineBytes += tensor.data.byteLength;
-				grown ||= !isFromFile(tensor) && tensor.data.byteLength >= MIN_EXTERNAL_BYTES;
-			}
+		for (const tensor of new Set(allTensors(model))) {
+			if (isStoredExternally(tensor)) external++;
+			else grown ||= !isFromFile(tensor) && tensor.data.byteLength >= MIN_EXTERNAL_BYTES;
 		}
-		this.newLocation = `${path.basename(outputPath)}.data`;
+		const externalBefore = source?.externalTensors ?? 0;
+		this.#source = source;
 		this.#policy = policy;
-		this.#newIsExternal = externalBefore + externalNow > 0;
-		this.#spillsInline = policy === "one-file" || inlineBytes > MAX_MODEL_BYTES - STRUCTURE_RESERVE;
-		const fitsAsIs = externalNow === externalBefore && !(this.#newIsExternal && grown) && !this.#spillsInline;
-		this.keepsFiles = policy === "keep" || (policy === "auto" && fitsAsIs && !renames);
+		this.#newIsExternal = external + externalBefore > 0;
+		this.#movesInline = policy === "one-file" || options.isTooLarge;
+		const fitsAsIs = external === externalBefore && !(this.#newIsExternal && grown) && !this.#movesInline;
+		this.#renamesFile = policy === "auto" && !options.mayKeepNames && source?.files.size === 1;
+		const mayKeepFiles = options.mayKeepNames || this.#renamesFile;
+		this.#keepsFiles = policy === "keep" || (policy === "auto" && fitsAsIs && mayKeepFiles);
+		this.newLocation = this.#freeName(`${options.outputName}.data`);
 	}
 
 	/** Bytes of the new data file. */
@@ -75,25 +95,48 @@ export class PlacementPlan {
 		return this.#end;
 	}
 
-	place(tensor: Tensor): Placement {
-		const { byteLength } = tensor.data;
-		if (this.#policy === "inline" || tensor.strings !== undefined) return "inline";
-		const stored = storedPlacement(tensor);
-		if (stored !== undefined) return this.keepsFiles ? stored : this.#allocate(tensor.data);
-		const external = this.#spillsInline || (this.#newIsExternal && !isFromFile(tensor));
-		return external && byteLength >= MIN_EXTERNAL_BYTES ? this.#allocate(tensor.data) : "inline";
+	place(tensor: Tensor, role: TensorRole): Placement {
+		if (isStoredExternally(tensor)) return this.#placeStored(tensor);
+		if (this.#policy === "inline" || role === "attribute" || tensor.data.byteLength < MIN_EXTERNAL_BYTES)
+			return "inline";
+		const isExternal = this.#movesInline || (this.#newIsExternal && !isFromFile(tensor));
+		return isExternal ? this.#allocate(tensor.data) : "inline";
+	}
+
+	/** The place of a tensor that its file keeps in a data file. */
+	#placeStored(tensor: Tensor): Placement {
+		const { data } = tensor;
+		const isLoose = this.#policy === "auto" || this.#policy === "keep";
+		if (data instanceof MissingData && isLoose) return "stored";
+		const location = storedLocation(tensor) ?? "";
+		const file = this.#source?.files.get(location);
+		if (this.#keepsFiles && file !== undefined && data instanceof FileData && data.file === file) {
+			this.keptFiles.set(this.#renamesFile ? this.newLocation : location, file);
+			if (!this.#renamesFile) return "stored";
+			return { location: this.newLocation, offset: data.offset, length: data.byteLength };
+		}
+		return this.#policy === "inline" || data.byteLength === 0 ? "inline" : this.#allocate(data);
 	}
 
 	/** A place in the new data file; tensors that share bytes go on sharing them. */
-	#allocate(data: TensorData): Placement {
-		const key = data instanceof FileData ? `${data.file.path}\0${data.offset}\0${data.byteLength}` : undefined;
-		const known = key === undefined ? undefined : this.#shared.get(key);
+	#allocate(data: TensorData): ExternalRange {
+		const key = data instanceof FileData ? `${data.file.path}\0${data.offset}\0${data.byteLength}` : data;
+		const known = this.#shared.get(key);
 		if (known !== undefined) return known;
 		const offset = Math.ceil(this.#end / EXTERNAL_ALIGNMENT) * EXTERNAL_ALIGNMENT;
-		const placement = { location: this.newLocation, offset, length: data.byteLength };
+		const range = { location: this.newLocation, offset, length: data.byteLength };
 		this.runs.push({ offset, data });
 		this.#end = offset + data.byteLength;
-		if (key !== undefined) this.#shared.set(key, placement);
-		return placement;
+		this.#shared.set(key, range);
+		return range;
+	}
+
+	/** `wanted`, or `wanted.2`, ... where a data file that stays has that name. */
+	#freeName(wanted: string): string {
+		const locations = this.#keepsFiles && !this.#renamesFile ? [...(this.#source?.files.keys() ?? [])] : [];
+		const taken = new Set(locations.map((location) => path.posix.normalize(location)));
+		let name = wanted;
+		for (let copy = 2; taken.has(name); copy++) name = `${wanted}.${copy}`;
+		return name;
 	}
 }

@@ -4,15 +4,15 @@ import type { MESSAGES, MessageName } from "./schema.js";
 /** Bytes of the file: small ones in memory, big ones as a range that nobody has read. */
 export type Payload = TensorData;
 
-/** A field that the schema does not know, tag included. */
-export type UnknownFields = readonly Payload[];
+/** Runs of fields that the schema does not know, tags included. */
+export type UnknownFields = Payload[];
 
 type ScalarValue = {
 	int32: number;
 	/** A bigint only where a number cannot hold it. */
 	int64: number | bigint;
 	uint64: number | bigint;
-	/** A NaN keeps its bits in a Float32Array of one element. */
+	/** A NaN other than 0x7fc00000 keeps its bits in a Float32Array of one element. */
 	float: number | Float32Array;
 	double: number;
 	string: string;

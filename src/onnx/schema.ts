@@ -166,13 +166,21 @@ export const MESSAGES = {
 export type MessageName = keyof typeof MESSAGES;
 export type ScalarType = "int32" | "int64" | "uint64" | "float" | "double" | "string" | "bytes";
 
+/** How a field's bytes are laid out: the low three bits of its tag. */
+export const WireType = { VARINT: 0, FIXED64: 1, DELIMITED: 2, GROUP: 3, END_GROUP: 4, FIXED32: 5 } as const;
+
 export interface FieldSpec {
 	readonly name: string;
 	readonly id: number;
 	readonly type: ScalarType | MessageName;
+	/** Of the message that the type names; undefined for scalars. */
+	readonly message: MessageSpec | undefined;
 	readonly repeated: boolean;
 	readonly packed: boolean;
-	readonly oneof: string | undefined;
+	/** Of one element. */
+	readonly wireType: number;
+	/** Names of the other members of its oneof: one of them at most is present. */
+	readonly rivals: readonly string[];
 }
 
 export interface MessageSpec {
@@ -182,22 +190,15 @@ export interface MessageSpec {
 	readonly byId: ReadonlyMap<number, FieldSpec>;
 }
 
-const SPECS = new Map<MessageName, MessageSpec>(
-	(Object.keys(MESSAGES) as MessageName[]).map((name) => {
-		const entries: Record<string, Pick<FieldSpec, "id" | "type"> & Partial<FieldSpec>> = MESSAGES[name];
-		const fields = Object.entries(entries)
-			.map(([fieldName, field]) => ({
-				name: fieldName,
-				id: field.id,
-				type: field.type,
-				repeated: field.repeated ?? false,
-				packed: field.packed ?? false,
-				oneof: field.oneof,
-			}))
-			.sort((a, b) => a.id - b.id);
-		return [name, { name, fields, byId: new Map(fields.map((field) => [field.id, field])) }];
-	}),
-);
+interface FieldEntry {
+	readonly id: number;
+	readonly type: ScalarType | MessageName;
+	readonly repeated?: boolean;
+	readonly packed?: boolean;
+	readonly oneof?: string;
+}
+
+const SPECS = buildSpecs();
 
 export function messageSpec(name: MessageName): MessageSpec {
 	const spec = SPECS.get(name);
@@ -205,6 +206,35 @@ export function messageSpec(name: MessageName): MessageSpec {
 	return spec;
 }
 
-export function isMessage(type: ScalarType | MessageName): type is MessageName {
-	return type in MESSAGES;
+function buildSpecs(): ReadonlyMap<MessageName, MessageSpec> {
+	const names = Object.keys(MESSAGES) as MessageName[];
+	const specs = new Map(
+		names.map((name) => [name, { name, fields: [] as FieldSpec[], byId: new Map<number, FieldSpec>() }]),
+	);
+	for (const [name, spec] of specs) {
+		const entries: [string, FieldEntry][] = Object.entries(MESSAGES[name]);
+		for (const [fieldName, { id, type, repeated = false, packed = false, oneof }] of entries) {
+			spec.fields.push({
+				name: fieldName,
+				id,
+				type,
+				message: specs.get(type as MessageName),
+				repeated,
+				packed,
+				wireType: wireTypeOf(type),
+				rivals: entries.flatMap(([other, entry]) =>
+					oneof !== undefined && entry.oneof === oneof && other !== fieldName ? [other] : [],
+				),
+			});
+		}
+		spec.fields.sort((a, b) => a.id - b.id);
+		for (const field of spec.fields) spec.byId.set(field.id, field);
+	}
+	return specs;
+}
+
+function wireTypeOf(type: ScalarType | MessageName): number {
+	if (type === "int32" || type === "int64" || type === "uint64") return WireType.VARINT;
+	if (type === "float") return WireType.FIXED32;
+	return type === "double" ? WireType.FIXED64 : WireType.DELIMITED;
 }

@@ -4,12 +4,32 @@ import type { WireRecord } from "./record.js";
 
 /** TypeProto -> ValueType. */
 export function decodeType(record: WireRecord<"TypeProto">): ValueType {
-	return setOrigin(typeOf(record), record);
+	const type = typeOf(record);
+	return isPlain(record) ? type : setOrigin(type, record);
 }
 
 /** ValueType -> TypeProto: the stored record for a type that came from a file, for types are immutable. */
 export function encodeType(type: ValueType): WireRecord<"TypeProto"> {
 	return originOf(type, "TypeProto") ?? recordOf(type);
+}
+
+/** Is the record what `recordOf` makes of its type? Asked for tensors only, which are nearly all there are. */
+function isPlain(record: WireRecord<"TypeProto">): boolean {
+	const { tensor_type, ...more } = record;
+	if (tensor_type?.elem_type === undefined || !isEmpty(more)) return false;
+	const { elem_type: _, shape, ...moreOfTensor } = tensor_type;
+	if (!isEmpty(moreOfTensor)) return false;
+	const { dim, ...moreOfShape } = shape ?? {};
+	return isEmpty(moreOfShape) && (dim ?? []).every(isPlainDimension);
+}
+
+function isPlainDimension({ dim_value, dim_param, ...more }: WireRecord<"TensorShapeProto.Dimension">): boolean {
+	return typeof dim_value !== "bigint" && dim_param !== "" && isEmpty(more);
+}
+
+function isEmpty(fields: object): boolean {
+	for (const _ in fields) return false;
+	return true;
 }
 
 function typeOf(record: WireRecord<"TypeProto">): ValueType {

@@ -1,20 +1,15 @@
 import protobuf from "protobufjs/minimal.js";
+import { bytesData } from "../ir/data.js";
 import { LIFT_THRESHOLD } from "./limits.js";
+import { exactBytes } from "./payload.js";
 import type { AnyRecord, Payload, WireRecord } from "./record.js";
-import {
-	type FieldSpec,
-	isMessage,
-	type MessageName,
-	type MessageSpec,
-	messageSpec,
-	type ScalarType,
-} from "./schema.js";
-import { encodeText } from "./text.js";
+import { type FieldSpec, type MessageName, type MessageSpec, messageSpec, WireType } from "./schema.js";
+import { encodeText, textByteLength } from "./text.js";
 
 /** A serialized message: pieces in order, those of big payloads not yet read. */
 export interface EncodedMessage {
 	readonly byteLength: number;
-	readonly pieces: readonly (Uint8Array | Payload)[];
+	readonly pieces: readonly Payload[];
 }
 
 /**
@@ -24,118 +19,104 @@ export interface EncodedMessage {
 export function writeMessage<M extends MessageName>(record: WireRecord<M>, name: M): EncodedMessage {
 	const writer = new RecordWriter();
 	const spec = messageSpec(name);
+	const byteLength = writer.measure(record as AnyRecord, spec);
 	writer.message(record as AnyRecord, spec);
-	return { byteLength: writer.size(record as AnyRecord, spec), pieces: writer.finish() };
+	return { byteLength, pieces: writer.finish() };
 }
 
 class RecordWriter {
-	readonly #sizes: Map<AnyRecord, number> = new Map();
-	readonly #pieces: (Uint8Array | Payload)[] = [];
+	/** Sizes of messages, in the order in which they are met: `measure` notes them, `message` takes them. */
+	readonly #sizes: number[] = [];
+	#nextSize = 0;
+	readonly #pieces: Payload[] = [];
 	#writer: protobuf.Writer = protobuf.Writer.create();
 
-	finish(): (Uint8Array | Payload)[] {
+	finish(): Payload[] {
 		this.#flush();
 		return this.#pieces;
 	}
 
-	size(record: AnyRecord, spec: MessageSpec): number {
-		const known = this.#sizes.get(record);
-		if (known !== undefined) return known;
+	measure(record: AnyRecord, spec: MessageSpec): number {
+		const slot = this.#sizes.push(0) - 1;
 		let total = 0;
 		for (const field of spec.fields) {
-			const tagSize = varintSize(field.id << 3);
-			for (const value of valuesOf(record, field)) {
-				const size = this.#valueSize(field, value);
-				total += tagSize + size + (isDelimited(field) ? varintSize(size) : 0);
-			}
+			const value = record[field.name];
+			if (value === undefined) continue;
+			if (field.repeated) for (const element of value as unknown[]) total += this.#measureField(field, element);
+			else total += this.#measureField(field, value);
 		}
-		for (const piece of record.$unknown ?? []) total += piece.byteLength;
-		this.#sizes.set(record, total);
+		for (const run of record.$unknown ?? []) total += run.byteLength;
+		this.#sizes[slot] = total;
 		return total;
 	}
 
 	message(record: AnyRecord, spec: MessageSpec): void {
+		this.#nextSize++;
 		for (const field of spec.fields) {
-			for (const value of valuesOf(record, field)) this.#field(field, value);
+			const value = record[field.name];
+			if (value === undefined) continue;
+			if (field.repeated) for (const element of value as unknown[]) this.#field(field, element);
+			else this.#field(field, value);
 		}
-		for (const piece of record.$unknown ?? []) this.#payload(piece);
+		for (const run of record.$unknown ?? []) this.#payload(run);
 	}
 
 	#field(field: FieldSpec, value: unknown): void {
-		const { type } = field;
-		this.#writer.uint32(((field.id << 3) | wireTypeOf(field)) >>> 0);
-		if (isMessage(type)) {
-			const spec = messageSpec(type);
-			this.#writer.uint32(this.size(value as AnyRecord, spec));
-			this.message(value as AnyRecord, spec);
-		} else if (field.packed || type === "bytes") {
-			const payload = value as Payload;
-			this.#writer.uint32(payload.byteLength);
-			this.#payload(payload);
-		} else this.#scalar(type, value);
+		const wireType = field.packed ? WireType.DELIMITED : field.wireType;
+		this.#writer.uint32((field.id << 3) | wireType);
+		if (field.message !== undefined) {
+			this.#writer.uint32(this.#sizes[this.#nextSize]!);
+			this.message(value as AnyRecord, field.message);
+		} else if (field.packed || field.type === "bytes") {
+			this.#writer.uint32((value as Payload).byteLength);
+			this.#payload(value as Payload);
+		} else if (field.type === "string") {
+			if ((value as string).isWellFormed()) this.#writer.string(value as string);
+			else this.#writer.bytes(encodeText(value as string));
+		} else if (field.type === "float") this.#float(value as number | Float32Array);
+		else if (typeof value === "bigint") this.#writer.int64(longOf(value));
+		else if (field.type === "int32") this.#writer.int32(value as number);
+		else this.#writer.int64(value as number);
 	}
 
-	#scalar(type: ScalarType, value: unknown): void {
-		if (type === "int32") this.#writer.int32(value as number);
-		else if (type === "int64") this.#writer.int64(typeof value === "bigint" ? longOf(value) : (value as number));
-		else if (type === "string") this.#writer.bytes(encodeText(value as string));
-		else if (value instanceof Float32Array)
-			this.#writer.fixed32(new Uint32Array(value.buffer, value.byteOffset, 1)[0]!);
-		else this.#writer.float(value as number);
+	#float(value: number | Float32Array): void {
+		if (typeof value === "number") this.#writer.float(value);
+		else this.#writer.fixed32(new Uint32Array(value.buffer, value.byteOffset, 1)[0]!);
 	}
 
 	#payload(payload: Payload): void {
 		if (payload.byteLength > LIFT_THRESHOLD) {
 			this.#flush();
 			this.#pieces.push(payload);
-			return;
-		}
-		this.#writer.raw(payload.read(0, payload.byteLength));
+		} else this.#writer.raw(exactBytes(payload, 0, payload.byteLength));
 	}
 
 	#flush(): void {
-		const bytes = this.#writer.finish();
-		if (bytes.byteLength > 0) this.#pieces.push(bytes);
+		const bytes = this.#writer.finish(true);
+		if (bytes.byteLength > 0) this.#pieces.push(bytesData(bytes));
 		this.#writer = protobuf.Writer.create();
 	}
 
-	#valueSize(field: FieldSpec, value: unknown): number {
-		const { type } = field;
-		if (isMessage(type)) return this.size(value as AnyRecord, messageSpec(type));
-		if (field.packed || type === "bytes") return (value as Payload).byteLength;
-		if (type === "string") return textSize(value as string);
-		if (type === "float") return 4;
-		return integerSize(value as number | bigint);
+	/** Bytes of a field: tag, length prefix where there is one, and value. */
+	#measureField(field: FieldSpec, value: unknown): number {
+		const tagSize = field.id < 16 ? 1 : 2;
+		if (field.message !== undefined) return tagSize + delimitedSize(this.measure(value as AnyRecord, field.message));
+		if (field.packed || field.type === "bytes") return tagSize + delimitedSize((value as Payload).byteLength);
+		if (field.type === "string") return tagSize + delimitedSize(textByteLength(value as string));
+		return tagSize + (field.type === "float" ? 4 : integerSize(value as number | bigint));
 	}
 }
 
-function valuesOf(record: AnyRecord, field: FieldSpec): readonly unknown[] {
-	const value = record[field.name];
-	if (value === undefined) return [];
-	return field.repeated ? (value as readonly unknown[]) : [value];
+function delimitedSize(length: number): number {
+	return length + (length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x200000 ? 3 : length < 0x10000000 ? 4 : 5);
 }
 
-function isDelimited(field: FieldSpec): boolean {
-	return wireTypeOf(field) === 2;
-}
-
-function wireTypeOf(field: FieldSpec): number {
-	if (field.packed || isMessage(field.type) || field.type === "string" || field.type === "bytes") return 2;
-	return field.type === "float" ? 5 : 0;
-}
-
-function textSize(text: string): number {
-	return text.isWellFormed() ? Buffer.byteLength(text, "utf8") : encodeText(text).byteLength;
-}
-
-function varintSize(value: number): number {
-	return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : value < 0x10000000 ? 4 : 5;
-}
-
+/** Bytes of an integer as a varint: seven bits each, and ten bytes for negative ones. */
 function integerSize(value: number | bigint): number {
-	if (value >= 0 && value < 0x80) return 1;
 	if (value < 0) return 10;
-	return Math.ceil(value.toString(2).length / 7);
+	let size = 1;
+	for (let limit = 0x80; value >= limit && size < 10; limit *= 0x80) size++;
+	return size;
 }
 
 /** The two halves of a 64-bit integer, as protobufjs takes them. */

@@ -141,7 +141,7 @@ function reportConverted(
 	const { weightName, graphSite, node } = conversion.sites[0]!;
 	const at = { graph: graphSite.path, node: nodeLabel(node), value: weightName };
 	const { blockSize, depth } = conversion.layout;
-	if (scan.negative > 0) {
+	if (scan.negative > 0 && reference === "bq") {
 		const total = conversion.layout.blocks * conversion.layout.channelCount * conversion.layout.spatial;
 		context.report(
 			"lpbq/repaired",

@@ -88,6 +88,9 @@ export class PartReader {
 	}
 }
 
+/** The reader of this thread: its buffers serve all weights. */
+export const THREAD_READER: PartReader = new PartReader();
+
 /**
  * Cuts the weight into ranges of whole slabs that begin on whole bytes of int4 codes: always the same ones, so that sums
  * do not depend on who adds them up.

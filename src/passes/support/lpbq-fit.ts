@@ -7,10 +7,10 @@ import {
 	type BlockWeight,
 	chooseCodes,
 	chosenCodes,
-	PartReader,
 	partOf,
 	type SlabRange,
 	slabRanges,
+	THREAD_READER,
 } from "./block-weight.js";
 import type { ScaleScan } from "./scale-scan.js";
 import { channelScalesOf, snapScales } from "./snap.js";
@@ -41,13 +41,12 @@ export interface LpbqFit {
 export async function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Promise<LpbqFit> {
 	const { layout, float } = weight;
 	const scales = channelScalesOf(scan.channelMax);
-	const reader = new PartReader();
-	const intsOf = (range: SlabRange) => snapScales(reader, partOf(weight, range), scales);
+	const intsOf = (range: SlabRange) => snapScales(THREAD_READER, partOf(weight, range), scales);
 	const keepsAll = float === undefined && scan.negative === 0 && scan.zero === 0;
 	const keepsPositive = float === undefined;
 	const choose = (range: SlabRange) => {
 		const choice = { channelScales: scales.exact, blockScaleInts: intsOf(range), keepsPositive };
-		return chooseCodes(reader, partOf(weight, range), choice);
+		return chooseCodes(THREAD_READER, partOf(weight, range), choice);
 	};
 	const error = { signal: 0, error: 0 };
 	await pool.each(

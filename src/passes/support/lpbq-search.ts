@@ -12,10 +12,10 @@ import {
 	type BlockWeight,
 	chooseCodes,
 	chosenCodes,
-	PartReader,
 	partOf,
 	type SlabRange,
 	slabRanges,
+	THREAD_READER,
 } from "./block-weight.js";
 import { type LpbqFit, storedScales } from "./lpbq-fit.js";
 import type { ScaleScan } from "./scale-scan.js";
@@ -53,25 +53,30 @@ export async function fitSearch(
 		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice }),
 		(ints, { first }) => spool.write(intsStart + first * layout.channels, ints),
 	);
+	return {
+		...searchedForm(weight, choice.channelScales, spool, intsStart),
+		error: chosenError(sums, choice),
+		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
+	};
+}
+
+/** What is made at the time of writing. A function of its own, so that no more than it needs stays in memory until then. */
+function searchedForm(weight: BlockWeight, channelScales: Float32Array, spool: Spool, intsStart: number) {
+	const { layout } = weight;
 	const intsOf = ({ first, count }: SlabRange) => {
 		const start = intsStart + first * layout.channels;
 		return spool.read(start, start + count * layout.channels);
 	};
-	const reader = new PartReader();
-	const choose = (range: SlabRange) => {
-		const blockScaleInts = intsOf(range);
-		return chooseCodes(reader, partOf(weight, range), {
-			channelScales: choice.channelScales,
-			blockScaleInts,
+	const choose = (range: SlabRange) =>
+		chooseCodes(THREAD_READER, partOf(weight, range), {
+			channelScales,
+			blockScaleInts: intsOf(range),
 			keepsPositive: false,
 		});
-	};
 	return {
-		kind: "search",
-		...storedScales(layout, choice.channelScales, intsOf),
+		kind: "search" as const,
+		...storedScales(layout, channelScales, intsOf),
 		codes: chosenCodes(layout, choose),
-		error: chosenError(sums, choice),
-		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
 	};
 }
 

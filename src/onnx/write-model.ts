@@ -1,0 +1,68 @@
+import { QGraphError } from "../diagnostics.js";
+import type { TensorData } from "../ir/data.js";
+import type { Model } from "../ir/model.js";
+import { isSystemError, reasonOf } from "./io-error.js";
+import { MAX_MODEL_BYTES } from "./limits.js";
+import { encodeModel } from "./model-codec.js";
+import { OutputSet } from "./output.js";
+import { exactBytes } from "./payload.js";
+import type { ExternalDataPolicy } from "./placement.js";
+import { sourceOf } from "./read-model.js";
+import { writeMessage } from "./wire-writer.js";
+import { planWrite, tooLarge } from "./write-plan.js";
+
+export interface WriteOptions {
+	/** Default `auto`. */
+	readonly externalData?: ExternalDataPolicy;
+	/** Replace files that exist; default true. Data files that the input needs are never replaced by another model's. */
+	readonly overwrite?: boolean;
+	/** Ends the write; it then rejects with the signal's reason. */
+	readonly signal?: AbortSignal;
+	/** Called now and then with the bytes written and the bytes there are to write. */
+	readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Writes a model so that the output appears whole or not at all. Unchanged weights are copied from where they are,
+ * computed ones are produced piece by piece. A model that was written over its own input must be read again before it is
+ * used further. Rejects with a QGraphError: `write/...`, or what reading weights says.
+ */
+export async function writeModel(model: Model, modelPath: string, options: WriteOptions = {}): Promise<void> {
+	const { externalData: policy = "auto", overwrite = true, signal, onProgress } = options;
+	let [done, total] = [0, 0];
+	const onBytes = (bytes: number) => {
+		done += bytes;
+		onProgress?.(done, total);
+	};
+	const output = new OutputSet({ signal, onBytes });
+	try {
+		signal?.throwIfAborted();
+		const job = planWrite({ model, source: sourceOf(model), modelPath, policy, overwrite });
+		total = job.totalBytes;
+		for (const { target, from } of job.copies) await output.copy(target, from);
+		if (job.data !== undefined) await output.write(job.data.target, job.data.runs);
+		await output.write(job.target, withOffsets(job.pieces));
+		await output.commit(job.target);
+	} catch (error) {
+		await output.discard();
+		if (!isSystemError(error)) throw error;
+		const message = `cannot write '${modelPath}': ${reasonOf(error)}`;
+		throw new QGraphError("write/failed", message, { file: modelPath }, { cause: error });
+	}
+}
+
+/** The bytes of a model file with all weights inside it. */
+export function serializeModel(model: Model): Uint8Array {
+	const record = encodeModel(model, () => "inline");
+	const { pieces, byteLength } = writeMessage(record, "ModelProto");
+	if (byteLength > MAX_MODEL_BYTES) throw tooLarge(byteLength);
+	return Buffer.concat(pieces.map((piece) => exactBytes(piece, 0, piece.byteLength)));
+}
+
+function* withOffsets(pieces: readonly TensorData[]): Generator<{ offset: number; data: TensorData }> {
+	let offset = 0;
+	for (const data of pieces) {
+		yield { offset, data };
+		offset += data.byteLength;
+	}
+}
