@@ -38,6 +38,7 @@ export const CODES = {
 	"pass/unknown": error("There is no pass of that name. `qgraph list-passes` names them."),
 	"pass/failed": error("A pass broke the model or could not do its work."),
 	"pass/strict": error("--strict was given and a block-quantized weight was left alone."),
+	"pass/note": remark("What a pass of your own has to say: its message tells."),
 	"pass/aborted": error("The run was cancelled."),
 	"verify/invalid": error("The model breaks a rule of ONNX that passes rely on."),
 	"weight/converted": remark("The weight was converted."),
@@ -76,6 +77,9 @@ export const CODES = {
 	"lpbq/no-float-weight": remark("The float model has no weight of this name and shape to take as reference."),
 	"lpbq/repaired": warning(
 		"Blocks had negative scales, which the HTP does not take. They were turned positive and their codes chosen anew.",
+	),
+	"lpbq/htp-gemm": warning(
+		"The HTP's compiler drops the bias and ignores alpha of a Gemm with LPBQ weights, without a word. Make it MatMul and Add before compiling for the HTP; other runtimes compute it right.",
 	),
 	"lpbq/htp-block-size": warning(
 		"The HTP computes this block size wrong: it wants 16 or a multiple of 32, and K a multiple of 32 (docs/lpbq.md).",

@@ -1,6 +1,7 @@
 import { QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
+import { isOnnxOp } from "../ir/node.js";
 import { dataTypeName } from "../ir/types.js";
 import { nodeLabel } from "../ir/walk.js";
 import { type ErrorSum, sqnrDb } from "../quant/measure.js";
@@ -147,6 +148,14 @@ function reportConverted(
 			"lpbq/repaired",
 			`weight '${weightName}' had ${scan.negative} negative scales of ${total}; their codes were chosen anew`,
 			at,
+		);
+	}
+	const gemm = conversion.sites.find((site) => isOnnxOp(site.node, "Gemm"));
+	if (gemm !== undefined && conversion.form === "double-dq") {
+		context.report(
+			"lpbq/htp-gemm",
+			`'${nodeLabel(gemm.node)}' is a Gemm, whose bias and alpha the HTP's compiler drops when weight '${weightName}' is LPBQ`,
+			{ ...at, node: nodeLabel(gemm.node) },
 		);
 	}
 	if ((blockSize !== 16 && blockSize % 32 !== 0) || depth % 32 !== 0) {

@@ -1,0 +1,59 @@
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** A program that turns the model into another model file. */
+export interface Contender {
+	readonly name: string;
+	command(input: string, output: string): readonly [string, ...string[]];
+	/** The time that it may take, from that of `cp`; none for those that we only compare with. */
+	readonly limit?: { readonly factor: number; readonly seconds: number };
+}
+
+const REPO = fileURLToPath(new URL("../../", import.meta.url));
+const PRELOAD = new URL("./peak-memory.js", import.meta.url).href;
+const LOAD_SAVE = path.join(REPO, "bench/load_save.py");
+
+function qgraph(name: string, flags: readonly string[], limit?: Contender["limit"]): Contender {
+	const cli = path.join(REPO, "dist/cli/main.js");
+	return {
+		name: `qgraph ${name}`,
+		command: (input, output) => [
+			process.execPath,
+			"--import",
+			PRELOAD,
+			cli,
+			"convert",
+			"--quiet",
+			...flags,
+			input,
+			output,
+		],
+		...(limit === undefined ? {} : { limit }),
+	};
+}
+
+export const copy: Contender = {
+	name: "cp",
+	command: (input, output) => ["cp", input, `${input}.data`, path.dirname(output)],
+};
+
+/** What it costs to have the copy on the disk, as qgraph has its output before it gives it its name. */
+export const copySynced: Contender = {
+	name: "cp, then sync",
+	command: (input, output) => ["sh", "-c", 'cp "$1" "$1.data" "$2" && sync "$2"/*', "sh", input, path.dirname(output)],
+};
+
+export const noPass = qgraph("no pass", [], { factor: 1.3, seconds: 0.3 });
+export const fitMax = qgraph("fit max", ["--bq-to-lpbq", "--bq-to-lpbq-fit", "max"], { factor: 2, seconds: 0.3 });
+export const fitSearch = qgraph("fit search", ["--bq-to-lpbq", "--bq-to-lpbq-fit", "search"]);
+
+/** The Python libraries that are there; says in a plain word what is not. */
+export function pythonContenders(): Contender[] {
+	const python = process.env.QGRAPH_PYTHON ?? "python3";
+	return (["onnx", "onnx-ir"] as const).flatMap((library) => {
+		const found = spawnSync(python, ["-c", `import ${library.replace("-", "_")}`], { stdio: "ignore" }).status === 0;
+		if (!found) console.log(`${library}: left out, '${python}' does not have it (QGRAPH_PYTHON names another Python)`);
+		return found ? [{ name: library, command: (input, output) => [python, LOAD_SAVE, library, input, output] }] : [];
+	});
+}

@@ -1,0 +1,77 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import path from "node:path";
+import { type Contender, copy } from "./contenders.js";
+
+export interface Measurement {
+	readonly seconds: number;
+	/** Peak resident memory; undefined for programs that do not tell. */
+	readonly peakKib: number | undefined;
+}
+
+export interface Comparison {
+	readonly seconds: number;
+	readonly copySeconds: number;
+	/** Median of the ratios of each run to the `cp` right before it. */
+	readonly ratio: number;
+	readonly peakKib: number | undefined;
+}
+
+/** Runs a contender once, into a folder that is new for it. */
+export function measure(contender: Contender, input: string): Measurement {
+	const folder = path.join(path.dirname(input), "out");
+	const peakFile = path.join(path.dirname(input), "peak");
+	rmSync(folder, { recursive: true, force: true });
+	rmSync(peakFile, { force: true });
+	mkdirSync(folder);
+	settle();
+	const [program, ...args] = contender.command(input, path.join(folder, path.basename(input)));
+	const start = performance.now();
+	const { status, error, stderr } = spawnSync(program, args, {
+		env: { ...process.env, QGRAPH_BENCH_PEAK: peakFile },
+		stdio: ["ignore", "ignore", "pipe"],
+		encoding: "utf8",
+	});
+	const seconds = (performance.now() - start) / 1000;
+	if (status !== 0) throw error ?? new Error(`${contender.name} failed: ${stderr}`);
+	const peakKib = existsSync(peakFile) ? Number(readFileSync(peakFile, "utf8")) : undefined;
+	return { seconds, peakKib };
+}
+
+/** Lets the disk finish what earlier runs left it to write. */
+function settle(): void {
+	spawnSync("sync");
+}
+
+/**
+ * Measures each contender `rounds` times, each time right after a `cp` of the same files; the medians. A `cp` before that
+ * one is not counted: the first one after another program takes up to ten times as long.
+ */
+export function compare(contenders: readonly Contender[], input: string, rounds: number): Map<Contender, Comparison> {
+	const runs = new Map<Contender, { run: Measurement; copySeconds: number }[]>();
+	for (let round = 0; round < rounds; round++) {
+		for (const contender of contenders) {
+			measure(copy, input);
+			const { seconds: copySeconds } = measure(copy, input);
+			const run = measure(contender, input);
+			runs.set(contender, [...(runs.get(contender) ?? []), { run, copySeconds }]);
+		}
+	}
+	return new Map([...runs].map(([contender, list]) => [contender, summarize(list)]));
+}
+
+function summarize(list: readonly { run: Measurement; copySeconds: number }[]): Comparison {
+	const peaks = list.flatMap(({ run }) => run.peakKib ?? []);
+	return {
+		seconds: median(list.map(({ run }) => run.seconds)),
+		copySeconds: median(list.map(({ copySeconds }) => copySeconds)),
+		ratio: median(list.map(({ run, copySeconds }) => run.seconds / copySeconds)),
+		peakKib: peaks.length > 0 ? Math.max(...peaks) : undefined,
+	};
+}
+
+function median(values: readonly number[]): number {
+	const sorted = values.toSorted((a, b) => a - b);
+	const middle = sorted.length >> 1;
+	return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

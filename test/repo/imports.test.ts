@@ -1,0 +1,94 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { findCycle, type Import, importsOf } from "./imports.js";
+import { repoFile, sourceFiles } from "./repo.js";
+
+/** What the parts that join everything may import. */
+const ALL_BELOW = ["diagnostics", "quant", "ir", "onnx", "targets", "passes", "runtime", "run-passes"];
+
+/** The parts of src, lowest rank first: the parts and the packages that each may import. */
+const RULES: Readonly<Record<string, { readonly imports: readonly string[]; readonly packages: readonly string[] }>> = {
+	diagnostics: { imports: [], packages: [] },
+	quant: { imports: [], packages: [] },
+	ir: { imports: ["diagnostics"], packages: ["node:", "@dagrejs/graphlib"] },
+	onnx: { imports: ["ir", "diagnostics"], packages: ["node:", "protobufjs"] },
+	targets: { imports: ["ir", "diagnostics"], packages: [] },
+	passes: { imports: ["ir", "diagnostics", "quant", "targets"], packages: ["node:"] },
+	runtime: { imports: ["ir", "onnx", "diagnostics"], packages: ["node:"] },
+	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
+	analysis: { imports: ALL_BELOW, packages: ["node:"] },
+	report: { imports: ALL_BELOW, packages: ["node:"] },
+	index: { imports: [...ALL_BELOW, "analysis", "report"], packages: [] },
+	cli: { imports: ["index"], packages: ["node:", "yargs"] },
+};
+
+const imports = sourceFiles().flatMap(importsOf);
+
+/** `quant/lpbq.ts` -> `quant`, `index.ts` -> `index`. */
+function partOf(file: string): string {
+	return file.replace(/(\/.*|\.ts)$/, "");
+}
+
+function text({ from, to }: Import): string {
+	return `${from} imports ${to}`;
+}
+
+function isAllowed({ from, to, isPackage }: Import): boolean {
+	const rule = RULES[partOf(from)];
+	if (rule === undefined) return false;
+	if (isPackage)
+		return rule.packages.some((name) => to === name || to.startsWith(name.endsWith(":") ? name : `${name}/`));
+	return partOf(from) === partOf(to) || rule.imports.includes(partOf(to));
+}
+
+describe("imports of src", () => {
+	it("finds the import lines, those of types too", () => {
+		const file = {
+			name: "passes/a.ts",
+			text: 'import "node:fs";\nimport {\n\ttype A,\n\tb,\n} from "../ir/b.js";\nexport type { C } from "./c.js";\nexport * from "./d.js";\nimport e, * as f from "e";\nawait import("./g.js");',
+		};
+		expect(importsOf(file).map((found) => `${found.to} ${found.typeOnly}`)).toEqual([
+			"node:fs false",
+			"ir/b.ts false",
+			"passes/c.ts true",
+			"passes/d.ts false",
+			"e false",
+			"passes/g.ts false",
+		]);
+		const withFrom = sourceFiles().flatMap(({ text }) => text.match(/\bfrom "[^"]+";$/gm) ?? []);
+		expect(imports).toHaveLength(withFrom.length);
+	});
+
+	it("go only where the rank of the importing part allows", () => {
+		const refused = [
+			["passes/a.ts", "onnx/b.ts"],
+			["onnx/a.ts", "passes/b.ts"],
+			["ir/a.ts", "passes/b.ts"],
+			["cli/a.ts", "ir/b.ts"],
+			["new-part/a.ts", "ir/b.ts"],
+		];
+		expect(
+			refused.filter(([from, to]) => isAllowed({ from: from!, to: to!, isPackage: false, typeOnly: true })),
+		).toEqual([]);
+		expect(imports.filter((found) => !isAllowed(found)).map(text)).toEqual([]);
+	});
+
+	it("name files that exist", () => {
+		const files = new Set(sourceFiles().map(({ name }) => name));
+		expect(imports.filter(({ to, isPackage }) => !isPackage && !files.has(to)).map(text)).toEqual([]);
+	});
+
+	it("run in no circle", () => {
+		const edge = (from: string, to: string): Import => ({ from, to, isPackage: false, typeOnly: false });
+		expect(findCycle([edge("a", "b"), edge("b", "c"), edge("c", "b")])).toEqual(["b", "c", "b"]);
+		expect(findCycle(imports.filter(({ typeOnly, isPackage }) => !typeOnly && !isPackage))).toBeUndefined();
+	});
+
+	it("use every dependency of package.json and no other package", () => {
+		const { dependencies } = JSON.parse(readFileSync(repoFile("package.json"), "utf8"));
+		const used = imports
+			.filter(({ to, isPackage }) => isPackage && !to.startsWith("node:"))
+			.map(({ to }) => /^(@[^/]+\/)?[^/]+/.exec(to)![0]);
+		expect([...new Set(used)].sort()).toEqual(Object.keys(dependencies).sort());
+	});
+});
