@@ -45,6 +45,15 @@ export class BufferedFile {
 		}
 	}
 
+	/** Writes pieces at rising offsets to the end; gaps become zeros. */
+	async appendAll(pieces: Iterable<{ readonly offset: number; readonly data: TensorData }>): Promise<void> {
+		for (const { offset, data } of pieces) {
+			await this.pad(offset);
+			await this.append(data);
+		}
+		await this.flush();
+	}
+
 	async flush(): Promise<void> {
 		await this.#swap();
 		await this.#pending;

@@ -54,8 +54,18 @@ export class Cursor {
 		if (len - pos < count && this.#windowStart + len < this.#source.size) this.#load(this.position, count);
 	}
 
-	uint32(): number {
-		return this.#reader.uint32();
+	/** A field's number and wire type. */
+	tag(): number {
+		return this.#reader.tag();
+	}
+
+	/** A length prefix: up to 4 GiB, twice of what protobuf's own readers take. */
+	length(): number {
+		const { pos, buf } = this.#reader;
+		const length = this.#reader.uint32();
+		const count = this.#reader.pos - pos;
+		if (count > 5 || (count === 5 && buf[pos + 4]! > 0x0f)) throw new RangeError("a length has more than 32 bits");
+		return length;
 	}
 
 	int32(): number {

@@ -1,20 +1,22 @@
-import type { AnyRecord, WireRecord } from "./record.js";
+import type { WireRecord } from "./record.js";
 import type { MessageName } from "./schema.js";
 
 /**
- * The records that objects of the IR were decoded from. The IR has no place for unknown fields, for "present but empty"
- * or for the way numbers were stored; encoding takes these from here, so that what nobody changed comes out as it went in.
- * An object whose record holds nothing of the kind has none: most have not, and that saves much memory.
+ * The record that an object of the IR was decoded from. The IR has no place for unknown fields, for "present but empty" or
+ * for the way numbers were stored; encoding takes these from here, so that what nobody changed comes out as it went in. An
+ * object whose record holds nothing of the kind has none: most have not, and that saves much memory.
+ *
+ * It is a property that cannot be enumerated, so that a changed copy (`{ ...tensor, shape }`) does not have it. A WeakMap
+ * would do the same, but garbage collection takes minutes once it has a few million entries (measured).
  */
-const origins = new WeakMap<object, AnyRecord>();
+const ORIGIN = Symbol("origin");
 
 export function setOrigin<T extends object>(object: T, record: object): T {
-	origins.set(object, record as AnyRecord);
-	return object;
+	return Object.defineProperty(object, ORIGIN, { value: record });
 }
 
 export function originOf<M extends MessageName>(object: object, _message: M): WireRecord<M> | undefined {
-	return origins.get(object) as WireRecord<M> | undefined;
+	return (object as { readonly [ORIGIN]?: WireRecord<M> })[ORIGIN];
 }
 
 /**

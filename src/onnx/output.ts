@@ -5,6 +5,7 @@ import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import { DataFile, type TensorData } from "../ir/data.js";
 import { BufferedFile } from "./buffered-file.js";
+import { endsSoon, syncWhileWriting } from "./early-sync.js";
 
 export interface OutputOptions {
 	readonly signal?: AbortSignal | undefined;
@@ -32,12 +33,7 @@ export class OutputSet {
 		const handle = await this.#create(target);
 		const file = new BufferedFile(handle, this.#options);
 		try {
-			for (const { offset, data } of pieces) {
-				await file.pad(offset);
-				await file.append(data);
-			}
-			await file.flush();
-			await handle.sync();
+			await syncWhileWriting(handle, file.appendAll(pieces));
 		} finally {
 			await handle.close();
 		}
@@ -47,16 +43,18 @@ export class OutputSet {
 	async copy(target: string, from: DataFile): Promise<void> {
 		this.#options.signal?.throwIfAborted();
 		const temporary = await this.#temporary(target);
-		await copyFile(from.path, temporary, constants.COPYFILE_FICLONE);
+		const copying = copyFile(from.path, temporary, constants.COPYFILE_FICLONE);
+		await endsSoon(copying);
+		// The copy opens its target by name, in its own time.
+		const handle = await open(temporary, "r").catch(() => copying.then(() => open(temporary, "r")));
+		try {
+			await syncWhileWriting(handle, copying);
+		} finally {
+			await handle.close();
+		}
 		if (new DataFile(from.path).identity !== from.identity) {
 			const message = `file '${from.path}' was changed since the model was read; read the model again`;
 			throw new QGraphError("data/file-changed", message, { file: from.path });
-		}
-		const handle = await open(temporary, "r");
-		try {
-			await handle.sync();
-		} finally {
-			await handle.close();
 		}
 		this.#options.onBytes?.(from.size);
 	}

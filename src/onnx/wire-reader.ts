@@ -19,18 +19,24 @@ import { decodeText } from "./text.js";
 /**
  * Reads the message `name` that fills `source`: bytes fields above LIFT_THRESHOLD are located and hopped over, so that the
  * cost is that of the model's structure. Which fields there are says the schema; what it does not know is kept as it is.
+ * A structure that would take more than `budget` bytes of memory is refused.
  */
-export function readMessage<M extends MessageName>(source: ByteSource, name: M): WireRecord<M> {
-	return new WireReader(source).read(messageSpec(name)) as WireRecord<M>;
+export function readMessage<M extends MessageName>(
+	source: ByteSource,
+	name: M,
+	budget: number = structureBudget(),
+): WireRecord<M> {
+	return new WireReader(source, budget).read(messageSpec(name)) as WireRecord<M>;
 }
 
 class WireReader {
 	readonly #cursor: Cursor;
-	readonly #budget: number = structureBudget();
+	readonly #budget: number;
 	#spent = 0;
 
-	constructor(source: ByteSource) {
+	constructor(source: ByteSource, budget: number) {
 		this.#cursor = new Cursor(source);
+		this.#budget = budget;
 	}
 
 	read(spec: MessageSpec): AnyRecord {
@@ -57,7 +63,7 @@ class WireReader {
 		while (cursor.position < end) {
 			cursor.prepare(LOOK_AHEAD);
 			const start = cursor.position;
-			const tag = cursor.uint32();
+			const tag = cursor.tag();
 			const field = spec.byId.get(tag >>> 3);
 			if (field !== undefined && accepts(field, tag & 7)) {
 				if (unknown !== undefined) this.#keep(record, unknown, start);
@@ -171,7 +177,7 @@ class WireReader {
 	/** A length prefix; what it announces must lie within the enclosing message. */
 	#length(end: number): number {
 		this.#cursor.prepare(LOOK_AHEAD);
-		const length = this.#cursor.uint32();
+		const length = this.#cursor.length();
 		const left = end - this.#cursor.position;
 		if (length > left) {
 			throw this.#malformed(`a field announces ${length} bytes, but ${Math.max(0, left)} are left in its message`);
@@ -182,7 +188,7 @@ class WireReader {
 	/** Hops over the value of the field `tag`. Groups may nest, so they are counted, not recursed into. */
 	#skipField(tag: number, end: number, start: number): void {
 		const open: number[] = [];
-		for (let current = tag; ; current = this.#cursor.uint32()) {
+		for (let current = tag; ; current = this.#cursor.tag()) {
 			const [id, wireType] = [current >>> 3, current & 7];
 			if (id === 0) throw this.#malformed("a field has number 0");
 			if (wireType === WireType.GROUP) open.push(id);

@@ -78,24 +78,23 @@ export class BlockSearch {
 		}
 	}
 
-	/** Searches the loaded block for the first `scaleCount` of the given channel scales, float32 and above 0. */
-	search(channelScales: Float32Array, scaleCount: number): void {
+	/**
+	 * Searches the loaded block for the first `scaleCount` of the given channel scales, float32 and above 0, among the
+	 * integers from `leastInt` on.
+	 */
+	search(channelScales: Float32Array, scaleCount: number, leastInt = 1): void {
 		const bounds = this.#bounds;
 		bounds.load(this.count);
-		if (bounds.max === bounds.min) {
-			this.#answerZeros(scaleCount);
-			return;
-		}
 		const typicalScale = Math.max(bounds.max / TYPICAL_REACH, -bounds.min / (TYPICAL_REACH + 1));
 		const guess = this.#guessLimit(typicalScale, channelScales[0]!);
 		const smallest = bounds.smallestScale(guess);
 		const largest = bounds.largestScale(guess, 1.5 * typicalScale);
-		for (let k = 0; k < scaleCount; k++) this.#ask(k, channelScales[k]!, smallest, largest);
+		for (let k = 0; k < scaleCount; k++) this.#ask(k, channelScales[k]!, smallest, largest, leastInt);
 		this.#run(0, scaleCount);
 		for (let k = 0; k < scaleCount; k++) {
 			const power = this.power(k);
 			if (power <= guess) continue;
-			this.#ask(k, channelScales[k]!, bounds.smallestScale(power), bounds.largestScale(power, largest));
+			this.#ask(k, channelScales[k]!, bounds.smallestScale(power), bounds.largestScale(power, largest), leastInt);
 			this.#run(k, 1);
 		}
 	}
@@ -121,14 +120,6 @@ export class BlockSearch {
 		return this.#doubles[k * STRIDE_8 + SQUARE]!;
 	}
 
-	#answerZeros(scaleCount: number): void {
-		for (let k = 0; k < scaleCount; k++) {
-			this.#ints[k * STRIDE_4 + INT] = 1;
-			this.#doubles[k * STRIDE_8 + POWER] = 0;
-			this.#doubles[k * STRIDE_8 + SQUARE] = 0;
-		}
-	}
-
 	/** The error at the typical scale, and some more for scales that can only be near it, a whole channel scale apart. */
 	#guessLimit(typicalScale: number, channelScale: number): number {
 		this.evaluate(typicalScale, 1);
@@ -136,9 +127,9 @@ export class BlockSearch {
 	}
 
 	/** Makes record k ask for the integers whose scales are in a range, or, if there are none, for one near it. */
-	#ask(k: number, channelScale: number, smallest: number, largest: number): void {
+	#ask(k: number, channelScale: number, smallest: number, largest: number, leastInt: number): void {
 		const inverse = 1 / channelScale;
-		const first = blockScaleIntWithin(Math.ceil(smallest * inverse));
+		const first = Math.max(blockScaleIntWithin(Math.ceil(smallest * inverse)), leastInt);
 		const last = blockScaleIntWithin(Math.floor(largest * inverse));
 		this.#askInts(k, channelScale, first, Math.max(first, last));
 	}

@@ -19,7 +19,7 @@ export function quantizeCodes(
 	slabCount: number,
 	channelScales: Float32Array | Float64Array,
 	blockScaleInts: Uint8Array,
-	out = new Int8Array(values.length),
+	out: Int8Array = new Int8Array(values.length),
 	codeMin = -8,
 ): Int8Array {
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
@@ -46,7 +46,7 @@ export function dequantizeBlocks(
 	layout: BlockLayout,
 	firstSlab: number,
 	slabCount: number,
-	out = new Float32Array(codes.length),
+	out: Float32Array = new Float32Array(codes.length),
 ): Float32Array {
 	expectLength("codes", codes.length, slabElements(layout, firstSlab, slabCount));
 	expectLength("values", out.length, codes.length);

@@ -1,5 +1,6 @@
 import { type BlockLayout, expectLength, slabElements, slabRows } from "./layout.js";
 import { packedByteLength } from "./packing.js";
+import { MAX_KERNEL_ROWS, sumSquaresOfColumns } from "./square-kernel.js";
 
 /** Sums of squares over some weights: of the weights, and of what an approximation is off. Sums of parts may be added. */
 export interface ErrorSum {
@@ -31,6 +32,7 @@ export function sqnrDb(signal: number, error: number): number {
  * block before and after, the squared error of keeping the codes is the sum over blocks of (s - s')^2 times this.
  *
  * @param packed the codes of the slabs, two a byte, beginning in the low four bits of the first byte; less than 2^32 codes.
+ * @param sums receives the result; a new array when left out.
  * @returns [slabCount, channels].
  * @throws RangeError when `packed` does not hold exactly these slabs.
  */
@@ -39,36 +41,30 @@ export function sumOfSquaredCodesPerBlock(
 	layout: BlockLayout,
 	firstSlab: number,
 	slabCount: number,
+	sums: Float64Array = new Float64Array(slabCount * layout.channels),
 ): Float64Array {
 	const elements = slabElements(layout, firstSlab, slabCount);
-	expectLength("bytes of codes", packed.length, packedByteLength(elements, 4));
 	const { channels, spatial } = layout;
-	const sums = new Float64Array(slabCount * channels);
+	expectLength("bytes of codes", packed.length, packedByteLength(elements, 4));
+	expectLength("sums", sums.length, slabCount * channels);
 	const words = uint16View(packed);
-	const lanes = new Int32Array(Math.floor(channels / 2));
 	let start = 0;
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
 		if (channels === 1) sums[slab] = sumOfRun(packed, words, start, start + rows * spatial);
-		else if (spatial === 1 && channels % 2 === 0 && rows <= MAX_LANE_ROWS) {
-			sumColumns(packed, start >>> 1, rows, lanes);
-			unpackLanes(lanes, sums, slab * channels);
+		else if (spatial === 1 && channels % 2 === 0 && rows <= MAX_KERNEL_ROWS) {
+			const columns = packed.subarray(start / 2, (start + rows * channels) / 2);
+			sums.set(sumSquaresOfColumns(columns, channels), slab * channels);
 		} else sumElements(packed, start, rows, channels, spatial, sums, slab * channels);
 		start += rows * channels * spatial;
 	}
 	return sums;
 }
 
-/** Squares of both codes of a byte: the low code's in bits 0..15, the high code's above. */
-const squarePairs = Int32Array.from({ length: 0x100 }, (_, byte) => squareAt(byte, 0) | (squareAt(byte, 1) << 16));
-
 /** Sum of the squares of all four codes of two bytes. */
 const squareSums = Uint16Array.from({ length: 0x10000 }, (_, word) => {
 	return squareAt(word, 0) + squareAt(word, 1) + squareAt(word, 2) + squareAt(word, 3);
 });
-
-/** Most squares, up to 64 each, that 16 bits hold the sum of. */
-const MAX_LANE_ROWS = 1023;
 
 function squareAt(word: number, place: number): number {
 	const code = (word << (28 - 4 * place)) >> 28;
@@ -89,34 +85,6 @@ function sumOfRun(packed: Uint8Array, words: Uint16Array, start: number, end: nu
 	return sum;
 }
 
-/** Sums two columns a lane, over rows of whole bytes. */
-function sumColumns(packed: Uint8Array, firstByte: number, rows: number, lanes: Int32Array): void {
-	const pairs = squarePairs;
-	const width = lanes.length;
-	lanes.fill(0);
-	let row = 0;
-	for (; row + 3 < rows; row += 4) {
-		const a = firstByte + row * width;
-		const b = a + width;
-		const c = b + width;
-		const d = c + width;
-		for (let j = 0; j < width; j++) {
-			lanes[j]! += pairs[packed[a + j]!]! + pairs[packed[b + j]!]! + pairs[packed[c + j]!]! + pairs[packed[d + j]!]!;
-		}
-	}
-	for (; row < rows; row++) {
-		const a = firstByte + row * width;
-		for (let j = 0; j < width; j++) lanes[j]! += pairs[packed[a + j]!]!;
-	}
-}
-
-function unpackLanes(lanes: Int32Array, sums: Float64Array, first: number): void {
-	for (let j = 0; j < lanes.length; j++) {
-		sums[first + 2 * j] = lanes[j]! & 0xffff;
-		sums[first + 2 * j + 1] = lanes[j]! >>> 16;
-	}
-}
-
 /** Any shape, one element after the other. */
 function sumElements(
 	packed: Uint8Array,
@@ -128,6 +96,7 @@ function sumElements(
 	first: number,
 ): void {
 	let element = start;
+	sums.fill(0, first, first + channels);
 	for (let run = 0; run < rows * channels; run++) {
 		let sum = 0;
 		for (const end = element + spatial; element < end; element++) {

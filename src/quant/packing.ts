@@ -21,7 +21,7 @@ export function unpackInt4(
 	bytes: Uint8Array,
 	elementOffset: number,
 	count: number,
-	out = new Int8Array(count),
+	out: Int8Array = new Int8Array(count),
 ): Int8Array {
 	unpack(bytes, elementOffset, count, out, int4);
 	return out;
@@ -32,7 +32,7 @@ export function unpackUint4(
 	bytes: Uint8Array,
 	elementOffset: number,
 	count: number,
-	out = new Uint8Array(count),
+	out: Uint8Array = new Uint8Array(count),
 ): Uint8Array {
 	unpack(bytes, elementOffset, count, out, uint4);
 	return out;
@@ -43,7 +43,7 @@ export function unpackInt2(
 	bytes: Uint8Array,
 	elementOffset: number,
 	count: number,
-	out = new Int8Array(count),
+	out: Int8Array = new Int8Array(count),
 ): Int8Array {
 	unpack(bytes, elementOffset, count, out, int2);
 	return out;
@@ -54,7 +54,7 @@ export function unpackUint2(
 	bytes: Uint8Array,
 	elementOffset: number,
 	count: number,
-	out = new Uint8Array(count),
+	out: Uint8Array = new Uint8Array(count),
 ): Uint8Array {
 	unpack(bytes, elementOffset, count, out, uint2);
 	return out;

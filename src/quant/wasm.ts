@@ -1,6 +1,6 @@
 /*
- * A very small WebAssembly assembler: only what block-kernel.ts needs. Every function gives the bytes of an expression or
- * a statement, operands first, since the machine is a stack machine.
+ * A very small WebAssembly assembler: only what block-kernel.ts and square-kernel.ts need. Every function gives the bytes
+ * of an expression or a statement, operands first, since the machine is a stack machine.
  * Opcodes: WebAssembly specification 2.0, section 5.4 (binary format of instructions).
  */
 
@@ -92,6 +92,32 @@ export const f32x4 = {
 	/** Of equal numbers, or when b is NaN, a. */
 	min: binary(0xfd, ...leb(0xea)),
 	max: binary(0xfd, ...leb(0xeb)),
+} as const;
+
+/** 128 bits, whatever they are. */
+export const v128 = {
+	type: 0x7b,
+	load: load(0xfd, 0, 4),
+	store: store(0xfd, 11, 4),
+	const: (...bytes: number[]): Code => [0xfd, 12, ...bytes],
+	and: binary(0xfd, 0x4e),
+} as const;
+
+/** Sixteen bytes. */
+export const i8x16 = {
+	/** Lanes of a, counted from 0, and of b, counted from 16. */
+	shuffle: (a: Code, b: Code, lanes: readonly number[]): Code => [...a, ...b, 0xfd, 13, ...lanes],
+	/** The bytes of `table` that `indices`, 0 to 15, name. */
+	swizzle: (table: Code, indices: Code): Code => [...table, ...indices, 0xfd, 14],
+	shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), 0xfd, 0x6d],
+} as const;
+
+/** Eight uint16 lanes. */
+export const i16x8 = {
+	/** Of the first or the last eight bytes. */
+	fromLowBytes: unary(0xfd, ...leb(0x89)),
+	fromHighBytes: unary(0xfd, ...leb(0x8a)),
+	add: binary(0xfd, ...leb(0x8e)),
 } as const;
 
 /**

@@ -97,6 +97,13 @@ describe("bq-to-lpbq converts", () => {
 		await golden(bqToLpbq({ ...MAX, form: "exact-bq" }), "exact-bq", model);
 	});
 
+	test("the exact form by search keeps 16 as the largest integer, so that it is known again", async () => {
+		const model = matMulModel((b) => blockWeight(b, "w", SPEC));
+		await golden(bqToLpbq({ form: "exact-bq" }), "exact-bq-search", model);
+		const again = await runPasses(model, [bqToLpbq({ form: "exact-bq" })]);
+		expect(again.weights[0]?.code).toBe("lpbq/already");
+	});
+
 	test("a weight used twice once, and two DequantizeLinear nodes over the same codes once", async () => {
 		const model = modelOf((b) => {
 			b.input("x", FLOAT, [4, 64]);

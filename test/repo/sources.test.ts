@@ -10,12 +10,15 @@ describe("src", () => {
 		expect(lines.filter(({ count }) => count > MAX_LINES)).toEqual([]);
 	});
 
+	/** Codes that only passes written outside qgraph report. */
+	const FOR_OTHERS = ["pass/note"];
+
 	it("uses every diagnostic code and explains it", () => {
 		const text = sourceFiles()
 			.filter(({ name }) => name !== "diagnostics.ts")
 			.map((file) => file.text)
 			.join("\n");
-		expect(Object.keys(CODES).filter((code) => !text.includes(`"${code}"`))).toEqual([]);
+		expect(Object.keys(CODES).filter((code) => !text.includes(`"${code}"`))).toEqual(FOR_OTHERS);
 		expect(Object.entries(CODES).filter(([, { explain }]) => !/^[A-Z`-].*\.$/.test(explain))).toEqual([]);
 	});
 });

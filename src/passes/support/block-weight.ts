@@ -4,10 +4,13 @@ import { dequantizeBlocks, quantizeCodes } from "../../quant/codes.js";
 import { decodeBfloat16, decodeFloat16 } from "../../quant/float16.js";
 import { type BlockLayout, slabCountOf, slabElements, slabStart } from "../../quant/layout.js";
 import { packInt4, unpackInt4 } from "../../quant/packing.js";
-import { type ByteRange, byteRange, RangeReader } from "./byte-range.js";
+import { type ByteRange, byteRange, RangeReader, sliceRange } from "./byte-range.js";
 
-/** Slabs are read in pieces of about this many elements. */
+/** Slabs are read in pieces of about this many elements, which a core's cache holds the codes of. */
 const PIECE_ELEMENTS = 2 ** 20;
+
+/** Elements that a thread gets at a time where its answer is short. */
+const TASK_ELEMENTS = 2 ** 22;
 
 /** A run of slabs: those of [first, first + count). */
 export interface SlabRange {
@@ -41,18 +44,38 @@ export interface WeightPart {
 	readonly float: { readonly dtype: DataType; readonly data: ByteRange } | undefined;
 }
 
-export function partOf({ layout, codes, scales, float }: BlockWeight, range: SlabRange): WeightPart {
-	const { first, count } = range;
-	const [start, end] = [slabStart(layout, first), slabStart(layout, first + count)];
-	const columnBytes = layout.channels * layout.spatial * 4;
+export function partOf(weight: BlockWeight, range: SlabRange): WeightPart {
+	return cut(weight, 0, range, byteRange);
+}
+
+/** A part in pieces that are small enough to be read. */
+export function piecesOf(part: WeightPart): WeightPart[] {
+	const { layout, range } = part;
+	return rangesWithin(layout, range, PIECE_ELEMENTS).map((piece) => cut(part, range.first, piece, sliceRange));
+}
+
+/** Takes the slabs of `range` out of what begins with the slab `first`. */
+function cut<S>(
+	source: { layout: BlockLayout; codes: S; scales: S; float: { dtype: DataType; data: S } | undefined },
+	first: number,
+	range: SlabRange,
+	slice: (data: S, start: number, end: number) => ByteRange,
+): WeightPart {
+	const { layout, codes, scales, float } = source;
+	const origin = slabStart(layout, first);
+	const start = slabStart(layout, range.first);
+	const end = slabStart(layout, range.first + range.count);
+	const firstByte = Math.floor(origin / 2);
+	const scaleBytes = layout.channels * layout.spatial * 4;
+	const scalesStart = (range.first - first) * scaleBytes;
 	const width = float?.dtype === DataType.FLOAT ? 4 : 2;
 	return {
 		layout,
 		range,
-		codes: byteRange(codes, start >> 1, (end + 1) >> 1),
-		codeOffset: start & 1,
-		scales: byteRange(scales, first * columnBytes, (first + count) * columnBytes),
-		float: float && { dtype: float.dtype, data: byteRange(float.data, start * width, end * width) },
+		codes: slice(codes, Math.floor(start / 2) - firstByte, Math.ceil(end / 2) - firstByte),
+		codeOffset: start % 2,
+		scales: slice(scales, scalesStart, scalesStart + range.count * scaleBytes),
+		float: float && { dtype: float.dtype, data: slice(float.data, (start - origin) * width, (end - origin) * width) },
 	};
 }
 
@@ -96,13 +119,21 @@ export const THREAD_READER: PartReader = new PartReader();
  * do not depend on who adds them up.
  */
 export function slabRanges(layout: BlockLayout): SlabRange[] {
-	const total = slabCountOf(layout);
+	return rangesWithin(layout, { first: 0, count: slabCountOf(layout) }, PIECE_ELEMENTS);
+}
+
+/** The same, in larger ranges: for tasks that read them by {@link piecesOf}. */
+export function taskRanges(layout: BlockLayout): SlabRange[] {
+	return rangesWithin(layout, { first: 0, count: slabCountOf(layout) }, TASK_ELEMENTS);
+}
+
+function rangesWithin(layout: BlockLayout, { first, count }: SlabRange, elements: number): SlabRange[] {
 	const perSlab = layout.blockSize * layout.channels * layout.spatial;
-	const wanted = Math.max(1, Math.floor(PIECE_ELEMENTS / perSlab));
+	const wanted = Math.max(1, Math.floor(elements / perSlab));
 	const step = perSlab % 2 === 0 ? wanted : wanted + (wanted % 2);
-	return Array.from({ length: Math.ceil(total / step) }, (_, index) => ({
-		first: index * step,
-		count: Math.min(step, total - index * step),
+	return Array.from({ length: Math.ceil(count / step) }, (_, index) => ({
+		first: first + index * step,
+		count: Math.min(step, count - index * step),
 	}));
 }
 
@@ -139,11 +170,11 @@ export function chooseCodes(reader: PartReader, part: WeightPart, choice: CodeCh
 /** Packed int4 codes that are chosen when they are written; `choose` is asked for ranges of slabs. */
 export function chosenCodes(layout: BlockLayout, choose: (range: SlabRange) => Int8Array): TensorData {
 	const total = slabCountOf(layout);
-	const byteLength = (slabStart(layout, total) + 1) >> 1;
+	const byteLength = Math.ceil(slabStart(layout, total) / 2);
 	return computedData(byteLength, (start, end) => {
 		const first = evenSlabBefore(layout, slabAt(layout, start * 2));
 		const last = end * 2 >= slabStart(layout, total) ? total : slabAt(layout, end * 2 - 1) + 1;
-		const from = start - (slabStart(layout, first) >> 1);
+		const from = start - slabStart(layout, first) / 2;
 		return packInt4(choose({ first, count: last - first })).subarray(from, from + end - start);
 	});
 }

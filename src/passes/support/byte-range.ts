@@ -12,6 +12,12 @@ export function byteRange(data: TensorData, start: number, end: number): ByteRan
 	return { path, identity, offset: data.offset + start, length: end - start };
 }
 
+/** The bytes [start, end) of `range`. */
+export function sliceRange(range: ByteRange, start: number, end: number): ByteRange {
+	if ("bytes" in range) return { bytes: range.bytes.subarray(start, end) };
+	return { ...range, offset: range.offset + start, length: end - start };
+}
+
 /** Reads ranges into memory that is used again and again: what `read` returns is valid until another range is read. */
 export class RangeReader {
 	#file: DataFile | undefined;

@@ -11,7 +11,8 @@ import {
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, errorSum, sumOfSquaredCodesPerBlock } from "../../quant/measure.js";
-import { chooseCodes, PartReader, type WeightPart } from "./block-weight.js";
+import { packInt4 } from "../../quant/packing.js";
+import { chooseCodes, PartReader, piecesOf, type WeightPart } from "./block-weight.js";
 import { blockScales, type ChannelScales, SMALLEST_SCALE, snapScales } from "./snap.js";
 
 /** Facts about the block scales of a part. */
@@ -108,12 +109,16 @@ function scan(part: WeightPart): ScaleFacts {
 	const firstChannel = slabFirstChannel(layout, range.first);
 	const lastChannel = slabFirstChannel(layout, range.first + range.count - 1) + channels;
 	const channelMax = new Float64Array(lastChannel - firstChannel);
-	const scales = blockScales(reader, part);
-	for (let slab = 0; slab < range.count; slab++) {
-		const base = slabFirstChannel(layout, range.first + slab) - firstChannel;
-		raiseTo(channelMax, base, scales, slab * channels, channels);
+	const facts = { channelMax, firstChannel, finite: true, negative: 0, zero: 0, uniform: true };
+	for (const piece of piecesOf(part)) {
+		const scales = blockScales(reader, piece);
+		for (let slab = 0; slab < piece.range.count; slab++) {
+			const base = slabFirstChannel(layout, piece.range.first + slab) - firstChannel;
+			raiseTo(channelMax, base, scales, slab * channels, channels);
+		}
+		countOddScales(reader.scales(piece), layout.spatial, facts);
 	}
-	return { channelMax, firstChannel, ...countOddScales(reader.scales(part), layout.spatial) };
+	return facts;
 }
 
 /** Makes maxima of one block of every channel. */
@@ -125,38 +130,53 @@ function raiseTo(
 	channels: number,
 ): void {
 	for (let channel = 0; channel < channels; channel++) {
-		const scale = scales[at + channel]!;
+		const scale = Math.abs(scales[at + channel]!);
 		if (scale > maxima[base + channel]!) maxima[base + channel] = scale;
 	}
 }
 
-function countOddScales(scales: Float32Array, spatial: number) {
-	let negative = 0;
-	let zero = 0;
-	let finite = true;
-	let uniform = true;
+/** Adds what is to be said of some scales to the facts. */
+function countOddScales(
+	scales: Float32Array,
+	spatial: number,
+	facts: { finite: boolean; negative: number; zero: number; uniform: boolean },
+): void {
 	for (let at = 0; at < scales.length; at++) {
 		const scale = scales[at]!;
-		if (spatial > 1 && scale !== scales[at - (at % spatial)]) uniform = false;
+		if (spatial > 1 && scale !== scales[at - (at % spatial)]) facts.uniform = false;
 		if (scale >= SMALLEST_SCALE && scale < Number.POSITIVE_INFINITY) continue;
-		if (!Number.isFinite(scale)) finite = false;
-		else if (scale > -SMALLEST_SCALE) zero++;
-		else negative++;
+		if (!Number.isFinite(scale)) facts.finite = false;
+		else if (scale > -SMALLEST_SCALE) facts.zero++;
+		else facts.negative++;
 	}
-	return { finite, negative, zero, uniform };
 }
 
-/** How far codes that stay move when their scales are snapped: no code needs to be looked at but for its square. */
+/** Memory for the blocks of a piece, used again and again. */
+let scratch = { squares: new Float64Array(), ints: new Uint8Array() };
+
+/**
+ * How far codes that stay move when their scales, none of which is negative, are snapped: no code needs to be looked at
+ * but for its square.
+ */
 function measureKeptCodes(part: WeightPart, channelScales: ChannelScales): ErrorSum {
-	const { layout, range } = part;
-	const { channels, spatial } = layout;
-	const squares = sumOfSquaredCodesPerBlock(reader.packedCodes(part), layout, range.first, range.count);
-	const ints = snapScales(reader, part, channelScales);
-	const before = spatial === 1 ? reader.scales(part) : blockScales(reader, part);
+	const { layout } = part;
+	const { channels } = layout;
+	const pieces = piecesOf(part);
+	const blocks = Math.max(...pieces.map(({ range }) => range.count * channels));
+	if (scratch.squares.length < blocks) scratch = { squares: new Float64Array(blocks), ints: new Uint8Array(blocks) };
 	const sums = { signal: 0, error: 0 };
-	for (let slab = 0; slab < range.count; slab++) {
-		const firstChannel = slabFirstChannel(layout, range.first + slab);
-		addRow(sums, before, squares, ints, slab * channels, channelScales.stored, firstChannel, channels);
+	for (const piece of pieces) {
+		const { first, count } = piece.range;
+		const packed = piece.codeOffset === 0 ? reader.packedCodes(piece) : packInt4(reader.codes(piece));
+		const squares = scratch.squares.subarray(0, count * channels);
+		const ints = scratch.ints.subarray(0, count * channels);
+		sumOfSquaredCodesPerBlock(packed, layout, first, count, squares);
+		snapScales(reader, piece, channelScales, ints);
+		const before = blockScales(reader, piece);
+		for (let slab = 0; slab < count; slab++) {
+			const firstChannel = slabFirstChannel(layout, first + slab);
+			addRow(sums, before, squares, ints, slab * channels, channelScales.stored, firstChannel, channels);
+		}
 	}
 	return sums;
 }
@@ -186,9 +206,16 @@ function addRow(
 
 /** How far the reference is from codes chosen anew. */
 function measureNewCodes(part: WeightPart, channelScales: ChannelScales, keepsPositive: boolean): ErrorSum {
-	const { layout, range } = part;
-	const blockScaleInts = snapScales(reader, part, channelScales);
-	const codes = chooseCodes(reader, part, { channelScales: channelScales.exact, blockScaleInts, keepsPositive });
-	const scales = effectiveScales(blockScaleInts, channelScales.stored, layout, range.first, range.count);
-	return errorSum(reader.values(part), dequantizeBlocks(codes, scales, layout, range.first, range.count));
+	const { layout } = part;
+	const sums = { signal: 0, error: 0 };
+	for (const piece of piecesOf(part)) {
+		const { first, count } = piece.range;
+		const blockScaleInts = snapScales(reader, piece, channelScales);
+		const codes = chooseCodes(reader, piece, { channelScales: channelScales.exact, blockScaleInts, keepsPositive });
+		const scales = effectiveScales(blockScaleInts, channelScales.stored, layout, first, count);
+		const { signal, error } = errorSum(reader.values(piece), dequantizeBlocks(codes, scales, layout, first, count));
+		sums.signal += signal;
+		sums.error += error;
+	}
+	return sums;
 }

@@ -9,8 +9,8 @@ import {
 	chosenCodes,
 	partOf,
 	type SlabRange,
-	slabRanges,
 	THREAD_READER,
+	taskRanges,
 } from "./block-weight.js";
 import type { ScaleScan } from "./scale-scan.js";
 import { channelScalesOf, snapScales } from "./snap.js";
@@ -50,7 +50,7 @@ export async function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPoo
 	};
 	const error = { signal: 0, error: 0 };
 	await pool.each(
-		slabRanges(layout),
+		taskRanges(layout),
 		(range) => {
 			const part = partOf(weight, range);
 			return keepsAll ? { kind: "measure-kept", part, scales } : { kind: "measure-new", part, scales, keepsPositive };

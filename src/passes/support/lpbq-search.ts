@@ -32,12 +32,13 @@ export async function fitSearch(
 	weight: BlockWeight,
 	scan: ScaleScan,
 	exponent: number,
+	keepsLargestInt: boolean,
 	pool: TaskPool,
 	spool: Spool,
 ): Promise<LpbqFit> {
 	const { layout } = weight;
 	const scales = channelScalesOf(scan.channelMax);
-	const problem: FitProblem = { layout, maxChannelScales: scales.exact, exponent };
+	const problem: FitProblem = { layout, maxChannelScales: scales.exact, exponent, keepsLargestInt };
 	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
 	const ranges = slabRanges(layout);
 	const sums = createAccumulator(problem);

@@ -1,6 +1,6 @@
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScale, MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
-import { type BlockWeight, PartReader, partOf, slabRanges } from "./block-weight.js";
+import { type BlockWeight, PartReader, partOf, slabRanges, taskRanges } from "./block-weight.js";
 import type { TaskPool } from "./task-pool.js";
 
 /** What one pass over the block scales of a weight finds. */
@@ -19,12 +19,12 @@ export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<S
 	const channelMax = new Float64Array(layout.channelCount);
 	const scan = { channelMax, finite: true, negative: 0, zero: 0, uniform: true };
 	await pool.each(
-		slabRanges(layout),
+		taskRanges(layout),
 		(range) => ({ kind: "scan", part: partOf(weight, range) }),
 		(facts) => {
-			facts.channelMax.forEach((max, index) => {
-				if (max > channelMax[facts.firstChannel + index]!) channelMax[facts.firstChannel + index] = max;
-			});
+			for (let index = 0, channel = facts.firstChannel; index < facts.channelMax.length; index++, channel++) {
+				channelMax[channel] = Math.max(channelMax[channel]!, facts.channelMax[index]!);
+			}
 			scan.finite &&= facts.finite;
 			scan.uniform &&= facts.uniform;
 			scan.negative += facts.negative;

@@ -20,9 +20,11 @@ export function channelScalesOf(channelMax: Float64Array): ChannelScales {
 	const max = new Float64Array(new SharedArrayBuffer(channelMax.length * 8));
 	const exact = new Float64Array(new SharedArrayBuffer(channelMax.length * 8));
 	const stored = new Float32Array(new SharedArrayBuffer(channelMax.length * 4));
+	// a channel without weights gets a scale like the others': biases are rounded to multiples of it
+	const largest = channelMax.reduce((a, b) => Math.max(a, b), 0);
 	for (let channel = 0; channel < channelMax.length; channel++) {
 		max[channel] = channelMax[channel]!;
-		exact[channel] = channelScaleOf(channelMax[channel]!);
+		exact[channel] = channelScaleOf(channelMax[channel]! < SMALLEST_SCALE ? largest : channelMax[channel]!);
 		stored[channel] = exact[channel]!;
 	}
 	return { max, exact, stored };
@@ -30,21 +32,18 @@ export function channelScalesOf(channelMax: Float64Array): ChannelScales {
 
 /**
  * The scales that a part's blocks have before snapping, [count, channels]: those of the float weights by calibration, or
- * the magnitudes of the stored ones.
+ * the stored ones, of which the magnitudes count.
  */
 export function blockScales(reader: PartReader, part: WeightPart): Float64Array | Float32Array {
 	const { layout, range, float } = part;
 	if (float !== undefined) return calibrateBlockScales(reader.values(part), layout, range.first, range.count);
-	return magnitudes(reader.scales(part), layout.spatial);
+	const stored = reader.scales(part);
+	return layout.spatial === 1 ? stored : largestMagnitudes(stored, layout.spatial);
 }
 
 /** Of blocks with several scales, one a position of the kernel, the largest. */
-function magnitudes(stored: Float32Array, spatial: number): Float32Array {
+function largestMagnitudes(stored: Float32Array, spatial: number): Float32Array {
 	const result = new Float32Array(stored.length / spatial);
-	if (spatial === 1) {
-		for (let index = 0; index < result.length; index++) result[index] = Math.abs(stored[index]!);
-		return result;
-	}
 	for (let index = 0; index < stored.length; index++) {
 		const block = Math.floor(index / spatial);
 		result[block] = Math.max(result[block]!, Math.abs(stored[index]!));
@@ -52,11 +51,19 @@ function magnitudes(stored: Float32Array, spatial: number): Float32Array {
 	return result;
 }
 
-/** blockScaleIntOf (quant/lpbq.ts) for every block of a part, [count, channels]; 16 throughout a channel without weights. */
-export function snapScales(reader: PartReader, part: WeightPart, { max, exact }: ChannelScales): Uint8Array {
+/**
+ * blockScaleIntOf (quant/lpbq.ts) for every block of a part, [count, channels]; 16 throughout a channel without weights.
+ *
+ * @param ints receives the integers; a new array when left out.
+ */
+export function snapScales(
+	reader: PartReader,
+	part: WeightPart,
+	{ max, exact }: ChannelScales,
+	ints = new Uint8Array(part.range.count * part.layout.channels),
+): Uint8Array {
 	const scales = blockScales(reader, part);
 	const { channels } = part.layout;
-	const ints = new Uint8Array(scales.length);
 	for (let slab = 0; slab < part.range.count; slab++) {
 		const firstChannel = slabFirstChannel(part.layout, part.range.first + slab);
 		snapRow(scales, ints, slab * channels, exact, max, firstChannel, channels);
@@ -78,7 +85,7 @@ function snapRow(
 	channels: number,
 ): void {
 	for (let channel = 0; channel < channels; channel++) {
-		const ratio = scales[at + channel]! / exact[firstChannel + channel]!;
+		const ratio = Math.abs(scales[at + channel]!) / exact[firstChannel + channel]!;
 		const rounded = Math.max(ratio + ROUNDER - ROUNDER, 1);
 		ints[at + channel] = max[firstChannel + channel]! < SMALLEST_SCALE ? MAX_BLOCK_SCALE_INT : rounded;
 	}
