@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { type FieldEntry, type Fields, REFERENCE, UNKNOWN_FIELDS } from "./onnx-wire.js";
 
 const INT64_MAX = 2n ** 63n - 1n;
-const NAMES = ["", "x", "y", "x\0002", "x\0", "Größe", "\ufeffbom", "a/b:0", "\u{1f600}"];
+const NAMES = ["", "x", "y", "x\x002", "x\0", "Größe", "\ufeffbom", "a/b:0", "\u{1f600}"];
 
 /** Random messages, any field present or not, empty and doubled names, odd numbers, unknown fields behind the known ones. */
 export function messageArbitrary(name: string, depth: number): fc.Arbitrary<Fields> {

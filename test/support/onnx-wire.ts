@@ -50,7 +50,9 @@ export function graphModel(fields: Fields): Buffer {
 /** One field, tag included. */
 export function encodeField(entry: FieldEntry, value: unknown): Buffer {
 	if (entry.packed) {
-		const content = Buffer.isBuffer(value) ? value : Buffer.concat((value as unknown[]).map((v) => scalar(entry.type, v)));
+		const content = Buffer.isBuffer(value)
+			? value
+			: Buffer.concat((value as unknown[]).map((v) => scalar(entry.type, v)));
 		return delimited(entry.id, content);
 	}
 	const values = entry.repeated ? (value as unknown[]) : [value];
