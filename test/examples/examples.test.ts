@@ -39,7 +39,7 @@ describe("examples", () => {
 		const output = path.join(path.dirname(input), "renamed.onnx");
 		const printed = await example("02-custom-pass", input, output);
 		expect(printed).toContain("prefix-weights { 'weights renamed': 6 }");
-		expect(printed).toContain("remark weight/overridable: 'offset' is an input too, so that its name is not free");
+		expect(printed).toContain("remark pass/note: 'offset' is an input too, so that its name is not free");
 		const model = await readModel(output);
 		expect(verifyModel(model)).toEqual([]);
 		const names = [...model.graph.initializers].map(({ name }) => name);
