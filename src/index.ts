@@ -40,7 +40,14 @@ export {
 export type { Use, Value } from "./ir/value.js";
 export { verifyModel } from "./ir/verify.js";
 export { allGraphs, allNodes, type GraphSite, nodeLabel } from "./ir/walk.js";
-export { parseModel, readModel, serializeModel, type WriteOptions, writeModel } from "./onnx/file.js";
+export {
+	missingDataFiles,
+	parseModel,
+	readModel,
+	serializeModel,
+	type WriteOptions,
+	writeModel,
+} from "./onnx/file.js";
 export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";

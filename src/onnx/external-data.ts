@@ -54,6 +54,11 @@ export class ExternalDataResolver {
 		return new Map([...this.#located].filter((entry): entry is [string, DataFile] => typeof entry[1] !== "string"));
 	}
 
+	/** Locations where no data file could be read. */
+	get missing(): readonly string[] {
+		return [...this.#located].filter(([, found]) => typeof found === "string").map(([location]) => location);
+	}
+
 	/** How many tensors were resolved so far. */
 	get tensors(): number {
 		return this.#tensors;

@@ -31,6 +31,7 @@ export interface ModelSource {
 	readonly folder: string;
 	/** Data files by location; those that are missing are not in it. */
 	readonly files: ReadonlyMap<string, DataFile>;
+	readonly missing: readonly string[];
 	readonly externalTensors: number;
 }
 

@@ -26,13 +26,18 @@ export async function readModel(modelPath: string): Promise<Model> {
 	try {
 		const external = new ExternalDataResolver(modelPath);
 		const model = decodeModel(readMessage(fileSource(file), "ModelProto"), external);
-		const { folder, files, tensors } = external;
-		sources.set(model, { path: file.path, folder, files, externalTensors: tensors });
+		const { folder, files, missing, tensors } = external;
+		sources.set(model, { path: file.path, folder, files, missing, externalTensors: tensors });
 		return model;
 	} catch (error) {
 		file.close();
 		throw located(error, modelPath);
 	}
+}
+
+/** The data files that `model` points to and that were not there when it was read, as the model names them. */
+export function missingDataFiles(model: Model): readonly string[] {
+	return sources.get(model)?.missing ?? [];
 }
 
 /** A model from the bytes of a model file; it must not use external data. */

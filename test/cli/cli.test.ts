@@ -154,6 +154,14 @@ describe("convert", () => {
 		expect(mapped).toEqual(["layers.0.weight float", "layers.1.weight float"]);
 	});
 
+	test("says that a data file is missing", async () => {
+		const external = path.join(folder, "external.onnx");
+		await writeModel(sampleModel(), external, { externalData: "one-file" });
+		rmSync(`${external}.data`);
+		const { err } = await qgraph(folder, "convert", "-q", "--dry-run", external);
+		expect(err).toContain("data file 'external.onnx.data' is not there");
+	});
+
 	test("--save-annotations puts them into the file", async () => {
 		rmSync(output, { force: true });
 		await qgraph(

@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import {
 	type ExternalDataPolicy,
+	missingDataFiles,
 	type PipelineReport,
 	QGraphError,
 	readModel,
@@ -64,6 +65,9 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 	const bar = new ProgressBar(terminal);
 	try {
 		const model = await readModel(args.input as string);
+		for (const location of missingDataFiles(model)) {
+			terminal.err.write(`qgraph: warning: data file '${location}' is not there; weights in it are out of reach\n`);
+		}
 		const before = summarizeModel(model);
 		const result = await runPasses(model, passes, {
 			signal,
