@@ -124,7 +124,7 @@ export class DataFile {
 	open(): number {
 		if (this.#descriptor === undefined) {
 			if (openFiles.size >= MAX_OPEN_FILES) openFiles.values().next().value?.close();
-			this.#descriptor = openSync(this.path, "r");
+			this.#descriptor = this.#reopen();
 			openFiles.add(this);
 		}
 		if (identityOf(fstatSync(this.#descriptor, { bigint: true })) === this.identity) return this.#descriptor;
@@ -134,6 +134,16 @@ export class DataFile {
 			`file '${this.path}' was changed since the model was read; read the model again`,
 			{ file: this.path },
 		);
+	}
+
+	#reopen(): number {
+		try {
+			return openSync(this.path, "r");
+		} catch (error) {
+			if (!(error instanceof Error) || !("code" in error) || error.code !== "ENOENT") throw error;
+			const message = `file '${this.path}' was removed since the model was read; put it back and read the model again`;
+			throw new QGraphError("data/file-changed", message, { file: this.path }, { cause: error });
+		}
 	}
 
 	close(): void {

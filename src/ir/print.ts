@@ -78,7 +78,7 @@ class Printer {
 		for (const [name, attribute] of node.attributes) {
 			if (attribute.kind === "graph") graphs.push([name, attribute.value]);
 			else if (attribute.kind === "graphs") {
-				graphs.push(...attribute.value.map((graph, index): [string, Graph] => [`${name}[${index}]`, graph]));
+				for (const [index, graph] of attribute.value.entries()) graphs.push([`${name}[${index}]`, graph]);
 			} else attributes.push(`${name}=${this.#attribute(attribute)}`);
 		}
 		const op = [node.op.domain, node.op.type, node.op.overload].filter((part) => part !== "").join(":");

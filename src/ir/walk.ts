@@ -42,7 +42,7 @@ export function* graphAndSubgraphs(
 				below.push({ graph: subgraph, path: `${site.path}/${nodeLabel(node)}.${name}`, function: definition });
 			}
 		}
-		pending.push(...below.reverse());
+		for (const inner of below.reverse()) pending.push(inner);
 	}
 }
 

@@ -3,6 +3,7 @@ import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { tensorType } from "../../src/ir/types.js";
 import { parseModel, serializeModel } from "../../src/onnx/file.js";
+import { recordOf } from "../support/onnx-records.js";
 import { encode, type Fields, graphModel, model } from "../support/onnx-wire.js";
 
 function roundTrip(bytes: Buffer): Buffer {
@@ -54,7 +55,7 @@ describe("what a file says comes out as it was said", () => {
 									{ dim_value: -1 },
 									{ dim_param: "" },
 									{},
-									{ dim_value: 2n ** 60n },
+									{ dim_value: 2n ** 60n + 1n },
 									{ dim_param: "N", denotation: "B" },
 								],
 							},
@@ -62,6 +63,9 @@ describe("what a file says comes out as it was said", () => {
 					},
 				},
 			],
+		}),
+		"a dimension beyond 2^53": graphModel({
+			input: [{ name: "x", type: { tensor_type: { elem_type: 1, shape: { dim: [{ dim_value: 2n ** 60n + 1n }] } } } }],
 		}),
 		"references to attributes of the calling node": model({
 			functions: [
@@ -280,6 +284,20 @@ describe("a change touches only what it changes", () => {
 		const type = { tensor_type: { elem_type: 7, shape: { dim: [{ dim_value: 3 }, { dim_param: "N" }, {}] } } };
 		const input = encode("ValueInfoProto", { name: "x", type, doc_string: "" });
 		expect(Buffer.from(serializeModel(after)).includes(input)).toBe(true);
+	});
+
+	it("a type of a value that is described twice, in both places", () => {
+		const file = (a: Fields, b: Fields) =>
+			graphModel({
+				node: [{ op_type: "Op", output: ["y"] }],
+				output: [{ name: "y", type: a }],
+				value_info: [{ name: "y", type: b, doc_string: "again" }],
+			});
+		const parsed = parseModel(file(float, int));
+		parsed.graph.outputs[0]!.type = tensorType(9);
+		const bool = { tensor_type: { elem_type: 9 } };
+		const written = recordOf(serializeModel(parsed), "ModelProto");
+		expect(written).toMatchObject({ graph: { output: [{ type: bool }], value_info: [{ name: "y", type: bool }] } });
 	});
 
 	it("a name: every use follows, in subgraphs too", () => {

@@ -105,6 +105,9 @@ describe("packed and unpacked numbers", () => {
 	it("refuses a packed number that is cut off", () => {
 		const bytes = delimited(8, Buffer.concat([varint(1), Buffer.from([0x80])]));
 		expect(() => recordOf(bytes, "AttributeProto")).toThrow(expect.objectContaining({ code: "onnx/malformed" }));
+		// Read on, the number would swallow the tag of the field behind it, and the rest would look like another field.
+		const followed = Buffer.concat([bytes, tag(3, 0), tag(2, 0), varint(5)]);
+		expect(() => recordOf(followed, "AttributeProto")).toThrow(expect.objectContaining({ code: "onnx/malformed" }));
 		expect(() => recordOf(Buffer.concat([delimited(7, "123"), bytes]), "AttributeProto")).toThrow(
 			expect.objectContaining({ code: "onnx/malformed" }),
 		);

@@ -124,6 +124,13 @@ describe("into another folder", () => {
 		await writeModel(await input(), at("out", "x.onnx"), { externalData: "inline" });
 		expect(listing(at("out"))).toEqual(["x.onnx"]);
 		expect(Object.values(entriesOf(at("out", "x.onnx"))).every((entries) => entries === undefined)).toBe(true);
+		const { graph } = recordOf(readFileSync(at("out", "x.onnx")), "ModelProto") as { graph: { initializer: Fields[] } };
+		const empty = graph.initializer.find((tensor) => tensor.name === "empty");
+		expect(empty, "no data field, for ONNX wants none in a tensor without elements").toEqual({
+			name: "empty",
+			dims: [0],
+			data_type: 2,
+		});
 		await expectSameWeights(at("out", "x.onnx"));
 	});
 

@@ -158,6 +158,15 @@ describe("what a write does for the files around it", () => {
 		expect(listing(at("out"))).toEqual(["m.data", "x.onnx"]);
 	});
 
+	it("a data file of an older output is replaced, though it has the same size", async () => {
+		const model = await input();
+		put(at("out", "x.onnx"), readFileSync(at("in", "m.onnx")));
+		put(at("out", "m.data"), pattern(5000, 8));
+		await writeModel(model, at("out", "x.onnx"));
+		expect(bytesOf(await readModel(at("out", "x.onnx")), "w").equals(weight)).toBe(true);
+		expect(listing(at("out"))).toEqual(["m.data", "x.onnx"]);
+	});
+
 	it("progress ends with all bytes written", async () => {
 		const model = await input();
 		const seen: (readonly [number, number])[] = [];
@@ -231,10 +240,15 @@ describe("a write that fails", () => {
 			for (const share of [0.1, 0.5, 0.99]) {
 				const abort = new AbortController();
 				const reason = new Error("enough");
-				const onProgress = (done: number, total: number) => done > share * total && abort.abort(reason);
+				let written = 0;
+				const onProgress = (done: number, total: number) => {
+					written = done;
+					if (done > share * total) abort.abort(reason);
+				};
 				const options = { externalData, signal: abort.signal, onProgress };
 				expect(await failure(() => writeModel(model, at("out", "x.onnx"), options))).toBe(reason);
 				expectOld(before);
+				if (externalData !== "auto") expect(written).toBeLessThan(share * 30 * 2 ** 20 + 13 * 2 ** 20);
 			}
 			const aborted = { externalData, signal: AbortSignal.abort() };
 			expect(await failure(() => writeModel(model, at("out", "x.onnx"), aborted))).toMatchObject({
@@ -255,6 +269,15 @@ describe("a write that fails", () => {
 			expect(error).toMatchObject({ code: "data/file-changed" });
 			expectOld(before);
 		}
+	});
+
+	it("leaves nothing when the data file that it copies changed meanwhile", async () => {
+		const model = await input();
+		put(at("in", "m.data"), pattern(5001, 7));
+		mkdirSync(at("out"));
+		const error = await failure(() => writeModel(model, at("out", "x.onnx")));
+		expect(error).toMatchObject({ code: "data/file-changed" });
+		expect(listing(at("out"))).toEqual([]);
 	});
 
 	it("leaves no folder that it made", async () => {
