@@ -34,6 +34,7 @@ export const CODES = {
 	"write/exists": error("The output file exists. Use --force to replace it."),
 	"write/failed": error("The output could not be written: disk full, no permission, no such folder."),
 	"write/wrong-length": error("A pass produced fewer or more bytes than the tensor's shape needs; a bug in the pass."),
+	"target/unknown": error("There is no such target. Name one as `qnn-htp:v79` or by its chip, `qnn-htp:SM8750`."),
 	"pass/unknown-option": error("A pass was given an option that it does not have, or a value it does not take."),
 	"pass/unknown": error("There is no pass of that name. `qgraph list-passes` names them."),
 	"pass/failed": error("A pass broke the model or could not do its work."),

@@ -69,3 +69,12 @@ export { type WeightAnnotation, weightAnnotation } from "./passes/support/annota
 export { diffModels, type ModelDiff } from "./report/diff.js";
 export { type ModelSummary, summarizeModel, summarizeWeights, type WeightSummary } from "./report/summary.js";
 export { runPasses } from "./run-passes.js";
+export {
+	HTP_ARCHITECTURES,
+	type HtpArchitecture,
+	parseTarget,
+	SOCS,
+	type Soc,
+	type Target,
+	targetName,
+} from "./targets/target.js";

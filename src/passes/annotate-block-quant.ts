@@ -1,8 +1,8 @@
 import { nodeLabel } from "../ir/walk.js";
+import { findWeightSites } from "../weights/weight-site.js";
 import { definePass } from "./infra/pass.js";
 import { annotate, annotationOf } from "./support/annotation.js";
 import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
-import { findWeightSites } from "./support/weight-site.js";
 
 /**
  * `MatMul(x, DequantizeLinear(W))` -> the same, annotated with what W is: scheme, bits, block size, axes, symmetric or not,

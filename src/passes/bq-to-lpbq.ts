@@ -5,6 +5,7 @@ import { isOnnxOp } from "../ir/node.js";
 import { dataTypeName } from "../ir/types.js";
 import { nodeLabel } from "../ir/walk.js";
 import { type ErrorSum, sqnrDb } from "../quant/measure.js";
+import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { annotate, annotationOf, weightAnnotation } from "./support/annotation.js";
@@ -17,7 +18,6 @@ import { mapAhead } from "./support/map-ahead.js";
 import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
-import { findWeightSites, type WeightSite } from "./support/weight-site.js";
 
 export interface BqToLpbqOptions extends SelectionOptions {
 	/** How LPBQ is written; `auto` is double-dq for MatMul and Gemm and exact-bq for Conv, which the HTP takes. */
@@ -37,7 +37,7 @@ export interface BqToLpbqOptions extends SelectionOptions {
 /**
  * `W_DQ(int4, float block scales)` -> `W_DQ(int4, Scale_DQ(uint8 block scales 1..16, float channel scales))`, or the same
  * nodes with scales that are such products. Every weight that stays as it was gets a remark that says why.
- * The arithmetic is in quant/lpbq.ts, the axes in support/weight-axes.ts, the conditions in support/eligibility.ts.
+ * The arithmetic is in quant/lpbq.ts, the axes in weights/weight-axes.ts, the conditions in support/eligibility.ts.
  */
 export const bqToLpbq = definePass<BqToLpbqOptions>({
 	name: "bq-to-lpbq",

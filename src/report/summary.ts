@@ -2,7 +2,7 @@ import type { Model } from "../ir/model.js";
 import { dataTypeName } from "../ir/types.js";
 import { allNodes, allTensors, nodeLabel } from "../ir/walk.js";
 import { annotationOf, type WeightAnnotation } from "../passes/support/annotation.js";
-import { findWeightSites } from "../passes/support/weight-site.js";
+import { findWeightSites } from "../weights/weight-site.js";
 
 /** A weight at one place where it is used. */
 export interface WeightSummary extends WeightAnnotation {

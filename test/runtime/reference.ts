@@ -5,7 +5,7 @@ import type { Node } from "../../src/ir/node.js";
 import { DataType } from "../../src/ir/types.js";
 import type { Value } from "../../src/ir/value.js";
 import { allNodes } from "../../src/ir/walk.js";
-import { constantOf } from "../../src/passes/support/constant.js";
+import { constantOf } from "../../src/weights/constant.js";
 import { INPUT_STEP, isTransposed, type LinearSpec, outputStep } from "./models.js";
 
 /*

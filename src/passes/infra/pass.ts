@@ -1,6 +1,7 @@
 import type { DiagnosticCode, Location } from "../../diagnostics.js";
 import { QGraphError } from "../../diagnostics.js";
 import type { Model } from "../../ir/model.js";
+import type { Target } from "../../targets/target.js";
 import type { WeightEntry } from "./report.js";
 
 export type OptionValue = boolean | number | string | readonly string[];
@@ -30,6 +31,8 @@ export interface PassDefinition<O extends Options<O>> {
 /** What the pipeline gives a running pass. */
 export interface PassContext<O> {
 	readonly options: Readonly<O>;
+	/** What the model is made for; undefined where nobody said. */
+	readonly target: Target | undefined;
 	readonly signal: AbortSignal;
 	report(code: DiagnosticCode, message: string, at: Location, notes?: readonly string[]): void;
 	/** Adds to a figure of the report. */

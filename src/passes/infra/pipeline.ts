@@ -1,11 +1,14 @@
 import { CODES, type Diagnostic, type DiagnosticCode, type Location, QGraphError } from "../../diagnostics.js";
 import type { Model } from "../../ir/model.js";
 import { verifyModel } from "../../ir/verify.js";
+import type { Target } from "../../targets/target.js";
 import type { Pass } from "./pass.js";
 import type { PassRecord, PipelineReport, WeightEntry } from "./report.js";
 
 /** Hooks are called in between passes, for timing and printing. */
 export interface PipelineOptions {
+	/** What the model is made for; passes that know it obey its rules. */
+	readonly target?: Target;
 	readonly signal?: AbortSignal;
 	readonly onBeforePass?: (pass: Pass, model: Model) => void;
 	readonly onAfterPass?: (record: PassRecord, model: Model) => void;
@@ -86,6 +89,7 @@ class PipelineRun {
 	async #run(pass: Pass, stats: Record<string, number>): Promise<boolean> {
 		try {
 			return await pass.run(this.#model, {
+				target: this.#options.target,
 				signal: this.#signal,
 				report: (code, message, at, notes = []) => this.#report(code, message, at, notes),
 				count: (stat, by = 1) => {

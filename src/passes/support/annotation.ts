@@ -1,8 +1,8 @@
 import type { Node } from "../../ir/node.js";
 import { dataTypeName } from "../../ir/types.js";
+import { isSymmetric, type WeightScheme, type WeightSite } from "../../weights/weight-site.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
 import { storedScaleFacts } from "./stored-scales.js";
-import { isSymmetric, type WeightScheme, type WeightSite } from "./weight-site.js";
 
 /** What `annotate-block-quant` found out about the weight of an operator. */
 export interface WeightAnnotation {

@@ -1,8 +1,8 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type BlockLayout, blockLayout } from "../../quant/layout.js";
+import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
 import type { BlockWeight } from "./block-weight.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
-import type { Dequantization, WeightSite } from "./weight-site.js";
 
 /** How LPBQ is written in ONNX: a second DequantizeLinear that makes the scales, or scales that are products already. */
 export type LpbqForm = "double-dq" | "exact-bq";

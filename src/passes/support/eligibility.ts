@@ -2,7 +2,7 @@ import type { DiagnosticCode } from "../../diagnostics.js";
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName, rawByteLength } from "../../ir/types.js";
-import { type Dequantization, isSymmetric, type WeightSite } from "./weight-site.js";
+import { type Dequantization, isSymmetric, type WeightSite } from "../../weights/weight-site.js";
 
 /** Why a weight is left alone. */
 export interface Refusal {

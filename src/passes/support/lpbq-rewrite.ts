@@ -5,10 +5,10 @@ import type { NameScope } from "../../ir/names.js";
 import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, rawByteLength } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { addConstant, type Constant, removeIfUnused, replaceConstant } from "./constant.js";
+import { addConstant, type Constant, removeIfUnused, replaceConstant } from "../../weights/constant.js";
+import type { Dequantization } from "../../weights/weight-site.js";
 import type { Conversion } from "./conversion.js";
 import type { LpbqFit } from "./lpbq-fit.js";
-import type { Dequantization } from "./weight-site.js";
 
 /**
  * Puts a fitted weight into the graph.

@@ -1,4 +1,4 @@
-import type { WeightSite } from "./weight-site.js";
+import type { WeightSite } from "../../weights/weight-site.js";
 
 /** Options that pick weights; the same on every pass that works weight by weight. */
 export const SELECTION_OPTIONS = {

@@ -1,5 +1,5 @@
 import { DataType, rawByteLength } from "../../ir/types.js";
-import type { WeightSite } from "./weight-site.js";
+import type { WeightSite } from "../../weights/weight-site.js";
 
 /** What the stored block scales of a weight look like. */
 export interface StoredScaleFacts {

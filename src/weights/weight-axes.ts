@@ -1,5 +1,5 @@
-import { intOf } from "../../ir/attribute.js";
-import { isOnnxOp, type Node } from "../../ir/node.js";
+import { intOf } from "../ir/attribute.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
 
 /**
  * Which axes of a weight mean what. An operator sums over the block axis, and one output channel is one index of the

@@ -1,9 +1,9 @@
-import { intOf } from "../../ir/attribute.js";
-import { type Model, onnxOpset } from "../../ir/model.js";
-import { isOnnxOp, type Node } from "../../ir/node.js";
-import { bitsPerElement, DataType } from "../../ir/types.js";
-import type { Value } from "../../ir/value.js";
-import { allGraphs, type GraphSite } from "../../ir/walk.js";
+import { intOf } from "../ir/attribute.js";
+import { type Model, onnxOpset } from "../ir/model.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import { bitsPerElement, DataType } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { hasIntegerActivations } from "./activation.js";
 import { type Constant, constantOf } from "./constant.js";
 import { type WeightAxes, weightAxes, weightInputs } from "./weight-axes.js";

@@ -1,5 +1,5 @@
-import { isOnnxOp, type Node } from "../../ir/node.js";
-import type { Value } from "../../ir/value.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import type { Value } from "../ir/value.js";
 
 /** Operators that move elements without computing: the grid of their input is that of their output. */
 const VIEW_OPS = ["Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"];

@@ -1,8 +1,8 @@
-import { tensorAttribute } from "../../ir/attribute.js";
-import type { Graph } from "../../ir/graph.js";
-import { isOnnxOp, type Node } from "../../ir/node.js";
-import type { Tensor } from "../../ir/tensor.js";
-import type { Value } from "../../ir/value.js";
+import { tensorAttribute } from "../ir/attribute.js";
+import type { Graph } from "../ir/graph.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import type { Tensor } from "../ir/tensor.js";
+import type { Value } from "../ir/value.js";
 
 /** A value whose bytes are in the model. */
 export interface Constant {
