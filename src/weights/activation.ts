@@ -4,6 +4,11 @@ import type { Value } from "../ir/value.js";
 /** Operators that move elements without computing: the grid of their input is that of their output. */
 const VIEW_OPS = ["Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"];
 
+/** Does `node` only move the elements of its first input? */
+export function isView(node: Node): boolean {
+	return isOnnxOp(node, ...VIEW_OPS);
+}
+
 /** Do both the activation that `node` reads at input `index` and its output live on an integer grid? */
 export function hasIntegerActivations(node: Node, index: number): boolean {
 	const input = node.inputs[index];
@@ -14,7 +19,7 @@ export function hasIntegerActivations(node: Node, index: number): boolean {
 /** Does `value` come out of a DequantizeLinear, view operators aside? */
 function comesFromInteger(value: Value): boolean {
 	let producer = value.producer;
-	while (producer !== undefined && isOnnxOp(producer, ...VIEW_OPS)) producer = producer.inputs[0]?.producer;
+	while (producer !== undefined && isView(producer)) producer = producer.inputs[0]?.producer;
 	return producer !== undefined && isOnnxOp(producer, "DequantizeLinear");
 }
 
@@ -28,7 +33,7 @@ function goesToInteger(value: Value): boolean {
 			if (index !== 0) return false;
 			if (isOnnxOp(node, "QuantizeLinear")) continue;
 			const next = node.outputs[0];
-			if (!isOnnxOp(node, ...VIEW_OPS) || next === undefined) return false;
+			if (!isView(node) || next === undefined) return false;
 			if (!seen.has(next)) {
 				seen.add(next);
 				pending.push(next);

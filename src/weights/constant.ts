@@ -26,9 +26,9 @@ export function constantOf(value: Value | undefined): Constant | undefined {
 
 /**
  * Puts a constant into `graph`, under a name that is free: an initializer, or in a function body, which has none, a
- * Constant node in front of `before`.
+ * Constant node in front of `before` (undefined: at the end).
  */
-export function addConstant(graph: Graph, name: string, tensor: Tensor, before: Node): Value {
+export function addConstant(graph: Graph, name: string, tensor: Tensor, before: Node | undefined): Value {
 	const value = graph.createValue(name);
 	if (graph.isFunctionBody) {
 		graph.createNode(
