@@ -6,6 +6,7 @@ export {
 	QGraphError,
 	type Severity,
 } from "./diagnostics.js";
+export { inferTypes, type TypeTable } from "./inference/index.js";
 export {
 	type Attribute,
 	type AttributeKind,

@@ -46,6 +46,13 @@ export function isSorted(graph: Graph): boolean {
 	return holds(dependenciesOf(graph));
 }
 
+/** The nodes of `graph` in the order that {@link sortNodes} would give them; those on cycles, and behind them, are missing. */
+export function nodesInOrder(graph: Graph): readonly Node[] {
+	const dependencies = dependenciesOf(graph);
+	if (holds(dependencies)) return dependencies.nodes;
+	return kahnOrder(dependencies).map((index) => dependencies.nodes[index]!);
+}
+
 /** The nodes of one cycle of `graph`, each producing what the next one reads; undefined where there is none. */
 export function findCycle(graph: Graph): readonly Node[] | undefined {
 	const dependencies = dependenciesOf(graph);
