@@ -48,6 +48,9 @@ export const CODES = {
 	"weight/indirect": remark(
 		"Between the weight and its operator stands another operator (Transpose, Reshape, Cast ...), so that its axes are not those of the operator.",
 	),
+	"weight/copied": remark(
+		"The weight is read in two orders, so that the model holds a transposed copy of it beside the original.",
+	),
 	"weight/not-block": remark("The weight has one scale, or one a channel; LPBQ needs one a block."),
 	"weight/not-int4": remark("LPBQ has 4-bit codes only; weights of other types stay as they are."),
 	"weight/opset": remark(

@@ -52,6 +52,7 @@ export {
 export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
+export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { allPasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,

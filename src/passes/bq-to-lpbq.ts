@@ -8,7 +8,7 @@ import { type ErrorSum, sqnrDb } from "../quant/measure.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
-import { annotate, annotationOf, weightAnnotation } from "./support/annotation.js";
+import { refreshAnnotations } from "./support/annotation.js";
 import { type Conversion, groupConversions, type LpbqForm } from "./support/conversion.js";
 import type { Refusal } from "./support/eligibility.js";
 import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
@@ -212,11 +212,4 @@ function describe(site: WeightSite): Omit<WeightEntry, "status" | "code" | "mess
 function decibels({ signal, error }: ErrorSum): number | null {
 	const value = sqnrDb(signal, error);
 	return Number.isFinite(value) ? value : null;
-}
-
-/** Brings the annotations of an earlier pass up to date. */
-function refreshAnnotations(model: Model): void {
-	for (const site of findWeightSites(model)) {
-		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site).annotation);
-	}
 }

@@ -1,6 +1,7 @@
+import type { Model } from "../../ir/model.js";
 import type { Node } from "../../ir/node.js";
 import { dataTypeName } from "../../ir/types.js";
-import { isSymmetric, type WeightScheme, type WeightSite } from "../../weights/weight-site.js";
+import { findWeightSites, isSymmetric, type WeightScheme, type WeightSite } from "../../weights/weight-site.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
 import { storedScaleFacts } from "./stored-scales.js";
 
@@ -101,4 +102,11 @@ export function annotationOf(site: WeightSite): { annotation: WeightAnnotation; 
 		lpbq: refusal?.code ?? "weight/converted",
 	};
 	return { annotation, refusal };
+}
+
+/** Brings the annotations of an earlier pass up to date. */
+export function refreshAnnotations(model: Model): void {
+	for (const site of findWeightSites(model)) {
+		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site).annotation);
+	}
 }
