@@ -71,6 +71,19 @@ export { type WeightAnnotation, weightAnnotation } from "./passes/support/annota
 export { diffModels, type ModelDiff } from "./report/diff.js";
 export { type ModelSummary, summarizeModel, summarizeWeights, type WeightSummary } from "./report/summary.js";
 export { runPasses } from "./run-passes.js";
+export { type CompileOptions, compileForHtp, type HtpCompilation } from "./runtime/compile-for-htp.js";
+export { type HtpEnvironment, type HtpSetupOptions, htpHome, setupHtp } from "./runtime/htp-environment.js";
+export type { DimensionLengths } from "./runtime/model-inputs.js";
+export type { SampleOptions } from "./runtime/samples.js";
+export type { SessionFailure, UnsupportedNode } from "./runtime/session.js";
+export type {
+	InnerComparison,
+	RunFailure,
+	ValueComparison,
+	Verification,
+	VerifyOptions,
+} from "./runtime/verification.js";
+export { verifyModels } from "./runtime/verify-models.js";
 export {
 	HTP_ARCHITECTURES,
 	type HtpArchitecture,

@@ -20,7 +20,7 @@ describe("the package", () => {
 		const packed = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder]);
 		const [{ filename, files }] = JSON.parse(packed) as [{ filename: string; files: { path: string }[] }];
 		const strays = files.filter(
-			({ path: name }) => !/^(dist|docs)\/|^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/.test(name),
+			({ path: name }) => !/^(dist|docs|python)\/|^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/.test(name),
 		);
 		expect(strays).toEqual([]);
 

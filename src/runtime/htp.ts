@@ -1,0 +1,86 @@
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Target } from "../targets/target.js";
+import { runChild } from "./child.js";
+import {
+	type SessionEvent,
+	type SessionJob,
+	SessionLog,
+	type SessionOptions,
+	type SessionResult,
+	type UnsupportedNode,
+} from "./session.js";
+
+const SCRIPT = fileURLToPath(new URL("../../python/htp_session.py", import.meta.url));
+
+/** How ONNX Runtime names the nodes that the HTP does not take. */
+const UNSUPPORTED = /\{ name: ([^,}]*), type: (\w+) \}/g;
+
+export interface HtpSessionJob extends SessionJob {
+	/** Options of the QNN execution provider. */
+	readonly providerOptions: Readonly<Record<string, string>>;
+	/** May nodes that the HTP does not take run on the CPU? Default: no, the session is refused then. */
+	readonly allowCpuFallback?: boolean | undefined;
+	/** Where the compiled model goes; undefined: nowhere. Nothing may be there. */
+	readonly context?: { readonly file: string; readonly embed: boolean } | undefined;
+}
+
+/** What QNN's execution provider is told to compile for a target; `more` are the user's own options. */
+export function htpProviderOptions(
+	target: Target,
+	more: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+	return {
+		...(target.soc === undefined
+			? { htp_arch: target.architecture.slice(1) }
+			: { soc_model: String(target.soc.model) }),
+		offload_graph_io_quantization: "0",
+		enable_block_quant_weight_optimization: "1",
+		...more,
+	};
+}
+
+/** Compiles a model for the HTP and runs it on the emulator, in a process of its own, with the Python of `setupHtp`. */
+export async function runOnHtp(python: string, job: HtpSessionJob, options: SessionOptions): Promise<SessionResult> {
+	const log = new SessionLog(options.onSample);
+	let last: SessionEvent | undefined;
+	const jobFile = path.join(job.folder, "job.json");
+	await writeFile(jobFile, JSON.stringify({ ...job, sessionConfig: sessionConfig(job) }));
+	const child = await runChild(python, ["-I", "-X", "utf8", SCRIPT, jobFile], {
+		folder: job.folder,
+		timeoutSeconds: options.timeoutSeconds,
+		signal: options.signal,
+		onEvent(event) {
+			last = event;
+			log.add(event);
+		},
+	});
+	if (last?.event === "done") return log.success();
+	if (last?.event === "error") {
+		const unsupported = unsupportedNodes(child.log + last.message);
+		return log.failure(unsupported.length > 0 ? "refused" : "failed", last.message, unsupported);
+	}
+	if (child.end === "timeout") return log.failure("timed-out", `no answer within ${options.timeoutSeconds} s`);
+	const tail = child.log.trim().split("\n").slice(-5).join("\n").slice(-800);
+	return log.failure("crashed", tail === "" ? child.detail : `${child.detail}: ${tail}`);
+}
+
+function sessionConfig({ allowCpuFallback, context }: HtpSessionJob): Record<string, string> {
+	return {
+		"session.disable_cpu_ep_fallback": allowCpuFallback === true ? "0" : "1",
+		...(context === undefined
+			? {}
+			: {
+					"ep.context_enable": "1",
+					"ep.context_file_path": context.file,
+					"ep.context_embed_mode": context.embed ? "1" : "0",
+				}),
+	};
+}
+
+function unsupportedNodes(text: string): UnsupportedNode[] {
+	const found = new Map<string, UnsupportedNode>();
+	for (const [all, name, op] of text.matchAll(UNSUPPORTED)) found.set(all, { name: name!, op: op! });
+	return [...found.values()];
+}

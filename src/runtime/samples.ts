@@ -1,0 +1,156 @@
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import type { Model } from "../ir/model.js";
+import { bytesFrom, type ElementType, isFloat, numbersOf } from "./element-type.js";
+import {
+	type DimensionLengths,
+	inputError,
+	inputsOf,
+	type ModelInput,
+	missingLengths,
+	ShapeBinding,
+} from "./model-inputs.js";
+import { type NumpyArray, readNpz } from "./npz.js";
+import { randomValues } from "./random-inputs.js";
+import type { TensorFile } from "./session.js";
+
+/** What two models are run on. */
+export interface SampleOptions {
+	/** Files of numpy's savez, one a sample, with an array for every input. Without: random inputs. */
+	readonly inputs?: readonly string[] | undefined;
+	/** Random samples; default 1. */
+	readonly samples?: number | undefined;
+	/** Of the random numbers; default 0. */
+	readonly seed?: number | undefined;
+	/** Lengths of symbolic dimensions, by name or as `input:axis`. */
+	readonly dimensions?: DimensionLengths | undefined;
+}
+
+/** The same inputs for both models, in files, each in the element types of its model. */
+export interface Samples {
+	readonly reference: readonly (readonly TensorFile[])[];
+	readonly converted: readonly (readonly TensorFile[])[];
+	/** Lengths of the symbolic dimensions. */
+	readonly dimensions: Readonly<Record<string, number>>;
+}
+
+interface InputPair {
+	readonly reference: ModelInput;
+	/** undefined: the converted model needs it no more. */
+	readonly converted: ModelInput | undefined;
+}
+
+/** Makes or reads the inputs of both models. Throws `runtime/...` where they do not fit. */
+export async function makeSamples(
+	reference: Model,
+	converted: Model,
+	folder: string,
+	options: SampleOptions,
+): Promise<Samples> {
+	const pairs = pairInputs(inputsOf(reference), inputsOf(converted));
+	const binding = new ShapeBinding(options.dimensions ?? {});
+	for (const { reference: a, converted: b } of pairs) {
+		binding.bind(a.name, a.shape, b?.shape);
+		binding.bind(a.name, b?.shape, a.shape);
+	}
+	const samples = { reference: [] as TensorFile[][], converted: [] as TensorFile[][] };
+	const add = async (sample: number, arrays: ReadonlyMap<InputPair, NumpyArray>) => {
+		const write = async (type: ElementType, index: number, name: string, { type: from, shape, bytes }: NumpyArray) => {
+			const file = path.join(folder, `input-${sample}-${index}-${type}.bin`);
+			await writeFile(file, from === type ? bytes : bytesFrom(type, numbersOf(from, exactBuffer(bytes))));
+			return { name, type, shape, file };
+		};
+		const [a, b]: [TensorFile[], TensorFile[]] = [[], []];
+		for (const [index, pair] of pairs.entries()) {
+			const array = arrays.get(pair)!;
+			a.push(await write(pair.reference.type, index, pair.reference.name, array));
+			if (pair.converted !== undefined) b.push(await write(pair.converted.type, index, pair.converted.name, array));
+		}
+		samples.reference.push(a);
+		samples.converted.push(b);
+	};
+	const files = options.inputs ?? [];
+	for (const [sample, file] of files.entries()) await add(sample, arraysOf(file, pairs, binding));
+	if (files.length === 0) {
+		const shapes = resolveShapes(pairs, binding);
+		for (let sample = 0; sample < (options.samples ?? 1); sample++) {
+			const arrays = new Map<InputPair, NumpyArray>();
+			for (const pair of pairs) {
+				const { type } = pair.reference;
+				const shape = shapes.get(pair)!;
+				const values = randomValues(pair.reference, shape, options.seed ?? 0, sample);
+				arrays.set(pair, { type, shape, bytes: bytesFrom(type, values) });
+			}
+			await add(sample, arrays);
+		}
+	}
+	return { ...samples, dimensions: binding.lengths };
+}
+
+function pairInputs(reference: readonly ModelInput[], converted: readonly ModelInput[]): InputPair[] {
+	for (const { name } of converted) {
+		if (reference.some((input) => input.name === name)) continue;
+		const names = reference.map((input) => `'${input.name}'`).join(", ");
+		throw inputError(`the converted model has an input '${name}', the reference only ${names}`, name);
+	}
+	return reference.map((input) => {
+		const other = converted.find(({ name }) => name === input.name);
+		if (other !== undefined && other.type !== input.type && !(isFloat(other.type) && isFloat(input.type))) {
+			throw inputError(`input '${input.name}' is ${other.type}, but ${input.type} in the reference`, input.name);
+		}
+		return { reference: input, converted: other };
+	});
+}
+
+function resolveShapes(pairs: readonly InputPair[], binding: ShapeBinding): Map<InputPair, number[]> {
+	const missing = new Set<string>();
+	const shapes = new Map(
+		pairs.map((pair) => [pair, binding.resolve(pair.reference.name, pair.reference.shape, missing)] as const),
+	);
+	if (missing.size > 0) throw missingLengths(missing);
+	return shapes;
+}
+
+/** The arrays of a file, which must fit the inputs; symbolic dimensions get their lengths. */
+function arraysOf(file: string, pairs: readonly InputPair[], binding: ShapeBinding): Map<InputPair, NumpyArray> {
+	const found = readNpz(file);
+	const arrays = new Map<InputPair, NumpyArray>();
+	for (const pair of pairs) {
+		const { name, type } = pair.reference;
+		const array = found.get(name);
+		if (array === undefined) {
+			const names = [...found.keys()].map((key) => `'${key}'`).join(", ");
+			throw inputError(`'${file}' has no array '${name}', only ${names || "none at all"}`, name);
+		}
+		if (isFloat(array.type) !== isFloat(type) || (array.type === "bool") !== (type === "bool")) {
+			throw inputError(`'${file}': array '${name}' is ${array.type}, but the input is ${type}`, name);
+		}
+		for (const input of [pair.reference, pair.converted]) {
+			if (input?.shape === undefined) continue;
+			binding.bind(name, input.shape, array.shape);
+			const expected = binding.resolve(name, input.shape, new Set());
+			if (expected.length === array.shape.length && expected.every((length, axis) => length === array.shape[axis]))
+				continue;
+			const shapes = `[${array.shape.join(", ")}], but the input is [${input.shape.join(", ")}]`;
+			throw inputError(`'${file}': array '${name}' is ${shapes}`, name);
+		}
+		arrays.set(pair, inRange(array, type, file, name));
+	}
+	return arrays;
+}
+
+/** The array itself, unless it has integers that do not fit the type of the input. */
+function inRange(array: NumpyArray, type: ElementType, file: string, name: string): NumpyArray {
+	if (array.type === type || isFloat(type)) return array;
+	const bits = Number(/\d+$/.exec(type)![0]);
+	const isSigned = type.startsWith("int");
+	const [min, max] = isSigned ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1];
+	const values = Array.from(numbersOf(array.type, exactBuffer(array.bytes)));
+	const wrong = values.find((value) => value < min || value > max);
+	if (wrong === undefined) return array;
+	throw inputError(`'${file}': array '${name}' has the value ${wrong}, which is no ${type}`, name);
+}
+
+function exactBuffer(bytes: Uint8Array): ArrayBuffer {
+	return bytes.slice().buffer;
+}
