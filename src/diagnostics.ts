@@ -98,6 +98,15 @@ export const CODES = {
 	"lpbq/htp-block-size": warning(
 		"The HTP computes this block size wrong: it wants 16 or a multiple of 32, and K a multiple of 32 (docs/lpbq.md).",
 	),
+	"fuse/opset": remark(
+		"The operator that the subgraph would become is not in the operator set that the model imports. `--upgrade-opset` raises that.",
+	),
+	"fuse/shared": remark("A value inside of the subgraph is read elsewhere, too, so that the subgraph has to stay."),
+	"fuse/quantized": remark(
+		"The operators of the subgraph have Q/DQ between them. The option `quantized` of the pass says whether these may go away.",
+	),
+	"fuse/type": remark("Casts in the subgraph give another element type than goes in, or types are not known."),
+	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 } as const satisfies Record<string, CodeInfo>;
 
 export type DiagnosticCode = keyof typeof CODES;

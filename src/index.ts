@@ -53,6 +53,7 @@ export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
+export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { allPasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,

@@ -61,6 +61,14 @@ export class Graph {
 		this.#inputs.push(value);
 	}
 
+	/** Takes `value` off the list of inputs; it keeps its initializer. */
+	removeInput(value: Value): void {
+		const index = this.#inputs.indexOf(value);
+		if (index < 0) throw new Error(`'${value.name}' is no input of graph '${this.name}'`);
+		value._inputOf--;
+		this.#inputs.splice(index, 1);
+	}
+
 	addOutput(value: Value): void {
 		value._outputOf++;
 		this.#outputs.push(value);
@@ -108,5 +116,16 @@ export class Graph {
 		const node = new Node(op, spec.name ?? "", spec.inputs, spec.outputs, attributes);
 		this.nodes._link(node, before);
 		return node;
+	}
+
+	/**
+	 * A new node in the place of `node`, which goes away. `spec.outputs` may be values that `node` computed; those that are
+	 * left out must have no uses left, or a plain Error is thrown.
+	 */
+	replaceNode(node: Node, spec: NodeSpec): Node {
+		node.releaseOutputs(spec.outputs);
+		const replacement = this.createNode(spec, node);
+		node.remove();
+		return replacement;
 	}
 }

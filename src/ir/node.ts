@@ -93,9 +93,14 @@ export class Node {
 		for (const [, graph] of subgraphsOf(this)) graph.release();
 		for (const output of this.#outputs) {
 			if (output._producer === this) output._producer = undefined;
-			output.graph.valueInfo.delete(output);
+			if (output._producer === undefined) output.graph.valueInfo.delete(output);
 		}
 		this._graph?.nodes._unlink(this);
+	}
+
+	/** @internal Leaves `outputs` of its own to another node: Graph.replaceNode. */
+	releaseOutputs(outputs: readonly Value[]): void {
+		for (const output of outputs) if (output._producer === this) output._producer = undefined;
 	}
 
 	/** @internal Stops reading anything: the node is going away. */

@@ -1,12 +1,14 @@
 import { annotateBlockQuant } from "./annotate-block-quant.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
+import { fuseGelu } from "./fuse-gelu.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { saveAnnotations } from "./save-annotations.js";
 
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldWeightTranspose,
+	fuseGelu,
 	annotateBlockQuant,
 	bqToLpbq,
 	saveAnnotations,
