@@ -6,13 +6,13 @@ import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import {
+	lazyTypes,
 	leave,
 	likeOutput,
 	MIXED_TYPES,
 	obstacleTo,
 	opsetObstacle,
 	type Quantized,
-	statedTypes,
 	type Types,
 } from "./support/fusion.js";
 import { candidates, type Polynomial, polynomial, polynomialOf } from "./support/polynomial.js";
@@ -65,7 +65,7 @@ export const fuseGelu = definePass<FuseGeluOptions>({
 		},
 	},
 	run(model, context) {
-		const run = { model, types: statedTypes, context, names: new NameScope(model) };
+		const run = { model, types: lazyTypes(model), context, names: new NameScope(model) };
 		let changed = false;
 		for (const site of allGraphs(model)) {
 			for (const node of site.graph.nodes) {

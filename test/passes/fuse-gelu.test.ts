@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { floatAttribute, intAttribute, tensorAttribute } from "../../src/ir/attribute.js";
+import { bytesOf, floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
-import { fuseGelu } from "../../src/passes/fuse-gelu.js";
+import { type FuseGeluOptions, fuseGelu } from "../../src/passes/fuse-gelu.js";
+import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { normals } from "../runtime/models.js";
 import { type GraphBuilder, ModelBuilder } from "../support/build.js";
@@ -58,7 +60,7 @@ const TANH: Readonly<Record<string, Write>> = {
 function model(write: Write, { opset = 21, qdq = false, dtype = DataType.FLOAT as DataType } = {}) {
 	const builder = new ModelBuilder({ opset, irVersion: 9 });
 	builder.model.opsetImports.set("com.microsoft", 1);
-	builder.input("x", dtype, SHAPE).type;
+	builder.input("x", dtype, SHAPE);
 	const result = write(new Expression(builder, dtype), qdq ? quantized(builder, "x") : "x");
 	builder.node("Identity", [qdq ? quantized(builder, result) : result], ["y"]);
 	builder.output("y");
@@ -112,7 +114,98 @@ describe("fuse-gelu", () => {
 		await expectSameOutputs(made, fuseGelu(), feeds, { tolerance: 1e-5 });
 	});
 
-	test("QuickGelu is another function", async () => {
+	test("in a branch and in a function", async () => {
+		const builder = new ModelBuilder();
+		builder.input("x", DataType.FLOAT, SHAPE);
+		builder.input("choice", DataType.BOOL, []);
+		const branch = (name: string, write: Write) =>
+			builder.subgraph(name, (inner) => {
+				inner.output(write(new Expression(inner, DataType.FLOAT, `${name}_`), "x"));
+			});
+		builder.node("If", ["choice"], ["chosen"], {
+			then_branch: branch("then", ERF["half x + half x erf"]!),
+			else_branch: branch("else", TANH["x (1 + c x x)"]!),
+		});
+		builder.function("local", "Gelu", (body) => {
+			body.input("a");
+			const constant = (value: number) => {
+				const name = `c${value}`;
+				body.node("Constant", [], [name], { value: tensorAttribute(floatTensor([], [value])) });
+				return name;
+			};
+			body.node("Mul", ["a", constant(Math.SQRT1_2)], ["b"]);
+			body.node("Erf", ["b"], ["c"]);
+			body.node("Add", ["c", constant(1)], ["d"]);
+			body.node("Mul", ["a", "d"], ["e"]);
+			body.node("Mul", ["e", constant(0.5)], ["f"], {}, "last");
+			body.output("f");
+		});
+		builder.node({ domain: "local", type: "Gelu" }, ["chosen"], ["y"]);
+		builder.output("y");
+		await golden(fuseGelu(), "places", builder.build());
+	});
+});
+
+describe("fuse-gelu leaves", () => {
+	const erf = ERF["x (half (1 + erf))"]!;
+
+	test("models of an older operator set", async () => {
+		await golden(fuseGelu(), "kept-fuse-opset", model(erf, { opset: 17 }));
+		const contributed = model((e, x) => e.call("com.microsoft.BiasGelu", x, e.vector(normals(8, 5))), { opset: 17 });
+		expect((await runPasses(contributed, [fuseGelu()])).diagnostics).toMatchObject([{ code: "fuse/opset" }]);
+	});
+
+	test("a subgraph of which something else reads a part", async () => {
+		const made = model((e, x) => {
+			const inner = erf1(e, x);
+			e.graph.output(inner);
+			return e.call("Mul", x, e.call("Mul", 0.5, inner));
+		});
+		await golden(fuseGelu(), "kept-fuse-shared", made);
+	});
+
+	test("an Erf that is not part of GELU", async () => {
+		await golden(
+			fuseGelu(),
+			"kept-fuse-no-gelu",
+			model((e, x) => e.call("Mul", x, e.call("Mul", 0.51, erf1(e, x)))),
+		);
+	});
+
+	test("a Cast after which the type is another", async () => {
+		const made = model((e, x) => {
+			const wide = e.apply("Cast", [x], { to: intAttribute(DataType.DOUBLE) });
+			const half = e.constant(tensor(DataType.DOUBLE, [], bytesOf(Float64Array.of(0.5))));
+			const factor = e.apply("Cast", [erf1(e, x)], { to: intAttribute(DataType.DOUBLE) });
+			return e.call("Mul", e.call("Mul", half, factor), wide);
+		});
+		await golden(fuseGelu(), "kept-fuse-type", made);
+	});
+
+	test("Q/DQ inside, unless it is told not to, or the target has no Erf", async () => {
+		const inner = (e: Expression, x: string) => quantized(e.graph, x, 2 ** -13);
+		const write =
+			(name: "Erf" | "Tanh"): Write =>
+			(e, x) => {
+				const argument = name === "Erf" ? e.call("Div", x, ROOT) : cubic(e, x);
+				const sum = inner(e, e.call("Add", inner(e, e.call(name, inner(e, argument))), 1));
+				return e.call("Mul", x, inner(e, e.call("Mul", sum, 0.5)));
+			};
+		await golden(fuseGelu(), "kept-fuse-quantized", model(write("Erf"), { qdq: true }));
+		const target = parseTarget("qnn-htp:v73");
+		const changes = async (name: "Erf" | "Tanh", options: Partial<FuseGeluOptions>, context = {}) => {
+			const report = await runPasses(model(write(name), { qdq: true }), [fuseGelu(options)], context);
+			return report.passes[0]!.changed;
+		};
+		expect(await changes("Erf", {}, { target })).toBe(true);
+		expect(await changes("Tanh", {}, { target })).toBe(false);
+		expect(await changes("Erf", { quantized: "keep" }, { target })).toBe(false);
+		expect(await changes("Tanh", { quantized: "fuse" })).toBe(true);
+		const fused = model(write("Erf"), { qdq: true });
+		await expectSameOutputs(fused, fuseGelu({ quantized: "fuse" }), feeds, { tolerance: 1e-3 });
+	});
+
+	test("QuickGelu, another function", async () => {
 		await golden(
 			fuseGelu(),
 			"quick-gelu",

@@ -12,10 +12,16 @@ export class Expression {
 	readonly #dtype: DataType;
 	#count = 0;
 
-	/** @param dtype of the constants: FLOAT or FLOAT16. */
-	constructor(graph: GraphBuilder, dtype: DataType = DataType.FLOAT) {
+	readonly #prefix: string;
+
+	/**
+	 * @param dtype of the constants: FLOAT or FLOAT16.
+	 * @param prefix of all names, different for each graph of a model.
+	 */
+	constructor(graph: GraphBuilder, dtype: DataType = DataType.FLOAT, prefix = "") {
 		this.graph = graph;
 		this.#dtype = dtype;
+		this.#prefix = prefix;
 	}
 
 	call(op: string, ...inputs: readonly (string | number)[]): string {
@@ -53,6 +59,6 @@ export class Expression {
 
 	#fresh(stem: string): string {
 		this.#count++;
-		return `${stem}_${this.#count}`;
+		return `${this.#prefix}${stem}_${this.#count}`;
 	}
 }

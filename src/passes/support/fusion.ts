@@ -1,7 +1,8 @@
 import type { DiagnosticCode } from "../../diagnostics.js";
+import { inferTypes, type TypeTable } from "../../inference/index.js";
 import { type Model, onnxOpset } from "../../ir/model.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import { type DataType, type Dimension, tensorType, type ValueType } from "../../ir/types.js";
+import type { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { type GraphSite, nodeLabel } from "../../ir/walk.js";
 import type { PassContext } from "../infra/pass.js";
@@ -13,11 +14,7 @@ export interface Obstacle {
 	readonly message: string;
 }
 
-/** What is known of types: to be had from inferTypes. */
-export interface Types {
-	typeOf(value: Value): ValueType | undefined;
-	shapeOf(value: Value): readonly Dimension[] | undefined;
-}
+export type Types = Pick<TypeTable, "typeOf" | "shapeOf">;
 
 /** What to do with a subgraph whose operators have Q/DQ between them. */
 export type Quantized = "keep" | "fuse";
@@ -81,11 +78,12 @@ export const MIXED_TYPES: Obstacle = {
 	message: "what goes in and what comes out have different element types, or their types are not known",
 };
 
-/** What the model states. */
-export const statedTypes: Types = {
-	typeOf: (value) => value.type ?? (value.initializer && tensorType(value.initializer.dtype, value.initializer.shape)),
-	shapeOf(value) {
-		const type = this.typeOf(value);
-		return type?.kind === "tensor" ? type.shape : undefined;
-	},
-};
+/** What inferTypes finds out of `model` when it is first asked, for few models have anything to ask for. */
+export function lazyTypes(model: Model): Types {
+	let table: Types | undefined;
+	const known = () => {
+		table ??= inferTypes(model);
+		return table;
+	};
+	return { typeOf: (value) => known().typeOf(value), shapeOf: (value) => known().shapeOf(value) };
+}

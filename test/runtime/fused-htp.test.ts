@@ -1,0 +1,104 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import { DataType, tensorType } from "../../src/ir/types.js";
+import { serializeModel } from "../../src/onnx/file.js";
+import { fuseGelu } from "../../src/passes/fuse-gelu.js";
+import type { Pass } from "../../src/passes/infra/pass.js";
+import { runPasses } from "../../src/run-passes.js";
+import { parseTarget, type Target } from "../../src/targets/target.js";
+import { temporaryFolder } from "../repo/run.js";
+import { ModelBuilder } from "../support/build.js";
+import { Expression } from "../support/expression.js";
+import { checkOnHtp, prepareHtp } from "../support/htp.js";
+import { quantized } from "../support/weights.js";
+
+/*
+ * What the passes make of subgraphs between Q/DQ, compiled by the Hexagon HTP's compiler and run on its emulator, against
+ * ONNX Runtime's CPU. Two shapes each, neither with 16 rows: there other faults hide or show.
+ */
+
+const setup = await prepareHtp();
+const python = "python" in setup ? setup.python : "";
+
+type Write = (e: Expression, x: string) => string;
+
+interface Case {
+	readonly name: string;
+	readonly write: Write;
+	readonly passes: readonly Pass[];
+	/** The operators that are to be there afterwards, Q/DQ aside. */
+	readonly operators: readonly string[];
+	readonly leastDb: number;
+	readonly opset?: number;
+}
+
+const ROOT = Math.SQRT2;
+const cubic: Write = (e, x) =>
+	e.call("Mul", Math.sqrt(2 / Math.PI), e.call("Add", x, e.call("Mul", 0.044715, e.call("Pow", x, 3))));
+
+const CASES: readonly Case[] = [
+	{
+		name: "GELU with Erf",
+		write: (e, x) => e.call("Mul", x, e.call("Mul", 0.5, e.call("Add", 1, e.call("Erf", e.call("Div", x, ROOT))))),
+		passes: [fuseGelu()],
+		operators: ["Gelu"],
+		leastDb: 60,
+	},
+	{
+		name: "GELU with Erf and Q/DQ inside",
+		write(e, x) {
+			const inner = (name: string) => quantized(e.graph, name, 2 ** -13);
+			const sum = e.call("Add", inner(e.call("Erf", inner(e.call("Div", x, ROOT)))), 1);
+			return e.call("Mul", x, inner(e.call("Mul", inner(sum), 0.5)));
+		},
+		passes: [fuseGelu()],
+		operators: ["Gelu"],
+		leastDb: 60,
+	},
+	{
+		name: "GELU with Tanh",
+		write: (e, x) => e.call("Mul", e.call("Mul", 0.5, x), e.call("Add", 1, e.call("Tanh", cubic(e, x)))),
+		passes: [fuseGelu()],
+		operators: ["Gelu"],
+		leastDb: 60,
+	},
+];
+
+const TARGETS = ["v68", "v73", "v79", "v81", "SM8850"].map((device) => parseTarget(`qnn-htp:${device}`));
+const SHAPES = [
+	[1, 24, 64],
+	[7, 40],
+];
+
+/** y = what `write` computes of x, between uint16 Q/DQ. */
+async function converted({ write, passes, operators, opset }: Case, shape: readonly number[], target: Target) {
+	const builder = new ModelBuilder(opset === undefined ? {} : { opset });
+	builder.input("x", DataType.FLOAT, shape);
+	const result = write(new Expression(builder), quantized(builder, "x", 2 ** -13));
+	builder.node("Identity", [quantized(builder, result, 2 ** -13)], ["y"]);
+	builder.output("y").type = tensorType(DataType.FLOAT, shape);
+	const model = builder.build();
+	await runPasses(model, passes, { target });
+	const left = Array.from(model.graph.nodes, ({ op }) => op.type).filter((type) => !NEUTRAL.includes(type));
+	expect(left).toEqual(operators);
+	return model;
+}
+
+const NEUTRAL = ["QuantizeLinear", "DequantizeLinear", "Identity"];
+
+describe.skipIf(python === "").each(CASES)("on the HTP, $name", (given) => {
+	test.each(TARGETS)("$architecture $soc.name", async (target) => {
+		for (const shape of SHAPES) {
+			const file = path.join(temporaryFolder(), "model.onnx");
+			writeFileSync(file, serializeModel(await converted(given, shape, target)));
+			const report = await checkOnHtp(python, { model: file, options: optionsFor(target) });
+			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
+			expect(report.outputs[0]!.sqnrDb).toBeGreaterThan(given.leastDb);
+		}
+	});
+});
+
+function optionsFor({ architecture, soc }: Target): Record<string, string> {
+	return soc === undefined ? { htp_arch: architecture.slice(1) } : { soc_model: String(soc.model) };
+}
