@@ -81,6 +81,13 @@ export const CODES = {
 		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. `--bq-to-lpbq-activations any` converts all the same.",
 	),
 	"weight/depthwise": remark("Each output channel of the convolution sums over too few input channels to form blocks."),
+	"qdq/bound": warning(
+		"Nothing but the weight and the input says in what range an output lies. The range taken is sound but several times wider than what occurs, which costs bits: calibrate the model, so that the output has a QuantizeLinear of its own.",
+	),
+	"qdq/no-encoding": remark(
+		"An output needs to be quantized, and neither its readers nor the weight say in what range it lies. Calibrate the model.",
+	),
+	"gemm/kept": remark("The Gemm cannot be written as MatMul and Add; the message says why."),
 	"lpbq/operator": remark(
 		"LPBQ exists for the right operand of MatMul and Gemm and for Conv; left operands and ConvTranspose stay as they are.",
 	),

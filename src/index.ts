@@ -67,7 +67,9 @@ export {
 } from "./passes/infra/pass.js";
 export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js";
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
+export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
+export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { diffModels, type ModelDiff } from "./report/diff.js";
 export { type ModelSummary, summarizeModel, summarizeWeights, type WeightSummary } from "./report/summary.js";

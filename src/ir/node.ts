@@ -60,6 +60,11 @@ export class Node {
 		return this._graph;
 	}
 
+	/** The node that follows in the graph's order. */
+	get next(): Node | undefined {
+		return this._graph === undefined ? undefined : this._next;
+	}
+
 	/** Makes input `index` read `value`; the list grows as needed. */
 	setInput(index: number, value: Value | undefined): void {
 		const before = this.#inputs[index];

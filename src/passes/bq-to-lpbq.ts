@@ -15,7 +15,7 @@ import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
 import { FloatWeights } from "./support/float-weights.js";
 import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
 import { mapAhead } from "./support/map-ahead.js";
-import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
+import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
 
@@ -72,8 +72,7 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 		const sites = findWeightSites(model);
 		const selected = sites.filter((site) => isSelected(site, options));
 		for (const site of sites) {
-			if (!selected.includes(site))
-				keep(context, site, { code: "weight/excluded", message: `weight '${site.weightName}' was not selected` });
+			if (!selected.includes(site)) keep(context, site, exclusionOf(site));
 		}
 		const { conversions, kept } = groupConversions(selected, options);
 		for (const { site, refusal } of kept) keep(context, site, refusal);

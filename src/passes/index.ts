@@ -3,13 +3,17 @@ import { bqToLpbq } from "./bq-to-lpbq.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
 import type { AnyPassFactory } from "./infra/pass.js";
+import { lowerGemm } from "./lower-gemm.js";
 import { saveAnnotations } from "./save-annotations.js";
+import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
 
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldWeightTranspose,
 	fuseGelu,
+	lowerGemm,
 	annotateBlockQuant,
 	bqToLpbq,
+	separateMatmulOutputs,
 	saveAnnotations,
 ]);

@@ -24,7 +24,7 @@ function comesFromInteger(value: Value): boolean {
 }
 
 /** Is every reader of `value` a QuantizeLinear, view operators aside? */
-function goesToInteger(value: Value): boolean {
+export function goesToInteger(value: Value): boolean {
 	const pending = [value];
 	const seen = new Set<Value>(pending);
 	for (let at = pending.pop(); at !== undefined; at = pending.pop()) {

@@ -58,7 +58,7 @@ export function findWeightSites(model: Model): WeightSite[] {
 		const opset = onnxOpset(graphSite.function ?? model) ?? 0;
 		for (const node of graphSite.graph.nodes) {
 			for (const input of weightInputs(node)) {
-				const site = siteAt(node, input, graphSite, opset);
+				const site = weightSiteAt(node, input, graphSite, opset);
 				if (site === undefined) continue;
 				sites.push(site);
 				break;
@@ -68,7 +68,8 @@ export function findWeightSites(model: Model): WeightSite[] {
 	return sites;
 }
 
-function siteAt(node: Node, input: number, graphSite: GraphSite, opset: number): WeightSite | undefined {
+/** The constant weight that `node` reads at `input`; undefined where it reads none there. */
+export function weightSiteAt(node: Node, input: number, graphSite: GraphSite, opset: number): WeightSite | undefined {
 	const source = traceWeight(node.inputs[input]);
 	if (source === undefined) return undefined;
 	const { stored, dequantization, indirect } = source;

@@ -1,4 +1,5 @@
 import type { WeightSite } from "../../weights/weight-site.js";
+import type { Refusal } from "./eligibility.js";
 
 /** Options that pick weights; the same on every pass that works weight by weight. */
 export const SELECTION_OPTIONS = {
@@ -20,6 +21,11 @@ export function isSelected(site: WeightSite, options: SelectionOptions): boolean
 	const matches = (globs: readonly string[]) =>
 		globs.map(globPattern).some((pattern) => names.some((name) => pattern.test(name)));
 	return (options.include.length === 0 || matches(options.include)) && !matches(options.exclude);
+}
+
+/** What is said of a weight that the options do not pick. */
+export function exclusionOf({ weightName }: WeightSite): Refusal {
+	return { code: "weight/excluded", message: `weight '${weightName}' was not selected` };
 }
 
 /** `*` stands for any characters, `?` for one, everything else for itself; the whole name must match. */

@@ -1,8 +1,7 @@
 import { intOf } from "../../ir/attribute.js";
-import { readAll } from "../../ir/data.js";
 import { isOnnxOp } from "../../ir/node.js";
 import type { Tensor } from "../../ir/tensor.js";
-import { DataType, elementCount, rawByteLength } from "../../ir/types.js";
+import { bitsPerElement, DataType, elementCount, rawByteLength } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { decodeBfloat16, decodeFloat16 } from "../../quant/float16.js";
 import { unpackInt4, unpackUint4 } from "../../quant/packing.js";
@@ -52,10 +51,20 @@ function dequantized(inputs: readonly (Value | undefined)[], axis: number): Smal
 }
 
 /** The elements of a small tensor; undefined where it is large, has no numbers or not as many bytes as its shape says. */
-export function valuesOf({ dtype, shape, data }: Tensor): ArrayLike<number> | undefined {
-	const count = elementCount(shape);
-	if (count > MAX_ELEMENTS || data.byteLength !== rawByteLength(dtype, shape)) return undefined;
-	const bytes = Uint8Array.from(readAll(data));
+export function valuesOf(tensor: Tensor): ArrayLike<number> | undefined {
+	const count = elementCount(tensor.shape);
+	return count > MAX_ELEMENTS ? undefined : elementsOf(tensor, 0, count);
+}
+
+/** `count` elements from `first` on; undefined where the type has no numbers or the bytes are not as many as the shape says. */
+export function elementsOf(
+	{ dtype, shape, data }: Tensor,
+	first: number,
+	count: number,
+): ArrayLike<number> | undefined {
+	const bits = bitsPerElement(dtype);
+	if (bits === undefined || data.byteLength !== rawByteLength(dtype, shape)) return undefined;
+	const bytes = Uint8Array.from(data.read(Math.floor((first * bits) / 8), Math.ceil(((first + count) * bits) / 8)));
 	switch (dtype) {
 		case DataType.FLOAT:
 			return new Float32Array(bytes.buffer);
@@ -76,9 +85,9 @@ export function valuesOf({ dtype, shape, data }: Tensor): ArrayLike<number> | un
 		case DataType.INT32:
 			return new Int32Array(bytes.buffer);
 		case DataType.UINT4:
-			return unpackUint4(bytes, 0, count);
+			return unpackUint4(bytes, first % 2, count);
 		case DataType.INT4:
-			return unpackInt4(bytes, 0, count);
+			return unpackInt4(bytes, first % 2, count);
 		case DataType.INT64:
 			return Float64Array.from(new BigInt64Array(bytes.buffer), Number);
 		default:

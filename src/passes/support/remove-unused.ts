@@ -1,0 +1,17 @@
+import { isOnnxOp } from "../../ir/node.js";
+import type { Value } from "../../ir/value.js";
+import { constantOf, removeIfUnused } from "../../weights/constant.js";
+
+/** Removes a constant, quantized or not, that nobody reads any more, with everything that only it was made of. */
+export function removeUnused(value: Value): void {
+	if (value.uses.length > 0 || value.isGraphOutput) return;
+	if (constantOf(value) !== undefined) {
+		removeIfUnused(value);
+		return;
+	}
+	const { producer } = value;
+	if (producer === undefined || !isOnnxOp(producer, "DequantizeLinear", "Identity")) return;
+	const inputs = new Set(producer.inputs);
+	producer.remove();
+	for (const input of inputs) if (input !== undefined) removeUnused(input);
+}
