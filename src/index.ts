@@ -87,6 +87,10 @@ export type {
 	VerifyOptions,
 } from "./runtime/verification.js";
 export { verifyModels } from "./runtime/verify-models.js";
+export { checkModel, type Finding } from "./targets/check-model.js";
+export { type ProviderOptions, providerOptions } from "./targets/provider-options.js";
+export type { Consequence, Rule, RuleContext, RuleGroup } from "./targets/rule.js";
+export { HTP_RULES } from "./targets/rules/index.js";
 export {
 	HTP_ARCHITECTURES,
 	type HtpArchitecture,

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import yargs, { type Argv } from "yargs";
 import { QGraphError } from "../index.js";
 import { type CommandContext, EXIT } from "./command.js";
+import { check } from "./commands/check.js";
 import { convert } from "./commands/convert.js";
 import { diff } from "./commands/diff.js";
 import { inspect } from "./commands/inspect.js";
@@ -9,7 +10,10 @@ import { listPasses } from "./commands/list-passes.js";
 import { print } from "./commands/print.js";
 import type { Terminal } from "./terminal.js";
 
-const COMMANDS = [convert, inspect, print, diff, listPasses];
+const COMMANDS = [convert, check, inspect, print, diff, listPasses];
+
+/** Codes of errors that come of a wrong name on the command line. */
+const USAGE_CODES = /^(pass|target)\/unknown/;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
@@ -63,7 +67,7 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 		}
 		if (!(error instanceof QGraphError)) throw error;
 		terminal.err.write(`qgraph: error ${error.code}: ${error.message}\n`);
-		return error.code.startsWith("pass/unknown") ? EXIT.usage : EXIT.failed;
+		return USAGE_CODES.test(error.code) ? EXIT.usage : EXIT.failed;
 	}
 }
 

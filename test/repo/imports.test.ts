@@ -23,9 +23,9 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	quant: { imports: [], packages: [] },
 	ir: { imports: ["diagnostics"], packages: ["node:", "@dagrejs/graphlib"] },
 	onnx: { imports: ["ir", "diagnostics"], packages: ["node:", "protobufjs"] },
-	weights: { imports: ["ir", "diagnostics"], packages: [] },
+	weights: { imports: ["ir", "quant", "diagnostics"], packages: [] },
 	inference: { imports: ["ir", "diagnostics"], packages: [] },
-	targets: { imports: ["ir", "diagnostics", "weights", "inference"], packages: [] },
+	targets: { imports: ["ir", "quant", "diagnostics", "weights", "inference"], packages: [] },
 	passes: { imports: ["ir", "diagnostics", "quant", "weights", "inference", "targets"], packages: ["node:"] },
 	runtime: {
 		imports: ["ir", "diagnostics", "quant", "weights", "inference", "onnx", "targets", "passes"],

@@ -1,0 +1,39 @@
+import { HTP_ARCHITECTURES, type HtpArchitecture } from "./target.js";
+
+/** What one generation of the HTP can do. SQNR is that of a MatMul between uint16 activations, against ONNX Runtime's CPU. */
+export interface HtpCapabilities {
+	/** Weights of float block scales as they are, computed in fp16. */
+	readonly blockWeights: boolean;
+	/** SQNR of LPBQ, in dB. */
+	readonly lpbqDb: number;
+	/** SQNR of raw block weights, in dB; undefined where they are refused. */
+	readonly blockDb: number | undefined;
+	/** Float operators, computed in fp16. */
+	readonly floatOperators: boolean;
+}
+
+export const HTP_CAPABILITIES: Readonly<Record<HtpArchitecture, HtpCapabilities>> = {
+	v68: { blockWeights: false, lpbqDb: 55, blockDb: undefined, floatOperators: false },
+	v69: { blockWeights: true, lpbqDb: 55, blockDb: 68, floatOperators: true },
+	v73: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
+	v75: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
+	v79: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
+	v81: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
+};
+
+/** Is `architecture` between `since` and `until`, both included? */
+export function isWithin(architecture: HtpArchitecture, since?: HtpArchitecture, until?: HtpArchitecture): boolean {
+	const at = HTP_ARCHITECTURES.indexOf(architecture);
+	return (
+		(since === undefined || at >= HTP_ARCHITECTURES.indexOf(since)) &&
+		(until === undefined || at <= HTP_ARCHITECTURES.indexOf(until))
+	);
+}
+
+/** Largest integer block scale: times the most negative code, -8, it still fits eight bits. */
+export const LARGEST_BLOCK_SCALE = 16;
+
+/** Does the LPBQ kernel compute a weight of `depth` inputs a channel in blocks of `blockSize` right? */
+export function takesLpbqBlocks(depth: number, blockSize: number): boolean {
+	return (blockSize === 16 || blockSize % 32 === 0) && depth % 32 === 0 && depth % blockSize === 0;
+}

@@ -1,0 +1,68 @@
+import type { Model } from "../ir/model.js";
+import { nodeLabel } from "../ir/walk.js";
+import { isWithin } from "./capabilities.js";
+import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
+import { providerOptionsFor } from "./provider-options.js";
+import type { Consequence, Rule, RuleContext } from "./rule.js";
+import { HTP_RULES } from "./rules/index.js";
+import type { Target } from "./target.js";
+import { typeSource } from "./type-source.js";
+
+/** One place where a model breaks a rule of its target. */
+export interface Finding {
+	/** Id of the rule. */
+	readonly rule: string;
+	readonly consequence: Consequence;
+	/** Path of the graph, as GraphSite.path. */
+	readonly graph: string;
+	readonly node: string;
+	readonly op: string;
+	/** Name of the weight, where the operator has one. */
+	readonly weight?: string;
+	/** What is at fault, with the values found. */
+	readonly message: string;
+	readonly remedy: string;
+	/** The pass that applies the remedy; undefined where none does. */
+	readonly appliedBy?: string;
+}
+
+/**
+ * What the target would refuse, crash on, compute wrong or compute slowly, as far as the rules in src/targets/rules know.
+ * Reads types, scales and zero points; codes only where a rule asks whether a channel is all zero.
+ */
+export async function checkModel(model: Model, target: Target): Promise<Finding[]> {
+	const operators = operatorFacts(
+		model,
+		typeSource((value) => value.type),
+	);
+	const options = providerOptionsFor(operators, target);
+	const context: RuleContext = {
+		architecture: target.architecture,
+		blockQuantOptimization: options.enable_block_quant_weight_optimization === "1",
+	};
+	const rules = HTP_RULES.flatMap((group) => group.rules).filter(({ since, until }) =>
+		isWithin(target.architecture, since, until),
+	);
+	return operators.flatMap((operator) => findingsAt(operator, rules, context));
+}
+
+function findingsAt(operator: OperatorFacts, rules: readonly Rule[], context: RuleContext): Finding[] {
+	const { node, graphSite, weight } = operator;
+	const findings: Finding[] = [];
+	for (const { id, consequence, remedy, appliedBy, broken } of rules) {
+		const message = broken(operator, context);
+		if (message === undefined) continue;
+		findings.push({
+			rule: id,
+			consequence,
+			graph: graphSite.path,
+			node: nodeLabel(node),
+			op: node.op.type,
+			...(weight === undefined ? {} : { weight: weight.name }),
+			message,
+			remedy,
+			...(appliedBy === undefined ? {} : { appliedBy }),
+		});
+	}
+	return findings;
+}

@@ -1,0 +1,120 @@
+import { intOf } from "../ir/attribute.js";
+import type { Model } from "../ir/model.js";
+import { onnxOpset } from "../ir/model.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import type { Tensor } from "../ir/tensor.js";
+import type { DataType, Dimension } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { allGraphs, type GraphSite } from "../ir/walk.js";
+import { constantOf } from "../weights/constant.js";
+import { scalarOf } from "../weights/numbers.js";
+import { findWeightSites } from "../weights/weight-site.js";
+import type { TypeSource } from "./type-source.js";
+import { type WeightFacts, weightFacts } from "./weight-facts.js";
+
+/** One QuantizeLinear or DequantizeLinear, seen from the operator beside it. */
+export interface QuantizationFacts {
+	readonly node: Node;
+	/** Of the codes. */
+	readonly dtype: DataType | undefined;
+	readonly granularity: "tensor" | "channel" | "block";
+	/** undefined where there are several or they are computed. */
+	readonly scale: number | undefined;
+	/** 0 where there is no zero point; undefined where there are several or they are computed. */
+	readonly zeroPoint: number | undefined;
+	/** Constant scales, however many. */
+	readonly scales: Tensor | undefined;
+	/** The codes, where they are constant. */
+	readonly codes: Tensor | undefined;
+}
+
+/** A value that an operator reads or makes. */
+export interface OperandFacts {
+	readonly value: Value;
+	readonly dtype: DataType | undefined;
+	readonly shape: readonly Dimension[] | undefined;
+	/** The constant that the operator reads, with no DequantizeLinear in between. */
+	readonly constant: Tensor | undefined;
+	/** Of an input: the DequantizeLinear that makes it. Of an output: the QuantizeLinear that is its only reader. */
+	readonly quantization: QuantizationFacts | undefined;
+}
+
+/** What rules look at: an operator, the quantization around it and its weight. */
+export interface OperatorFacts {
+	readonly node: Node;
+	readonly graphSite: GraphSite;
+	readonly opset: number;
+	/** undefined: absent. */
+	readonly inputs: readonly (OperandFacts | undefined)[];
+	readonly outputs: readonly OperandFacts[];
+	/** undefined: none of its inputs is a constant weight. */
+	readonly weight: WeightFacts | undefined;
+}
+
+/** The facts of every node of a model, in order. */
+export function operatorFacts(model: Model, types: TypeSource): OperatorFacts[] {
+	const weights = new Map(findWeightSites(model).map((site) => [site.node, weightFacts(site)]));
+	const facts: OperatorFacts[] = [];
+	for (const graphSite of allGraphs(model)) {
+		const opset = onnxOpset(graphSite.function ?? model) ?? 0;
+		for (const node of graphSite.graph.nodes) {
+			facts.push({
+				node,
+				graphSite,
+				opset,
+				inputs: node.inputs.map((value) => value && inputFacts(value, types)),
+				outputs: node.outputs.map((value) => outputFacts(value, types)),
+				weight: weights.get(node),
+			});
+		}
+	}
+	return facts;
+}
+
+/** The operand that `value` is where an operator reads it. */
+export function inputFacts(value: Value, types: TypeSource): OperandFacts {
+	const { producer } = value;
+	const dequantized = producer !== undefined && isOnnxOp(producer, "DequantizeLinear") ? producer : undefined;
+	return {
+		value,
+		dtype: types.elementTypeOf(value),
+		shape: types.shapeOf(value),
+		constant: constantOf(value)?.tensor,
+		quantization: dequantized && quantizationFacts(dequantized, dequantized.inputs[0], types),
+	};
+}
+
+function outputFacts(value: Value, types: TypeSource): OperandFacts {
+	const [use, ...others] = value.uses;
+	const quantizer =
+		use !== undefined && others.length === 0 && !value.isGraphOutput && isQuantizer(use.node, use.index)
+			? use.node
+			: undefined;
+	return {
+		value,
+		dtype: types.elementTypeOf(value),
+		shape: types.shapeOf(value),
+		constant: undefined,
+		quantization: quantizer && quantizationFacts(quantizer, quantizer.outputs[0], types),
+	};
+}
+
+function isQuantizer(node: Node, index: number): boolean {
+	return index === 0 && isOnnxOp(node, "QuantizeLinear");
+}
+
+function quantizationFacts(node: Node, codes: Value | undefined, types: TypeSource): QuantizationFacts {
+	const scale = constantOf(node.inputs[1]);
+	const rank = scale === undefined ? undefined : scale.tensor.shape.length;
+	const blocked = intOf(node, "block_size", 0) > 0;
+	const isScalar = rank === 0 || (rank === 1 && scale?.tensor.shape[0] === 1);
+	return {
+		node,
+		dtype: codes && types.elementTypeOf(codes),
+		granularity: blocked ? "block" : isScalar ? "tensor" : "channel",
+		scale: scalarOf(scale),
+		zeroPoint: node.inputs[2] === undefined ? 0 : scalarOf(constantOf(node.inputs[2])),
+		scales: scale?.tensor,
+		codes: constantOf(node.inputs[0])?.tensor,
+	};
+}

@@ -1,0 +1,40 @@
+import type { OperatorFacts } from "./operator-facts.js";
+import type { HtpArchitecture } from "./target.js";
+
+/**
+ * What becomes of an operator that breaks a rule: the compiler refuses it, its process ends, it compiles and computes
+ * something else, or it is computed right but slower or less exactly than it could be.
+ */
+export type Consequence = "refused" | "crash" | "wrong" | "slow";
+
+/** What holds for the whole compilation. */
+export interface RuleContext {
+	readonly architecture: HtpArchitecture;
+	/** QNN's option `enable_block_quant_weight_optimization`: are block scales made LPBQ? */
+	readonly blockQuantOptimization: boolean;
+}
+
+/** One thing that the HTP does not take, or takes and gets wrong. */
+export interface Rule {
+	readonly id: `htp/${string}`;
+	/** What must hold, one sentence. */
+	readonly about: string;
+	readonly consequence: Consequence;
+	/** First and last architecture that it holds for; all where absent. */
+	readonly since?: HtpArchitecture;
+	readonly until?: HtpArchitecture;
+	/** What was seen on the compiler and emulator of QNN 2.51: SQNR against ONNX Runtime's CPU, or the error. */
+	readonly measured: string;
+	/** What to do about it. */
+	readonly remedy: string;
+	/** The pass that does so. */
+	readonly appliedBy?: string;
+	/** What is at fault, with the values found; undefined where the rule is kept. */
+	broken(operator: OperatorFacts, context: RuleContext): string | undefined;
+}
+
+/** Rules about one subject. */
+export interface RuleGroup {
+	readonly title: string;
+	readonly rules: readonly Rule[];
+}

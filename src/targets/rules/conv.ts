@@ -1,0 +1,76 @@
+import { intOf } from "../../ir/attribute.js";
+import { isOnnxOp } from "../../ir/node.js";
+import { DataType } from "../../ir/types.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import type { RuleGroup } from "../rule.js";
+
+function isConv({ node, weight }: OperatorFacts, scheme: "lpbq" | "block"): boolean {
+	return isOnnxOp(node, "Conv", "ConvTranspose") && weight?.scheme === scheme;
+}
+
+/** A two-dimensional convolution of one position and one group. */
+function isPointwise({ node, weight }: OperatorFacts): boolean {
+	const shape = weight?.shape ?? [];
+	return (
+		isOnnxOp(node, "Conv") && intOf(node, "group", 1) === 1 && shape.length === 4 && shape[2] === 1 && shape[3] === 1
+	);
+}
+
+export const CONV_RULES: RuleGroup = {
+	title: "Convolutions",
+	rules: [
+		{
+			id: "htp/lpbq-conv",
+			about: "No convolution takes block scales that a DequantizeLinear makes.",
+			consequence: "refused",
+			measured: "refused for kernels 1x1 and 3x3, one dimension, groups; an error even where the CPU is a fallback",
+			remedy: "store a 1x1 weight in the exact-BQ form, others with one scale a channel",
+			appliedBy: "legalize-weights",
+			broken(operator) {
+				return isConv(operator, "lpbq") ? `weight '${operator.weight!.name}' is LPBQ in the double-dq form` : undefined;
+			},
+		},
+		{
+			id: "htp/block-conv",
+			about: "Only 2-D convolutions with a 1x1 kernel and one group take block scales.",
+			consequence: "refused",
+			measured: "refused for 3x3, 1-D and grouped convolutions and for ConvTranspose",
+			remedy: "store one scale a channel",
+			appliedBy: "legalize-weights",
+			broken(operator) {
+				if (!isConv(operator, "block") || isPointwise(operator)) return undefined;
+				const group = intOf(operator.node, "group", 1);
+				return `weight '${operator.weight!.name}' is [${operator.weight!.shape.join(", ")}] in ${group === 1 ? "1 group" : `${group} groups`} of a ${operator.node.op.type}`;
+			},
+		},
+		{
+			id: "htp/block-conv-scales",
+			about:
+				"The block scales of a convolution are exactly integers from 1 to 16 times a channel scale, the largest 16.",
+			consequence: "wrong",
+			measured:
+				"20 to 36 dB with enable_block_quant_weight_optimization = 1, without which there is no LPBQ convolution; a ResNet-50 24 dB instead of 44",
+			remedy: "fit the scales in the exact-BQ form",
+			appliedBy: "bq-to-lpbq",
+			broken(operator) {
+				if (!isConv(operator, "block") || !isPointwise(operator) || operator.weight!.isExact) return undefined;
+				const { name, exact } = operator.weight!;
+				return `the block scales of weight '${name}' are ${(exact.worst * 100).toFixed(1)} % off 1 to 16 times a channel scale`;
+			},
+		},
+		{
+			id: "htp/block-conv-float-bias",
+			about: "A convolution whose block scales QNN is not to make LPBQ of has no float bias.",
+			consequence: "wrong",
+			measured: "-28 dB: the bytes of the bias are taken for INT32",
+			remedy: "fit the scales in the exact-BQ form, and compile with enable_block_quant_weight_optimization = 1",
+			appliedBy: "bq-to-lpbq",
+			broken(operator, context) {
+				const bias = operator.inputs[2];
+				if (!isConv(operator, "block") || context.blockQuantOptimization || bias?.constant?.dtype !== DataType.FLOAT)
+					return undefined;
+				return `bias '${bias.value.name}' is float`;
+			},
+		},
+	],
+};

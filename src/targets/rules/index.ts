@@ -1,0 +1,25 @@
+import type { RuleGroup } from "../rule.js";
+import { ACTIVATION_RULES } from "./activations.js";
+import { ANOMALY_RULES } from "./anomalies.js";
+import { BIAS_RULES } from "./bias.js";
+import { BLOCK_RULES } from "./block.js";
+import { CONV_RULES } from "./conv.js";
+import { EMBEDDING_RULES } from "./embedding.js";
+import { GEMM_RULES } from "./gemm.js";
+import { LPBQ_RULES } from "./lpbq.js";
+import { SCALE_RULES } from "./scales.js";
+import { SHAPE_RULES } from "./shapes.js";
+
+/** Every rule there is, by subject. */
+export const HTP_RULES: readonly RuleGroup[] = [
+	LPBQ_RULES,
+	GEMM_RULES,
+	BLOCK_RULES,
+	CONV_RULES,
+	BIAS_RULES,
+	SCALE_RULES,
+	ACTIVATION_RULES,
+	SHAPE_RULES,
+	EMBEDDING_RULES,
+	ANOMALY_RULES,
+];

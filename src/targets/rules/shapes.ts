@@ -1,0 +1,58 @@
+import { isOnnxOp } from "../../ir/node.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import type { RuleGroup } from "../rule.js";
+
+function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | undefined {
+	if (!isOnnxOp(node, "MatMul") || weight === undefined) return undefined;
+	return inputs[weight.site.input === 0 ? 1 : 0]?.shape?.length;
+}
+
+export const SHAPE_RULES: RuleGroup = {
+	title: "Shapes and ranks",
+	rules: [
+		{
+			id: "htp/static-shape",
+			about: "All dimensions are fixed.",
+			consequence: "refused",
+			measured: "nodes with symbolic dimensions are left to the CPU",
+			remedy: "fix the dimensions, as in `--dim batch=1`",
+			appliedBy: "fix-shapes",
+			broken({ node, inputs }) {
+				for (const input of inputs) {
+					if (input?.value.isGraphInput !== true || input.value.uses[0]?.node !== node) continue;
+					const index = input.shape?.findIndex((dim) => typeof dim !== "number") ?? -1;
+					if (index >= 0)
+						return `dimension ${index} of input '${input.value.name}' is ${input.shape![index] ?? "not known"}`;
+				}
+				return undefined;
+			},
+		},
+		{
+			id: "htp/lpbq-vector",
+			about: "The activation of an LPBQ MatMul is no vector.",
+			consequence: "crash",
+			measured: "segmentation fault with rank 1",
+			remedy: "put a Reshape to rank 2 in front and one behind",
+			appliedBy: "legalize-activations",
+			broken(operator) {
+				if (operator.weight?.scheme !== "lpbq" || rankOfActivation(operator) !== 1) return undefined;
+				return "the activation has rank 1, expected 2, 3 or 4";
+			},
+		},
+		{
+			id: "htp/matmul-rank",
+			about: "The activation of a MatMul with a quantized weight has rank 2, 3 or 4.",
+			consequence: "refused",
+			measured: "rank 1 and 5 are refused; with LPBQ rank 5 fails when the graph is finalized",
+			remedy: "put a Reshape in front and one behind",
+			appliedBy: "legalize-activations",
+			broken(operator) {
+				const rank = rankOfActivation(operator);
+				const scheme = operator.weight?.scheme;
+				if (rank === undefined || scheme === "float" || (rank >= 2 && rank <= 4)) return undefined;
+				if (rank === 1 && scheme === "lpbq") return undefined;
+				return `the activation has rank ${rank}, expected 2, 3 or 4`;
+			},
+		},
+	],
+};
