@@ -87,6 +87,7 @@ export type {
 	VerifyOptions,
 } from "./runtime/verification.js";
 export { verifyModels } from "./runtime/verify-models.js";
+export { HTP_CAPABILITIES, type HtpCapabilities } from "./targets/capabilities.js";
 export { checkModel, type Finding } from "./targets/check-model.js";
 export { type ProviderOptions, providerOptions } from "./targets/provider-options.js";
 export type { Consequence, Rule, RuleContext, RuleGroup } from "./targets/rule.js";

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Target } from "../targets/target.js";
+import { chipOf, type Target } from "../targets/target.js";
 import { runChild } from "./child.js";
 import {
 	type SessionEvent,
@@ -32,9 +32,7 @@ export function htpProviderOptions(
 	more: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
 	return {
-		...(target.soc === undefined
-			? { htp_arch: target.architecture.slice(1) }
-			: { soc_model: String(target.soc.model) }),
+		soc_model: String(chipOf(target).model),
 		offload_graph_io_quantization: "0",
 		enable_block_quant_weight_optimization: "1",
 		...more,

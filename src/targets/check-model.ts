@@ -1,3 +1,4 @@
+import { inferTypes } from "../inference/index.js";
 import type { Model } from "../ir/model.js";
 import { nodeLabel } from "../ir/walk.js";
 import { isWithin } from "./capabilities.js";
@@ -31,10 +32,7 @@ export interface Finding {
  * Reads types, scales and zero points; codes only where a rule asks whether a channel is all zero.
  */
 export async function checkModel(model: Model, target: Target): Promise<Finding[]> {
-	const operators = operatorFacts(
-		model,
-		typeSource((value) => value.type),
-	);
+	const operators = operatorFacts(model, typeSource(inferTypes(model)));
 	const options = providerOptionsFor(operators, target);
 	const context: RuleContext = {
 		architecture: target.architecture,

@@ -1,6 +1,7 @@
+import { inferTypes } from "../inference/index.js";
 import type { Model } from "../ir/model.js";
 import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
-import { SOCS, type Target } from "./target.js";
+import { chipOf, type Target } from "./target.js";
 import { typeSource } from "./type-source.js";
 
 /** Options of ONNX Runtime's QNN execution provider. */
@@ -16,25 +17,15 @@ export interface ProviderOptions {
 
 /** The options that `model` is to be compiled with for `target`. Reads the block scales of weights that have some. */
 export function providerOptions(model: Model, target: Target): ProviderOptions {
-	return providerOptionsFor(
-		operatorFacts(
-			model,
-			typeSource((value) => value.type),
-		),
-		target,
-	);
+	return providerOptionsFor(operatorFacts(model, typeSource(inferTypes(model))), target);
 }
 
 /** As {@link providerOptions}, for a model whose facts are known. */
-export function providerOptionsFor(
-	operators: readonly OperatorFacts[],
-	{ architecture, soc }: Target,
-): ProviderOptions {
-	const chip = soc ?? SOCS.find((known) => known.architecture === architecture)!;
+export function providerOptionsFor(operators: readonly OperatorFacts[], target: Target): ProviderOptions {
 	const hasExact = operators.some(({ weight }) => weight?.isExact === true);
 	return {
-		soc_model: String(chip.model),
-		htp_arch: architecture.slice(1),
+		soc_model: String(chipOf(target).model),
+		htp_arch: target.architecture.slice(1),
 		enable_block_quant_weight_optimization: hasExact ? "1" : "0",
 		offload_graph_io_quantization: "0",
 	};

@@ -48,3 +48,8 @@ export function parseTarget(text: string): Target {
 export function targetName({ backend, architecture, soc }: Target): string {
 	return `${backend}:${soc?.name ?? architecture}`;
 }
+
+/** The chip to compile for: the one that was named, or the first known of the architecture. */
+export function chipOf({ architecture, soc }: Target): Soc {
+	return soc ?? SOCS.find((known) => known.architecture === architecture)!;
+}

@@ -51,6 +51,8 @@ describe("what the terminal shows", () => {
 		["list-passes", ["list-passes"]],
 		["inspect", ["inspect", "IN"]],
 		["print", ["print", "IN"]],
+		["check", ["check", "--target", "qnn-htp:v79", "IN"]],
+		["check-unknown-target", ["check", "--target", "qnn-htp:v85", "IN"]],
 		["convert", ["convert", "--bq-to-lpbq", "IN", "OUT"]],
 		["convert-max", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "max", "IN", "OUT"]],
 		["convert-nothing", ["convert", "IN", "OUT"]],

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { diagnosticsPage } from "../../scripts/docs/diagnostics-page.js";
+import { htpPage } from "../../scripts/docs/htp-page.js";
 import { lpbqExample } from "../../scripts/docs/lpbq-example.js";
 import { fillMarkers } from "../../scripts/docs/markdown.js";
 import { passesPage, passesTable } from "../../scripts/docs/passes-page.js";
@@ -12,6 +13,7 @@ import { repoFile } from "./repo.js";
 const GENERATED: Readonly<Record<string, (before: string) => string>> = {
 	"docs/diagnostics.md": diagnosticsPage,
 	"docs/passes.md": passesPage,
+	"docs/qnn-htp.md": htpPage,
 	"docs/lpbq.md": (before) => fillMarkers(before, "example", lpbqExample()),
 	"README.md": (before) => fillMarkers(before, "passes", passesTable()),
 };

@@ -25,7 +25,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	onnx: { imports: ["ir", "diagnostics"], packages: ["node:", "protobufjs"] },
 	weights: { imports: ["ir", "quant", "diagnostics"], packages: [] },
 	inference: { imports: ["ir", "diagnostics"], packages: [] },
-	targets: { imports: ["ir", "quant", "diagnostics", "weights", "inference"], packages: [] },
+	targets: { imports: ["ir", "diagnostics", "weights", "inference"], packages: [] },
 	passes: { imports: ["ir", "diagnostics", "quant", "weights", "inference", "targets"], packages: ["node:"] },
 	runtime: {
 		imports: ["ir", "diagnostics", "quant", "weights", "inference", "onnx", "targets", "passes"],

@@ -1,0 +1,97 @@
+import { existsSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { readModel } from "../../src/onnx/file.js";
+import { checkModel, type Finding } from "../../src/targets/check-model.js";
+import { providerOptions } from "../../src/targets/provider-options.js";
+import { HTP_RULES } from "../../src/targets/rules/index.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { linearModel } from "../runtime/models.js";
+
+const shared = fileURLToPath(new URL("../../../shared/", import.meta.url));
+const oracles = path.join(shared, "oracles/htp");
+const targets = ["v69", "v73", "v75", "v79", "v81"].map((name) => parseTarget(`qnn-htp:${name}`));
+
+function rulesOf(findings: readonly Finding[]): string[] {
+	return [...new Set(findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule))].sort();
+}
+
+/** The rules that each model of a folder was made to break. */
+const BROKEN: Readonly<Record<string, readonly string[]>> = {
+	ANOMALY_ln_pc8_M16: ["htp/layer-norm-16-rows"],
+	BAD_conv1x1_bq_float_bias: ["htp/block-conv-float-bias", "htp/block-conv-scales"],
+	BAD_gemm_lpbq_bias_dropped: ["htp/lpbq-gemm-bias"],
+	BAD_gemm_lpbq_transB0: ["htp/lpbq-gemm-transposed"],
+	BAD_mm_bq_int4_asym: ["htp/block-zero-point"],
+	BAD_mm_bq_uint4_zp8: ["htp/block-zero-point"],
+	BAD_mm_lpbq_K80_bs16: ["htp/lpbq-block-size"],
+	BAD_mm_lpbq_add_without_q: ["htp/lpbq-add-fused"],
+	BAD_mm_lpbq_bs48: ["htp/lpbq-block-size"],
+	BAD_mm_lpbq_intscale20: ["htp/lpbq-integer-range"],
+	BAD_mm_lpbq_pcscale0: ["htp/channel-scale"],
+	BAD_mm_lpbq_ragged_K100: ["htp/lpbq-block-size"],
+	BAD_mm_lpbq_uint4: ["htp/lpbq-asymmetric"],
+	CRASH_gemm_lpbq_dq_bias: ["htp/lpbq-gemm-bias-crash"],
+	CRASH_mm_lpbq_rank1: ["htp/lpbq-vector"],
+};
+
+describe.skipIf(!existsSync(oracles))("models whose fate on the HTP is known", () => {
+	const names = existsSync(oracles) ? readdirSync(oracles).map((file) => path.basename(file, ".onnx")) : [];
+
+	test.each(names.filter((name) => /^(BAD|CRASH|ANOMALY)_/.test(name)))("%s breaks its rule", async (name) => {
+		const model = await readModel(path.join(oracles, `${name}.onnx`));
+		for (const target of targets) expect(rulesOf(await checkModel(model, target))).toEqual(BROKEN[name]);
+	});
+
+	test.each(names.filter((name) => /_ok$|^block_/.test(name)))("%s breaks none", async (name) => {
+		const model = await readModel(path.join(oracles, `${name}.onnx`));
+		for (const target of targets) expect(await checkModel(model, target)).toEqual([]);
+	});
+
+	test("a symbolic dimension is named", async () => {
+		const model = await readModel(path.join(oracles, "lpbq_dynamic.onnx"));
+		expect(await checkModel(model, targets[0]!)).toMatchObject([
+			{ rule: "htp/static-shape", message: "dimension 0 of input 'x' is batch" },
+		]);
+	});
+
+	test("a ResNet-50 that compiles and is wrong: its biases and scales are named", async () => {
+		const model = await readModel(path.join(shared, "corpus/real/resnet50-conv-bq32.onnx"));
+		const findings = await checkModel(model, parseTarget("qnn-htp:v81"));
+		for (const rule of ["htp/block-conv-scales", "htp/bias-granularity"]) {
+			expect(findings.filter((finding) => finding.rule === rule)).toHaveLength(18);
+		}
+		expect(rulesOf(findings)).toEqual(["htp/bias-granularity", "htp/block-conv-scales"]);
+	});
+});
+
+describe("options of the compiler", () => {
+	const matMul = { op: "MatMul", depth: 64, channels: 8, blockSize: 32, rows: 4, activations: "integer" } as const;
+
+	test("the architecture alone stands for a chip, whose memory and float support the compiler must know", () => {
+		expect(providerOptions(linearModel(matMul), parseTarget("qnn-htp:v79"))).toEqual({
+			soc_model: "69",
+			htp_arch: "79",
+			enable_block_quant_weight_optimization: "0",
+			offload_graph_io_quantization: "0",
+		});
+		expect(providerOptions(linearModel(matMul), parseTarget("qnn-htp:SC8480XP"))).toMatchObject({ soc_model: "88" });
+	});
+
+	test("block scales become LPBQ where they are exact", () => {
+		const scales = Float32Array.from({ length: 16 }, (_, index) => (index < 8 ? 16 : 5) * 2 ** -10);
+		const options = providerOptions(linearModel({ ...matMul, scales }), parseTarget("qnn-htp:v79"));
+		expect(options.enable_block_quant_weight_optimization).toBe("1");
+	});
+});
+
+test("every rule has an id of its own and says what was measured and what helps", () => {
+	const rules = HTP_RULES.flatMap((group) => group.rules);
+	expect(new Set(rules.map(({ id }) => id)).size).toBe(rules.length);
+	for (const { about, measured, remedy } of rules) {
+		expect(about).toMatch(/\.$/);
+		expect(measured).not.toBe("");
+		expect(remedy).not.toMatch(/\.$/);
+	}
+});
