@@ -13,6 +13,7 @@ import { type Conversion, groupConversions, type LpbqForm } from "./support/conv
 import type { Refusal } from "./support/eligibility.js";
 import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
 import { FloatWeights } from "./support/float-weights.js";
+import type { LpbqFit } from "./support/lpbq-fit.js";
 import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
 import { mapAhead } from "./support/map-ahead.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
@@ -83,12 +84,21 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 				: new FloatWeights(await context.readModel(options.floatWeights), options.floatWeightsMap);
 		const pool = new TaskPool();
 		try {
-			return await convertAll(model, conversions, floats, context, pool);
-		} finally {
+			const converted = await convertAll(model, conversions, floats, context, pool);
+			context.defer(measureAll(converted, context).finally(() => pool.close()));
+			return converted.length > 0;
+		} catch (error) {
 			await pool.close();
+			throw error;
 		}
 	},
 });
+
+/** A weight that was rewritten but perhaps not measured yet. */
+interface ConvertedWeight {
+	readonly entries: readonly WeightEntry[];
+	readonly fit: LpbqFit;
+}
 
 /** So many weights are worked on at a time, so that no core waits for the end of one. */
 const WEIGHTS_AHEAD = 4;
@@ -99,7 +109,7 @@ async function convertAll(
 	floats: FloatWeights | undefined,
 	context: PassContext<BqToLpbqOptions>,
 	pool: TaskPool,
-): Promise<boolean> {
+): Promise<ConvertedWeight[]> {
 	const names = new NameScope(model);
 	const spool = new Spool();
 	const { options, signal } = context;
@@ -107,7 +117,7 @@ async function convertAll(
 		signal.throwIfAborted();
 		return fitWeight(conversion, floats?.find(conversion), options, pool, spool);
 	});
-	let changed = false;
+	const converted: ConvertedWeight[] = [];
 	let done = 0;
 	for await (const [conversion, result] of fits) {
 		if ("refusal" in result) {
@@ -115,16 +125,32 @@ async function convertAll(
 		} else {
 			if (floats !== undefined && result.reference === "bq") reportMissingFloat(context, conversion);
 			rewriteToLpbq(conversion, result.fit, names);
+			const weight = { entries: entriesOf(conversion, result), fit: result.fit };
+			for (const entry of weight.entries) context.reportWeight(entry);
 			reportConverted(context, conversion, result);
-			changed = true;
+			converted.push(weight);
 		}
 		context.progress(++done, conversions.length);
 	}
-	if (changed) {
+	if (converted.length > 0) {
 		model.irVersion = Math.max(model.irVersion, 10);
 		refreshAnnotations(model);
 	}
-	return changed;
+	return converted;
+}
+
+/** Completes the entries of converted weights, which may take a walk over all of them. */
+async function measureAll(
+	converted: readonly ConvertedWeight[],
+	{ signal, reportWeight }: PassContext<BqToLpbqOptions>,
+): Promise<void> {
+	const measured = mapAhead(converted, WEIGHTS_AHEAD, ({ fit }) => {
+		signal.throwIfAborted();
+		return fit.error();
+	});
+	for await (const [{ entries }, error] of measured) {
+		for (const entry of entries) reportWeight({ ...entry, sqnrDb: decibels(error) });
+	}
 }
 
 function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, message }: Refusal): void {
@@ -136,7 +162,7 @@ function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, m
 function reportConverted(
 	context: PassContext<BqToLpbqOptions>,
 	conversion: Conversion,
-	{ fit, scan, reference }: FittedWeight,
+	{ scan, reference }: FittedWeight,
 ): void {
 	const { weightName, graphSite, node } = conversion.sites[0]!;
 	const at = { graph: graphSite.path, node: nodeLabel(node), value: weightName };
@@ -165,21 +191,22 @@ function reportConverted(
 		);
 	}
 	context.count("weights converted");
-	for (const site of conversion.sites) {
-		context.count("uses converted");
-		context.reportWeight({
-			...describe(site),
-			status: "converted",
-			code: "weight/converted",
-			message: `weight '${weightName}' was converted to LPBQ`,
-			form: conversion.form,
-			fit: fit.kind,
-			sqnrDb: decibels(fit.error),
-			...(fit.errorOfMax === undefined ? {} : { sqnrDbOfMax: decibels(fit.errorOfMax) }),
-			reference,
-			repairedBlocks: scan.negative,
-		});
-	}
+	context.count("uses converted", conversion.sites.length);
+}
+
+/** What is said of a weight at each of its uses, all but how good the fit is. */
+function entriesOf({ sites, form }: Conversion, { fit, scan, reference }: FittedWeight): WeightEntry[] {
+	return sites.map((site) => ({
+		...describe(site),
+		status: "converted",
+		code: "weight/converted",
+		message: `weight '${site.weightName}' was converted to LPBQ`,
+		form,
+		fit: fit.kind,
+		...(fit.errorOfMax === undefined ? {} : { sqnrDbOfMax: decibels(fit.errorOfMax) }),
+		reference,
+		repairedBlocks: scan.negative,
+	}));
 }
 
 function reportMissingFloat(context: PassContext<BqToLpbqOptions>, { sites, layout }: Conversion): void {

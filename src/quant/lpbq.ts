@@ -20,8 +20,8 @@ export const SCALE_FLOOR = 2 ** -23;
 /** Largest integer block scale: 2^(8 - 4), since 4-bit codes expand to 8 bits. */
 export const MAX_BLOCK_SCALE_INT = 16;
 
-/** Below this the channel scale would be no normal float32. */
-const MIN_BLOCK_SCALE = MAX_BLOCK_SCALE_INT * 2 ** -126;
+/** Smallest block scale whose channel scale, a sixteenth, is a normal float32: 2^-122. */
+export const MIN_BLOCK_SCALE = MAX_BLOCK_SCALE_INT * 2 ** -126;
 
 /**
  * The channel scale of a channel, max / 16 in float64.

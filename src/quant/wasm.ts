@@ -1,5 +1,5 @@
 /*
- * A very small WebAssembly assembler: only what block-kernel.ts and square-kernel.ts need. Every function gives the bytes
+ * A very small WebAssembly assembler: only what the kernels beside it need. Every function gives the bytes
  * of an expression or a statement, operands first, since the machine is a stack machine.
  * Opcodes: WebAssembly specification 2.0, section 5.4 (binary format of instructions).
  */
@@ -82,6 +82,11 @@ export const f32x4 = {
 	const: (value: number): Code => [0xfd, 12, ...new Uint8Array(new Float32Array(4).fill(value).buffer)],
 	splat: unary(0xfd, 0x13),
 	lane: (vector: Code, index: number): Code => [...vector, 0xfd, 0x1f, index],
+	/** Of two float64 lanes; the last two lanes are 0. */
+	fromF64: unary(0xfd, 0x5e),
+	/** -1 in lanes where it holds, else 0. */
+	less: binary(0xfd, 0x43),
+	notLess: binary(0xfd, 0x46),
 	/** To integers, halves to even. */
 	nearest: unary(0xfd, 0x6a),
 	abs: unary(0xfd, ...leb(0xe0)),
@@ -94,11 +99,49 @@ export const f32x4 = {
 	max: binary(0xfd, ...leb(0xeb)),
 } as const;
 
+/** Two float64 lanes. */
+export const f64x2 = {
+	const: (value: number): Code => [0xfd, 12, ...new Uint8Array(new Float64Array(2).fill(value).buffer)],
+	/** Of the first two of four float32 lanes. */
+	fromLowF32: unary(0xfd, 0x5f),
+	/** Of the first two of four int32 lanes, taken as unsigned. */
+	fromLowI32: unary(0xfd, ...leb(0xff)),
+	/** To integers, halves to even. */
+	nearest: unary(0xfd, ...leb(0x94)),
+	abs: unary(0xfd, ...leb(0xec)),
+	add: binary(0xfd, ...leb(0xf0)),
+	sub: binary(0xfd, ...leb(0xf1)),
+	mul: binary(0xfd, ...leb(0xf2)),
+	div: binary(0xfd, ...leb(0xf3)),
+	max: binary(0xfd, ...leb(0xf5)),
+} as const;
+
+/** Four int32 lanes. */
+export const i32x4 = {
+	/** Of two float64 lanes, cut off; the last two lanes are 0. */
+	fromF64: unary(0xfd, ...leb(0xfd)),
+	/** Of the first or the last four of eight uint16 lanes. */
+	fromLowI16: unary(0xfd, ...leb(0xa9)),
+	fromHighI16: unary(0xfd, ...leb(0xaa)),
+	/** 1 where no lane is 0, else 0: an i32. */
+	allTrue: unary(0xfd, ...leb(0xa3)),
+} as const;
+
 /** 128 bits, whatever they are. */
 export const v128 = {
 	type: 0x7b,
 	load: load(0xfd, 0, 4),
 	store: store(0xfd, 11, 4),
+	/** Stores the first of four 32-bit lanes. */
+	storeLane0: (address: Code, offset: number, vector: Code): Code => [
+		...address,
+		...vector,
+		0xfd,
+		0x5a,
+		2,
+		...leb(offset),
+		0,
+	],
 	const: (...bytes: number[]): Code => [0xfd, 12, ...bytes],
 	and: binary(0xfd, 0x4e),
 } as const;

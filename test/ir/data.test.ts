@@ -83,6 +83,18 @@ describe("DataFile", () => {
 		expect(() => file.read(0, 2)).toThrow(expect.objectContaining({ code: "data/file-changed" }));
 	});
 
+	it("refuses a file that is not there any more", () => {
+		const name = write("w.data", 1, 2);
+		const file = new DataFile(name);
+		rmSync(name);
+		expect(() => file.read(0, 1)).toThrow(
+			expect.objectContaining({
+				code: "data/file-changed",
+				message: `file '${name}' was removed since the model was read; put it back and read the model again`,
+			}),
+		);
+	});
+
 	it("goes on with the old file where a new one takes its place while it is open", () => {
 		const name = write("w.data", 1, 2);
 		const file = new DataFile(name);

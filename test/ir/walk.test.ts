@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { subgraphsOf, tensorAttribute } from "../../src/ir/attribute.js";
 import { Graph } from "../../src/ir/graph.js";
 import type { Model } from "../../src/ir/model.js";
+import { printModel } from "../../src/ir/print.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { allGraphs, allNodes, allTensors, functionKey, nodeLabel } from "../../src/ir/walk.js";
 import { modelOf, nodeNamed } from "../support/build.js";
@@ -92,5 +93,17 @@ describe("walk", () => {
 		expect(nodeLabel([...graph.nodes][0]!)).toBe("Relu(y)");
 		expect(functionKey({ domain: "d", name: "F", overload: "" })).toBe("d:F");
 		expect(functionKey({ domain: "d", name: "F", overload: "v2" })).toBe("d:F:v2");
+	});
+
+	it("walks and prints a node with more subgraphs than a call takes arguments", () => {
+		const count = 200_000;
+		const model = modelOf((b) => {
+			b.input("x");
+			const bodies = Array.from({ length: count }, (_, index) => new Graph(`g${index}`));
+			b.node("Loop", ["x"], ["y"], { bodies: { kind: "graphs", value: bodies } }, "loop");
+			b.output("y");
+		});
+		expect(Array.from(allGraphs(model))).toHaveLength(count + 1);
+		expect(printModel(model)).toContain(`g${count - 1}`);
 	});
 });

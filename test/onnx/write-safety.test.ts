@@ -316,3 +316,25 @@ describe("a write that fails", () => {
 		}
 	});
 });
+
+describe("a write that waits for something", () => {
+	it("puts nothing in place before, and nothing at all when that fails", async () => {
+		input();
+		const reasons = new Error("the measuring failed");
+		const before = listing(at());
+		const model = await readModel(at("in", "m.onnx"));
+		const failing = writeModel(model, at("out.onnx"), { after: Promise.reject(reasons) });
+		await expect(failing).rejects.toBe(reasons);
+		expect(listing(at())).toEqual(before);
+		let release = () => {};
+		const after = new Promise<void>((resolve) => {
+			release = () => {
+				expect(listing(at())).not.toContain("out.onnx");
+				resolve();
+			};
+		});
+		setTimeout(() => release(), 50);
+		await writeModel(model, at("out.onnx"), { after });
+		expect(listing(at())).toContain("out.onnx");
+	});
+});

@@ -63,25 +63,32 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 	const passes = passesFrom(args);
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
 	const bar = new ProgressBar(terminal);
+	const failure = new AbortController();
 	try {
 		const model = await readModel(args.input as string);
 		for (const location of missingDataFiles(model)) {
 			terminal.err.write(`qgraph: warning: data file '${location}' is not there; weights in it are out of reach\n`);
 		}
 		const before = summarizeModel(model);
+		const deferred: Promise<void>[] = [];
 		const result = await runPasses(model, passes, {
-			signal,
+			signal: AbortSignal.any([signal, failure.signal]),
 			onProgress: (pass, done, total) => bar.update(pass, done, total),
+			onDeferred: (work) => deferred.push(work),
 		});
+		const measured = Promise.all(deferred);
+		measured.catch(() => undefined);
 		const refused = args.strict === true ? strictFailure(result) : undefined;
 		if (refused === undefined && args["dry-run"] !== true) {
 			await writeModel(model, args.output as string, {
 				externalData: args["external-data"] as ExternalDataPolicy,
 				overwrite: args.force === true,
+				after: measured,
 				signal,
 				onProgress: (done, total) => bar.update("writing", done, total),
 			});
 		}
+		await measured;
 		bar.clear();
 		const written = refused === undefined && args["dry-run"] !== true;
 		const report = conversionReport(args, written, before, summarizeModel(model), result);
@@ -92,6 +99,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		if (refused !== undefined) throw refused;
 		return EXIT.done;
 	} finally {
+		failure.abort();
 		bar.clear();
 	}
 }

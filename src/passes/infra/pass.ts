@@ -39,6 +39,8 @@ export interface PassContext<O> {
 	count(stat: string, by?: number): void;
 	/** Says what became of a weight; a later entry for the same place replaces the earlier. */
 	reportWeight(entry: WeightEntry): void;
+	/** Takes work that only completes the report, such as measuring: it may go on while the model is written. */
+	defer(work: Promise<void>): void;
 	progress(done: number, total: number): void;
 	/** Reads another model, such as the float original. */
 	readModel(path: string): Promise<Model>;

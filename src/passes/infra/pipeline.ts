@@ -14,6 +14,11 @@ export interface PipelineOptions {
 	readonly onAfterPass?: (record: PassRecord, model: Model) => void;
 	readonly onDiagnostic?: (diagnostic: Diagnostic) => void;
 	readonly onProgress?: (pass: string, done: number, total: number) => void;
+	/**
+	 * Takes the work that passes put off: what they still measure while the model is used already. The report is complete
+	 * when it has resolved. Without this the pipeline waits for it.
+	 */
+	readonly onDeferred?: (work: Promise<void>) => void;
 	/** How passes read other models. */
 	readonly readModel?: (path: string) => Promise<Model>;
 }
@@ -41,6 +46,7 @@ export async function runPasses(
 	const run = new PipelineRun(model, options);
 	run.verify("the input");
 	for (const pass of passes) await run.pass(pass);
+	await run.settle();
 	return run.report();
 }
 
@@ -51,6 +57,7 @@ class PipelineRun {
 	readonly #passes: PassRecord[] = [];
 	readonly #diagnostics: Diagnostic[] = [];
 	readonly #weights: Map<string, WeightEntry> = new Map();
+	readonly #deferred: Promise<void>[] = [];
 
 	constructor(model: Model, options: PipelineOptions) {
 		this.#model = model;
@@ -59,7 +66,21 @@ class PipelineRun {
 	}
 
 	report(): PipelineReport {
-		return { passes: this.#passes, diagnostics: this.#diagnostics, weights: [...this.#weights.values()] };
+		const weights = this.#weights;
+		return {
+			passes: this.#passes,
+			diagnostics: this.#diagnostics,
+			get weights() {
+				return [...weights.values()];
+			},
+		};
+	}
+
+	/** Waits for what passes put off, or hands it on. */
+	async settle(): Promise<void> {
+		const { onDeferred } = this.#options;
+		if (onDeferred === undefined) await Promise.all(this.#deferred);
+		else for (const work of this.#deferred) onDeferred(work);
 	}
 
 	verify(when: string): void {
@@ -96,14 +117,29 @@ class PipelineRun {
 					stats[stat] = (stats[stat] ?? 0) + by;
 				},
 				reportWeight: (entry) => this.#weights.set(`${entry.graph}\0${entry.node}\0${entry.weight}`, entry),
+				defer: (work) => this.#defer(pass, work),
 				progress: (done, total) => this.#options.onProgress?.(pass.name, done, total),
 				readModel: (path) => this.#readModel(path),
 			});
 		} catch (error) {
-			if (this.#signal.aborted) throw this.#failure("pass/aborted", `'${pass.name}' was cancelled`, {}, error);
-			if (!(error instanceof QGraphError)) throw error;
-			throw this.#failure(error.code, `${pass.name}: ${error.message}`, error.at, error);
+			throw this.#failureOf(pass, error);
 		}
+	}
+
+	#defer(pass: Pass, work: Promise<void>): void {
+		const settled = work.catch((error: unknown) => {
+			throw this.#failureOf(pass, error);
+		});
+		// Somebody awaits it later; until then a failure must not count as unhandled.
+		settled.catch(() => undefined);
+		this.#deferred.push(settled);
+	}
+
+	/** What the pipeline rejects with when `pass` throws `error`; bugs stay as they are. */
+	#failureOf(pass: Pass, error: unknown): unknown {
+		if (this.#signal.aborted) return this.#failure("pass/aborted", `'${pass.name}' was cancelled`, {}, error);
+		if (!(error instanceof QGraphError)) return error;
+		return this.#failure(error.code, `${pass.name}: ${error.message}`, error.at, error);
 	}
 
 	#report(code: DiagnosticCode, message: string, at: Location, notes: readonly string[]): void {

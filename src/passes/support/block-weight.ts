@@ -127,6 +127,29 @@ export function taskRanges(layout: BlockLayout): SlabRange[] {
 	return rangesWithin(layout, { first: 0, count: slabCountOf(layout) }, TASK_ELEMENTS);
 }
 
+/** Scales of one outer row: [start, end) of a piece's scales [count, channels], and the row's first channel. */
+export interface OuterRun {
+	readonly start: number;
+	readonly end: number;
+	readonly channel: number;
+}
+
+/** Cuts some slabs where an outer row ends: all slabs of a run have the same channels. */
+export function outerRuns(layout: BlockLayout, { first, count }: SlabRange): OuterRun[] {
+	const runs: OuterRun[] = [];
+	for (let slab = first; slab < first + count; ) {
+		const outer = Math.floor(slab / layout.blocks);
+		const last = Math.min((outer + 1) * layout.blocks, first + count);
+		runs.push({
+			start: (slab - first) * layout.channels,
+			end: (last - first) * layout.channels,
+			channel: outer * layout.channels,
+		});
+		slab = last;
+	}
+	return runs;
+}
+
 function rangesWithin(layout: BlockLayout, { first, count }: SlabRange, elements: number): SlabRange[] {
 	const perSlab = layout.blockSize * layout.channels * layout.spatial;
 	const wanted = Math.max(1, Math.floor(elements / perSlab));

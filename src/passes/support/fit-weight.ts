@@ -42,7 +42,7 @@ export async function fitWeight(
 	const exponent = options.exponent === 0 ? (floatWeight === undefined ? 2 : 3) : options.exponent;
 	const fit =
 		options.fit === "max"
-			? await fitMax(weight, scan, pool)
+			? fitMax(weight, scan, pool)
 			: await fitSearch(weight, scan, exponent, conversion.form === "exact-bq", pool, spool);
 	return { fit, scan, reference: floatWeight === undefined ? "bq" : "float" };
 }

@@ -27,8 +27,8 @@ export interface LpbqFit {
 	readonly effectiveScales: TensorData;
 	/** New packed int4 codes; undefined where the old ones stay. */
 	readonly codes: TensorData | undefined;
-	/** Over the whole weight. */
-	readonly error: ErrorSum;
+	/** Over the whole weight; measures it, where it is not known yet, when called. */
+	readonly error: () => Promise<ErrorSum>;
 	/** The error of `max`, where another fit was chosen. */
 	readonly errorOfMax?: ErrorSum;
 }
@@ -38,7 +38,7 @@ export interface LpbqFit {
  * half to even. Codes stay as they are, except in blocks whose scale was negative or 0 and where float weights are the
  * reference: those codes are the nearest ones under the new scales.
  */
-export async function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Promise<LpbqFit> {
+export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): LpbqFit {
 	const { layout, float } = weight;
 	const scales = channelScalesOf(scan.channelMax);
 	const intsOf = (range: SlabRange) => snapScales(THREAD_READER, partOf(weight, range), scales);
@@ -48,23 +48,26 @@ export async function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPoo
 		const choice = { channelScales: scales.exact, blockScaleInts: intsOf(range), keepsPositive };
 		return chooseCodes(THREAD_READER, partOf(weight, range), choice);
 	};
-	const error = { signal: 0, error: 0 };
-	await pool.each(
-		taskRanges(layout),
-		(range) => {
-			const part = partOf(weight, range);
-			return keepsAll ? { kind: "measure-kept", part, scales } : { kind: "measure-new", part, scales, keepsPositive };
-		},
-		(sum) => {
-			error.signal += sum.signal;
-			error.error += sum.error;
-		},
-	);
+	const measure = async () => {
+		const error = { signal: 0, error: 0 };
+		await pool.each(
+			taskRanges(layout),
+			(range) => {
+				const part = partOf(weight, range);
+				return keepsAll ? { kind: "measure-kept", part, scales } : { kind: "measure-new", part, scales, keepsPositive };
+			},
+			(sum) => {
+				error.signal += sum.signal;
+				error.error += sum.error;
+			},
+		);
+		return error;
+	};
 	return {
 		kind: "max",
 		...storedScales(layout, scales.stored, intsOf),
 		codes: keepsAll ? undefined : chosenCodes(layout, choose),
-		error,
+		error: measure,
 	};
 }
 

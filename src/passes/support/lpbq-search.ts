@@ -54,9 +54,10 @@ export async function fitSearch(
 		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice }),
 		(ints, { first }) => spool.write(intsStart + first * layout.channels, ints),
 	);
+	const error = chosenError(sums, choice);
 	return {
 		...searchedForm(weight, choice.channelScales, spool, intsStart),
-		error: chosenError(sums, choice),
+		error: async () => error,
 		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
 	};
 }

@@ -1,6 +1,7 @@
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScale, MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
-import { type BlockWeight, PartReader, partOf, slabRanges, taskRanges } from "./block-weight.js";
+import { type BlockWeight, PartReader, partOf, type SlabRange, slabRanges, taskRanges } from "./block-weight.js";
+import { type ScaleFacts, scanPart } from "./scan-part.js";
 import type { TaskPool } from "./task-pool.js";
 
 /** What one pass over the block scales of a weight finds. */
@@ -18,19 +19,22 @@ export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<S
 	const { layout } = weight;
 	const channelMax = new Float64Array(layout.channelCount);
 	const scan = { channelMax, finite: true, negative: 0, zero: 0, uniform: true };
-	await pool.each(
-		taskRanges(layout),
-		(range) => ({ kind: "scan", part: partOf(weight, range) }),
-		(facts) => {
-			for (let index = 0, channel = facts.firstChannel; index < facts.channelMax.length; index++, channel++) {
-				channelMax[channel] = Math.max(channelMax[channel]!, facts.channelMax[index]!);
-			}
-			scan.finite &&= facts.finite;
-			scan.uniform &&= facts.uniform;
-			scan.negative += facts.negative;
-			scan.zero += facts.zero;
-		},
-	);
+	const add = (facts: ScaleFacts) => {
+		for (let index = 0, channel = facts.firstChannel; index < facts.channelMax.length; index++, channel++) {
+			channelMax[channel] = Math.max(channelMax[channel]!, facts.channelMax[index]!);
+		}
+		scan.finite &&= facts.finite;
+		scan.uniform &&= facts.uniform;
+		scan.negative += facts.negative;
+		scan.zero += facts.zero;
+	};
+	if (weight.float === undefined) {
+		// what is stored is read faster than a thread is asked
+		for (const range of taskRanges(layout)) add(scanPart(partOf(weight, range)));
+	} else {
+		const taskOf = (range: SlabRange) => ({ kind: "scan" as const, part: partOf(weight, range) });
+		await pool.each(taskRanges(layout), taskOf, add);
+	}
 	return scan;
 }
 

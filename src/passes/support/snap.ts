@@ -1,10 +1,8 @@
 import { calibrateBlockScales } from "../../quant/calibrate.js";
 import { slabFirstChannel } from "../../quant/layout.js";
-import { channelScaleOf, MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
-import type { PartReader, WeightPart } from "./block-weight.js";
-
-/** Smallest block scale whose channel scale, a sixteenth, is a normal float32. */
-export const SMALLEST_SCALE = 2 ** -122;
+import { channelScaleOf, MAX_BLOCK_SCALE_INT, MIN_BLOCK_SCALE } from "../../quant/lpbq.js";
+import { fitsScaleKernel, snapRows } from "../../quant/scale-kernel.js";
+import { outerRuns, type PartReader, type WeightPart } from "./block-weight.js";
 
 /** The channel scales of `max`, one each of [channelCount], in memory that threads share. */
 export interface ChannelScales {
@@ -14,6 +12,8 @@ export interface ChannelScales {
 	readonly exact: Float64Array;
 	/** The same as the model holds it. */
 	readonly stored: Float32Array;
+	/** Is there a channel without weights? */
+	readonly hasDead: boolean;
 }
 
 export function channelScalesOf(channelMax: Float64Array): ChannelScales {
@@ -24,10 +24,10 @@ export function channelScalesOf(channelMax: Float64Array): ChannelScales {
 	const largest = channelMax.reduce((a, b) => Math.max(a, b), 0);
 	for (let channel = 0; channel < channelMax.length; channel++) {
 		max[channel] = channelMax[channel]!;
-		exact[channel] = channelScaleOf(channelMax[channel]! < SMALLEST_SCALE ? largest : channelMax[channel]!);
+		exact[channel] = channelScaleOf(channelMax[channel]! < MIN_BLOCK_SCALE ? largest : channelMax[channel]!);
 		stored[channel] = exact[channel]!;
 	}
-	return { max, exact, stored };
+	return { max, exact, stored, hasDead: channelMax.some((scale) => scale < MIN_BLOCK_SCALE) };
 }
 
 /**
@@ -59,11 +59,17 @@ function largestMagnitudes(stored: Float32Array, spatial: number): Float32Array 
 export function snapScales(
 	reader: PartReader,
 	part: WeightPart,
-	{ max, exact }: ChannelScales,
+	{ max, exact, hasDead }: ChannelScales,
 	ints = new Uint8Array(part.range.count * part.layout.channels),
 ): Uint8Array {
 	const scales = blockScales(reader, part);
-	const { channels } = part.layout;
+	const { channels, spatial } = part.layout;
+	if (spatial === 1 && fitsScaleKernel(channels) && !hasDead && scales instanceof Float32Array) {
+		for (const { start, end, channel } of outerRuns(part.layout, part.range)) {
+			snapRows(scales.subarray(start, end), exact.subarray(channel, channel + channels), ints.subarray(start, end));
+		}
+		return ints;
+	}
 	for (let slab = 0; slab < part.range.count; slab++) {
 		const firstChannel = slabFirstChannel(part.layout, part.range.first + slab);
 		snapRow(scales, ints, slab * channels, exact, max, firstChannel, channels);
@@ -87,6 +93,6 @@ function snapRow(
 	for (let channel = 0; channel < channels; channel++) {
 		const ratio = Math.abs(scales[at + channel]!) / exact[firstChannel + channel]!;
 		const rounded = Math.max(ratio + ROUNDER - ROUNDER, 1);
-		ints[at + channel] = max[firstChannel + channel]! < SMALLEST_SCALE ? MAX_BLOCK_SCALE_INT : rounded;
+		ints[at + channel] = max[firstChannel + channel]! < MIN_BLOCK_SCALE ? MAX_BLOCK_SCALE_INT : rounded;
 	}
 }
