@@ -113,6 +113,8 @@ export const CODES = {
 		"The operators of the subgraph have Q/DQ between them. The option `quantized` of the pass says whether these may go away.",
 	),
 	"fuse/type": remark("Casts in the subgraph give another element type than goes in, or types are not known."),
+	"fuse/axis": remark("The subgraph normalizes over other axes than the last one."),
+	"fuse/parameter": remark("The scale or the bias of the subgraph is not of the form that the operator takes."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 } as const satisfies Record<string, CodeInfo>;
 

@@ -54,6 +54,8 @@ export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
+export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
+export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
 export { allPasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,

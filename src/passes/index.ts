@@ -2,6 +2,8 @@ import { annotateBlockQuant } from "./annotate-block-quant.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
+import { fuseLayerNorm } from "./fuse-layer-norm.js";
+import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { saveAnnotations } from "./save-annotations.js";
@@ -12,6 +14,8 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldWeightTranspose,
 	fuseGelu,
 	lowerGemm,
+	fuseLayerNorm,
+	fuseRmsNorm,
 	annotateBlockQuant,
 	bqToLpbq,
 	separateMatmulOutputs,

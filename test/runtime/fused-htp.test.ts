@@ -1,9 +1,12 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { fuseGelu } from "../../src/passes/fuse-gelu.js";
+import { fuseLayerNorm } from "../../src/passes/fuse-layer-norm.js";
+import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
@@ -12,6 +15,7 @@ import { ModelBuilder } from "../support/build.js";
 import { Expression } from "../support/expression.js";
 import { checkOnHtp, prepareHtp } from "../support/htp.js";
 import { quantized } from "../support/weights.js";
+import { normals } from "./models.js";
 
 /*
  * What the passes make of subgraphs between Q/DQ, compiled by the Hexagon HTP's compiler and run on its emulator, against
@@ -37,6 +41,14 @@ const ROOT = Math.SQRT2;
 const cubic: Write = (e, x) =>
 	e.call("Mul", Math.sqrt(2 / Math.PI), e.call("Add", x, e.call("Mul", 0.044715, e.call("Pow", x, 3))));
 
+const mean: Write = (e, x) => e.call("ReduceMean", x, e.constant(int64Tensor([1], [-1])));
+const deviation: Write = (e, x) => e.call("Sqrt", e.call("Add", mean(e, e.call("Pow", x, 2)), 1e-5));
+const scale = (e: Expression) => {
+	const channels = e.graph.value("x").type;
+	const length = channels?.kind === "tensor" ? Number(channels.shape?.at(-1)) : 0;
+	return e.vector(normals(length, 9).map((value) => 0.5 + value / 8));
+};
+
 const CASES: readonly Case[] = [
 	{
 		name: "GELU with Erf",
@@ -61,6 +73,24 @@ const CASES: readonly Case[] = [
 		write: (e, x) => e.call("Mul", e.call("Mul", 0.5, x), e.call("Add", 1, e.call("Tanh", cubic(e, x)))),
 		passes: [fuseGelu()],
 		operators: ["Gelu"],
+		leastDb: 60,
+	},
+	...[21, 23].map((opset) => ({
+		name: `RMS normalization, operator set ${opset}`,
+		write: ((e, x) => e.call("Mul", e.call("Div", x, deviation(e, x)), scale(e))) satisfies Write,
+		passes: [fuseRmsNorm()],
+		operators: [opset === 21 ? "SimplifiedLayerNormalization" : "RMSNormalization"],
+		leastDb: 65,
+		opset,
+	})),
+	{
+		name: "layer normalization",
+		write(e, x) {
+			const centered = e.call("Sub", x, mean(e, x));
+			return e.call("Add", e.call("Mul", e.call("Div", centered, deviation(e, centered)), scale(e)), -0.25);
+		},
+		passes: [fuseLayerNorm()],
+		operators: ["LayerNormalization"],
 		leastDb: 60,
 	},
 ];

@@ -5,7 +5,7 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import type { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { type GraphSite, nodeLabel } from "../../ir/walk.js";
-import type { PassContext } from "../infra/pass.js";
+import type { OptionSpec, PassContext } from "../infra/pass.js";
 import { nodesBetween, sharedValue, uncast } from "./subgraph.js";
 
 /** Why a subgraph that was recognized stays as it is. */
@@ -14,6 +14,7 @@ export interface Obstacle {
 	readonly message: string;
 }
 
+/** What is known of types and shapes. */
 export type Types = Pick<TypeTable, "typeOf" | "shapeOf">;
 
 /** What to do with a subgraph whose operators have Q/DQ between them. */
@@ -87,3 +88,12 @@ export function lazyTypes(model: Model): Types {
 	};
 	return { typeOf: (value) => known().typeOf(value), shapeOf: (value) => known().shapeOf(value) };
 }
+
+/** For passes that fuse what the HTP takes with Q/DQ inside, too. */
+export const QUANTIZED_OPTION: { readonly quantized: OptionSpec<Quantized> } = {
+	quantized: {
+		default: "keep",
+		describe: "where there are Q/DQ inside: leave it or fuse it, dropping them",
+		choices: ["keep", "fuse"],
+	},
+};
