@@ -11,11 +11,11 @@ import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
 
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
-	foldWeightTranspose,
 	fuseGelu,
-	lowerGemm,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	foldWeightTranspose,
+	lowerGemm,
 	annotateBlockQuant,
 	bqToLpbq,
 	separateMatmulOutputs,
