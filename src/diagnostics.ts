@@ -87,6 +87,7 @@ export const CODES = {
 	"qdq/no-encoding": remark(
 		"An output needs to be quantized, and neither its readers nor the weight say in what range it lies. Calibrate the model.",
 	),
+	"bias/kept": remark("A bias could not be stored with the scales of the products; the message says why."),
 	"gemm/kept": remark("The Gemm cannot be written as MatMul and Add; the message says why."),
 	"lpbq/operator": remark(
 		"LPBQ exists for the right operand of MatMul and Gemm and for Conv; left operands and ConvTranspose stay as they are.",

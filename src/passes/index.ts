@@ -5,6 +5,7 @@ import { fuseGelu } from "./fuse-gelu.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
+import { legalizeBias } from "./legalize-bias.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
@@ -19,5 +20,6 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	annotateBlockQuant,
 	bqToLpbq,
 	separateMatmulOutputs,
+	legalizeBias,
 	saveAnnotations,
 ]);

@@ -21,8 +21,8 @@ export function quantizeAddends(output: Value, names: NameScope): number {
 	return replaced;
 }
 
-/** Makes a constant operand of `node` an integer one like the other operand, where the result is quantized too. */
-function quantizeOperand(node: Node, index: number, names: NameScope): boolean {
+/** Makes a constant operand of `node` an integer one like the other operand, where the result is quantized too; says whether it did. */
+export function quantizeOperand(node: Node, index: number, names: NameScope): boolean {
 	const operand = node.inputs[index];
 	const dtype = codesBehind(node.inputs[1 - index]);
 	const constant = smallConstantOf(operand);
