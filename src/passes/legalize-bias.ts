@@ -30,7 +30,11 @@ export const legalizeBias = definePass<SelectionOptions>({
 			if (!isOnnxOp(site.node, "Conv", "ConvTranspose", "Gemm") || site.scheme === "lpbq" || site.input !== 1) continue;
 			if (!isSelected(site, context.options)) {
 				const { code, message } = exclusionOf(site);
-				context.report(code, message, { graph: site.graphSite.path, node: nodeLabel(site.node), value: site.weightName });
+				context.report(code, message, {
+					graph: site.graphSite.path,
+					node: nodeLabel(site.node),
+					value: site.weightName,
+				});
 				continue;
 			}
 			const bias = biasCodesOf(site);

@@ -40,7 +40,13 @@ const blocks: Maker = (b) => blockWeight(b, "w", { shape: [N, K, 1, 1], axis: 1,
 function int8Weight(shape: readonly number[], scales: number): Maker {
 	return (b) => {
 		b.initializer("w", tensor(INT8, shape, new Uint8Array(randomCodes(N * K, 1, -128, 127))));
-		b.initializer("w_scale", floatTensor(scales === 1 ? [] : [scales], randomScales(scales, 2).map((scale) => scale / 16)));
+		b.initializer(
+			"w_scale",
+			floatTensor(
+				scales === 1 ? [] : [scales],
+				randomScales(scales, 2).map((scale) => scale / 16),
+			),
+		);
 		b.node("DequantizeLinear", ["w", "w_scale"], ["w_dq"], { axis: intAttribute(0) }, "w_DQ");
 		return "w_dq";
 	};
