@@ -52,6 +52,10 @@ export const CODES = {
 	"pass/note": remark("What a pass of your own has to say: its message tells."),
 	"pass/aborted": error("The run was cancelled."),
 	"verify/invalid": error("The model breaks a rule of ONNX that passes rely on."),
+	"opset/unconvertible": error(
+		"An operator changed between the model's operator set and the one that it should get, and this use of it has no equal there, or the model's operator set has no such operator at all. The model was left as it was. Replace the node or choose another version with `--upgrade-opset-to`.",
+	),
+	"opset/current": remark("The model has the operator set, or a newer one; there is nothing to raise."),
 	"weight/converted": remark("The weight was converted."),
 	"weight/excluded": remark("The weight was left alone because --include or --exclude says so."),
 	"weight/float": remark("The weight is float, not quantized; there is nothing to convert. Quantize it first."),

@@ -74,6 +74,7 @@ export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
+export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
 export { diffModels, type ModelDiff } from "./report/diff.js";
 export { type ModelSummary, summarizeModel, summarizeWeights, type WeightSummary } from "./report/summary.js";
 export { runPasses } from "./run-passes.js";

@@ -9,9 +9,11 @@ import { legalizeBias } from "./legalize-bias.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
+import { upgradeOpset } from "./upgrade-opset.js";
 
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
+	upgradeOpset,
 	fuseGelu,
 	fuseLayerNorm,
 	fuseRmsNorm,
