@@ -194,7 +194,7 @@ function evaluate(call: OperatorCall, result: Fact): Fact["elements"] {
 	const elementType = elementTypeOf(result.type);
 	if (elementType === undefined || !isStatic(shape)) return undefined;
 	const count = shape.reduce((product, length) => product * length, 1);
-	if (count > MAX_ELEMENTS || !call.hasElements()) return undefined;
+	if (count > MAX_ELEMENTS) return undefined;
 	const elements = evaluator(call, { shape, elementType });
 	return elements?.length === count && elements.some((element) => element !== undefined || count === 0)
 		? elements

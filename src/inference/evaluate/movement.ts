@@ -1,6 +1,6 @@
 import type { Dimension } from "../../ir/types.js";
 import { elementsOfTensor } from "../constant.js";
-import { frontAxis, isStatic } from "../dimension.js";
+import { frontAxis, isStatic, unknownShape } from "../dimension.js";
 import type { Elements } from "../fact.js";
 import type { Evaluator, OperatorCall } from "../operator-call.js";
 import { clampIndex, knownAxes } from "../rules/shape.js";
@@ -68,11 +68,19 @@ const slice: Evaluator = (call) => {
 	return elements;
 };
 
+function unknownElements(call: OperatorCall, index: number): Elements | undefined {
+	const shape = lengths(call, index);
+	return shape && unknownShape(count(shape));
+}
+
 const concat: Evaluator = (call, { shape }) => {
 	const axis = frontAxis(call.int("axis") ?? 1, shape.length);
 	if (axis === undefined) return undefined;
 	const outer = count(shape.slice(0, axis));
-	const parts = Array.from({ length: call.inputCount }, (_, index) => call.elements(index));
+	const parts = Array.from(
+		{ length: call.inputCount },
+		(_, index) => call.elements(index) ?? unknownElements(call, index),
+	);
 	const result: Dimension[] = [];
 	for (let block = 0; block < outer; block++) {
 		for (const part of parts) {

@@ -2,7 +2,7 @@ import { DataType, type Dimension } from "../../ir/types.js";
 import { isStatic, quotient, unknownShape } from "../dimension.js";
 import { type Shape, tensorFact } from "../fact.js";
 import { all, type OperatorCall, type Rule, type RuleTable } from "../operator-call.js";
-import { shaped } from "./shape.js";
+import { shaped, shapeFromElements } from "./shape.js";
 
 /** A window that slides over one axis. */
 interface Window {
@@ -113,7 +113,7 @@ function regionPool(call: OperatorCall, spatial: Shape): Shape {
 }
 
 function columnsToImage(call: OperatorCall): Shape | undefined {
-	const image = call.elements(1);
+	const image = shapeFromElements(call, 1);
 	const block = call.elements(2);
 	const input = call.shape(0);
 	if (image === undefined || input === undefined) return undefined;

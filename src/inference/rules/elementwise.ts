@@ -41,7 +41,7 @@ export const ELEMENTWISE_RULES: RuleTable = {
 		"Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh CumProd CumSum Elu Erf Exp Floor Gelu " +
 			"HardSigmoid HardSwish Hardmax Identity LeakyRelu Log LogSoftmax LpNormalization LRN MeanVarianceNormalization " +
 			"Mish Neg Not PRelu Reciprocal Relu ReverseSequence Round Scatter ScatterElements ScatterND Selu Shrink Sigmoid " +
-			"Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh TensorScatter ThresholdedRelu Trilu " +
+			"Sign Sin Sinh Softmax Softplus Softsign Sqrt SwiGLU Swish Tan Tanh TensorScatter ThresholdedRelu Trilu " +
 			"GroupNormalization InstanceNormalization RotaryEmbedding Affine ImageScaler ParametricSoftplus Scale ScaledTanh",
 		likeInput,
 	),
@@ -51,7 +51,7 @@ export const ELEMENTWISE_RULES: RuleTable = {
 	...all("IsInf IsNaN RegexFullMatch", predicate),
 	StringConcat: arithmetic,
 	Where: where,
-	Cast: cast,
+	...all("BitCast Cast", cast),
 	CastLike: castLike,
 	Dropout: dropout,
 };

@@ -1,5 +1,6 @@
 import { isStandardDomain, type OpId } from "../../ir/node.js";
 import type { Rule, RuleTable } from "../operator-call.js";
+import { ATTENTION_RULES } from "./attention.js";
 import { CONTRIB_RULES } from "./contrib.js";
 import { CONVOLUTION_RULES } from "./convolution.js";
 import { ELEMENTWISE_RULES } from "./elementwise.js";
@@ -20,6 +21,7 @@ const STANDARD = tableOf(
 	REDUCE_RULES,
 	CONVOLUTION_RULES,
 	NORMALIZATION_RULES,
+	ATTENTION_RULES,
 	QUANTIZE_RULES,
 	GENERATE_RULES,
 	SEQUENCE_RULES,

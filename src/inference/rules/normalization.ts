@@ -1,7 +1,8 @@
-import { DataType, type Dimension } from "../../ir/types.js";
-import { frontAxis, isStatic, product, quotient, sum } from "../dimension.js";
+import { DataType } from "../../ir/types.js";
+import { frontAxis, isStatic } from "../dimension.js";
 import { type Fact, type Shape, tensorFact } from "../fact.js";
 import type { OperatorCall, Rule, RuleTable } from "../operator-call.js";
+import { shapeFromElements } from "./shape.js";
 
 /** Y, then what training needs: statistics a channel, of the type of the mean (input 3). */
 const batchNormalization: Rule = (call) => {
@@ -9,10 +10,14 @@ const batchNormalization: Rule = (call) => {
 	return [{ type: call.type(0) }, statistics, statistics, statistics, statistics];
 };
 
-/** Y, mean and inverse deviation: these have 1 for each dimension from `axis` on. */
+/**
+ * Y, mean and inverse deviation: these have 1 for each dimension from `axis` on. Before opset 17 the operator was ONNX
+ * Runtime's own, with the scale's type for the output.
+ */
 const layerNormalization: Rule = (call) => {
 	const statistics = tensorFact(call.int("stash_type") ?? DataType.FLOAT, statisticsShape(call, call.shape(0)));
-	return [{ type: call.type(0) }, statistics, statistics];
+	const elementType = call.version < 17 ? call.elementType(1) : call.elementType(0);
+	return [tensorFact(elementType, call.shape(0)), statistics, statistics];
 };
 
 export function statisticsShape(call: OperatorCall, input: Shape | undefined): Shape | undefined {
@@ -22,47 +27,6 @@ export function statisticsShape(call: OperatorCall, input: Shape | undefined): S
 
 /** The output has the type of the scale. */
 const rmsNormalization: Rule = (call) => [tensorFact(call.elementType(1), call.shape(0))];
-
-/**
- * Attention of opset 23 on [batch, heads, sequence, size] or [batch, sequence, heads * size]: the result, the keys and values
- * with those of the past in front, and the scores.
- */
-const attention: Rule = (call) => {
-	const [query, key, value] = [0, 1, 2].map((index) => heads(call, index));
-	const pastLength = call.has(4) ? call.shape(4)?.[2] : 0;
-	const batch = query?.batch;
-	const total = sum([pastLength, key?.length]);
-	const result =
-		call.shape(0)?.length === 3
-			? [batch, query?.length, product([query?.heads, value?.size])]
-			: [batch, query?.heads, query?.length, value?.size];
-	return [
-		tensorFact(call.elementType(0), query && result),
-		tensorFact(call.elementType(1), key && [key.batch, key.heads, total, key.size]),
-		tensorFact(call.elementType(2), value && [value.batch, value.heads, total, value.size]),
-		tensorFact(call.elementType(0), query && [batch, query.heads, query.length, total]),
-	];
-};
-
-interface Heads {
-	readonly batch: Dimension;
-	readonly heads: Dimension;
-	readonly length: Dimension;
-	readonly size: Dimension;
-}
-
-function heads(call: OperatorCall, index: number): Heads | undefined {
-	const shape = call.shape(index);
-	if (shape?.length === 4) return { batch: shape[0], heads: shape[1], length: shape[2], size: shape[3] };
-	if (shape?.length !== 3) return undefined;
-	const count = call.int(index === 0 ? "q_num_heads" : "kv_num_heads");
-	return {
-		batch: shape[0],
-		heads: count,
-		length: shape[1],
-		size: count === undefined ? undefined : quotient([shape[2]], [count]),
-	};
-}
 
 /** A loss of scores [N, C, ...] against labels [N, ...]: a number, or one a label where nothing is summed up. */
 const loss: Rule = (call) => {
@@ -80,7 +44,7 @@ const gridSample: Rule = (call) => {
 };
 
 const affineGrid: Rule = (call) => {
-	const size = call.elements(1);
+	const size = shapeFromElements(call, 1);
 	const spatial = size?.slice(2);
 	return [tensorFact(call.elementType(0), size && [size[0], ...(spatial ?? []), spatial?.length])];
 };
@@ -163,7 +127,6 @@ export const NORMALIZATION_RULES: RuleTable = {
 	BatchNormalization: batchNormalization,
 	LayerNormalization: layerNormalization,
 	RMSNormalization: rmsNormalization,
-	Attention: attention,
 	NegativeLogLikelihoodLoss: loss,
 	SoftmaxCrossEntropyLoss: loss,
 	GridSample: gridSample,

@@ -91,11 +91,11 @@ function tile(call: OperatorCall): Shape | undefined {
 	return Array.from({ length: rank }, (_, axis) => product([call.shape(0)?.[axis], repeats?.[axis]]));
 }
 
-function concat(call: OperatorCall): Shape | undefined {
-	const shapes = call.shapes();
+/** Tensors one after the other along an axis; what one does not know of the other axes, another may. */
+export function concatShapes(shapes: readonly (Shape | undefined)[], along: number): Shape | undefined {
 	const rank = shapes.find((shape) => shape !== undefined)?.length;
 	if (rank === undefined) return undefined;
-	const axis = frontAxis(call.int("axis") ?? 1, rank);
+	const axis = frontAxis(along, rank);
 	if (axis === undefined || shapes.some((shape) => shape !== undefined && shape.length !== rank)) return undefined;
 	return Array.from({ length: rank }, (_, at) => {
 		const dimensions = shapes.map((shape) => shape?.[at]);
@@ -243,7 +243,7 @@ export const SHAPE_RULES: RuleTable = {
 	Flatten: shaped(flatten),
 	Expand: shaped(expand),
 	Tile: shaped(tile),
-	Concat: shaped(concat),
+	Concat: shaped((call) => concatShapes(call.shapes(), call.int("axis") ?? 1)),
 	Split: split,
 	Slice: shaped(slice),
 	Pad: shaped(pad),
