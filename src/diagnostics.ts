@@ -56,6 +56,13 @@ export const CODES = {
 		"An operator changed between the model's operator set and the one that it should get, and this use of it has no equal there, or the model's operator set has no such operator at all. The model was left as it was. Replace the node or choose another version with `--upgrade-opset-to`.",
 	),
 	"opset/current": remark("The model has the operator set, or a newer one; there is nothing to raise."),
+	"shapes/bad-dimension": error("A length is given as `name=4` or `input:axis=4`, a positive whole number."),
+	"shapes/unknown-dimension": error(
+		"No input of the model has this dimension. The message lists those that are dynamic.",
+	),
+	"shapes/conflict": error("One dimension was given two lengths, or another one than the model states."),
+	"shapes/dynamic-input": remark("An input has a dimension without a fixed length; the HTP takes static shapes only."),
+	"shapes/computed": remark("A shape is computed when the model runs, for it depends on something that is not fixed."),
 	"weight/converted": remark("The weight was converted."),
 	"weight/excluded": remark("The weight was left alone because --include or --exclude says so."),
 	"weight/float": remark("The weight is float, not quantized; there is nothing to convert. Quantize it first."),

@@ -52,6 +52,8 @@ export {
 export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
+export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
+export { foldShapes } from "./passes/fold-shapes.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";

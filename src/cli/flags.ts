@@ -17,7 +17,7 @@ function flagOf(pass: AnyPassFactory, option: string): string {
 }
 
 /** Options that several passes have, or that everybody needs: one flag sets them on every pass that has them. */
-const SHARED = ["include", "exclude", "floatWeights"];
+const SHARED = ["include", "exclude", "floatWeights", "dim"];
 
 function optionsOf(pass: AnyPassFactory): [string, OptionSpec<OptionValue>][] {
 	return Object.entries(pass.definition.options);
@@ -34,7 +34,7 @@ export function passFlags(): Record<string, Flag> {
 		for (const [option, spec] of optionsOf(pass)) {
 			const flag = optionFlag(spec, `Options of ${pass.definition.name}:`);
 			flags[flagOf(pass, option)] = SHARED.includes(option) ? { ...flag, hidden: true } : flag;
-			if (SHARED.includes(option)) flags[kebab(option)] = optionFlag(spec, "Weights:");
+			if (SHARED.includes(option)) flags[kebab(option)] = optionFlag(spec, option === "dim" ? "Shapes:" : "Weights:");
 		}
 	}
 	flags.passes = {

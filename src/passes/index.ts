@@ -1,5 +1,7 @@
 import { annotateBlockQuant } from "./annotate-block-quant.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
+import { fixShapes } from "./fix-shapes.js";
+import { foldShapes } from "./fold-shapes.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
@@ -14,10 +16,12 @@ import { upgradeOpset } from "./upgrade-opset.js";
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	fixShapes,
+	foldShapes,
+	foldWeightTranspose,
 	fuseGelu,
 	fuseLayerNorm,
 	fuseRmsNorm,
-	foldWeightTranspose,
 	lowerGemm,
 	annotateBlockQuant,
 	bqToLpbq,
