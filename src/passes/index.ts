@@ -18,7 +18,6 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
 	fixShapes,
 	foldShapes,
-	foldWeightTranspose,
 	fuseGelu,
 	fuseLayerNorm,
 	fuseRmsNorm,
