@@ -21,6 +21,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseGelu,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	foldWeightTranspose,
 	lowerGemm,
 	annotateBlockQuant,
 	bqToLpbq,
