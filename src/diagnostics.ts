@@ -45,6 +45,9 @@ export const CODES = {
 	"htp/setup-failed": error(
 		"The Python environment could not be made: no network, no wheel for this Python, no space. The message has the reason.",
 	),
+	"target/illegal": error(
+		"The passes could not make the model legal on its target; nothing was written. `qgraph check` lists what is left; --allow-illegal writes it anyway.",
+	),
 	"pass/unknown-option": error("A pass was given an option that it does not have, or a value it does not take."),
 	"pass/unknown": error("There is no pass of that name. `qgraph list-passes` names them."),
 	"pass/failed": error("A pass broke the model or could not do its work."),

@@ -58,7 +58,7 @@ export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
-export { allPasses } from "./passes/index.js";
+export { allPasses, legalizingPasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,
 	definePass,

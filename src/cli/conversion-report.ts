@@ -1,4 +1,5 @@
-import type { Diagnostic, ModelSummary, PassRecord, PipelineReport, WeightEntry } from "../index.js";
+import type { Diagnostic, Finding, ModelSummary, PassRecord, PipelineReport, WeightEntry } from "../index.js";
+import { renderFindings } from "./findings.js";
 import { byteText, decibelText, table } from "./terminal.js";
 
 /** The report of `convert`; docs/report.md describes it. The version rises when a field changes its meaning or goes. */
@@ -13,14 +14,21 @@ export interface ConversionReport {
 	readonly passes: readonly PassRecord[];
 	readonly weights: readonly WeightEntry[];
 	readonly diagnostics: readonly Diagnostic[];
+	/** Only where a target was named. */
+	readonly target?: string;
+	/** What the target still finds fault with. */
+	readonly findings?: readonly Finding[];
 }
+
+/** What a conversion was made for. */
+export type TargetedFindings = Required<Pick<ConversionReport, "target" | "findings">>;
 
 export function conversionReport(
 	args: Readonly<Record<string, unknown>>,
 	written: boolean,
-	before: ModelSummary,
-	after: ModelSummary,
+	change: { readonly before: ModelSummary; readonly after: ModelSummary },
 	result: PipelineReport,
+	targeted: TargetedFindings | undefined,
 ): ConversionReport {
 	return {
 		schema: "qgraph-report",
@@ -28,11 +36,11 @@ export function conversionReport(
 		input: args.input as string,
 		output: (args.output as string | undefined) ?? null,
 		written,
-		before,
-		after,
+		...change,
 		passes: result.passes,
 		weights: result.weights,
 		diagnostics: result.diagnostics,
+		...targeted,
 	};
 }
 
@@ -47,6 +55,11 @@ export function renderReport(report: ConversionReport): string {
 	if (warnings.length > 0) parts.push(warningLines(warnings));
 	if (report.weights.length > 0) {
 		parts.push(`${converted.length} of ${report.weights.length} weights converted, ${kept.length} kept as they were`);
+	}
+	const { target, findings = [] } = report;
+	parts.push(...renderFindings(findings));
+	if (target !== undefined && findings.every(({ consequence }) => consequence === "slow")) {
+		parts.push(`legal on ${target}`);
 	}
 	parts.push(report.written ? `written: ${report.output}` : "nothing was written");
 	return `${parts.join("\n\n")}\n`;

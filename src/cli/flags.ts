@@ -1,4 +1,12 @@
-import { type AnyPassFactory, allPasses, type OptionSpec, type OptionValue, type Pass, QGraphError } from "../index.js";
+import {
+	type AnyPassFactory,
+	allPasses,
+	legalizingPasses,
+	type OptionSpec,
+	type OptionValue,
+	type Pass,
+	QGraphError,
+} from "../index.js";
 
 /** A flag as yargs takes it. */
 interface Flag {
@@ -91,7 +99,12 @@ export function unusedOptions(args: Readonly<Record<string, unknown>>): string[]
 }
 
 function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[] {
-	if (typeof args.passes !== "string") return allPasses.filter((pass) => args[pass.definition.name] === true);
+	if (typeof args.passes !== "string") {
+		return allPasses.filter((pass) => {
+			const wanted = args[pass.definition.name] as boolean | undefined;
+			return wanted ?? (args.target !== undefined && legalizingPasses.includes(pass));
+		});
+	}
 	return args.passes.split(",").map((name) => {
 		const pass = allPasses.find((candidate) => candidate.definition.name === name.trim());
 		if (pass !== undefined) return pass;

@@ -29,3 +29,8 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	legalizeBias,
 	saveAnnotations,
 ]);
+
+/** Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. */
+export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
+	allPasses.filter((pass) => pass !== annotateBlockQuant && pass !== saveAnnotations),
+);

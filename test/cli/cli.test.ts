@@ -6,6 +6,7 @@ import { intAttribute } from "../../src/ir/attribute.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { readModel, writeModel } from "../../src/onnx/file.js";
+import { legalizingPasses } from "../../src/passes/index.js";
 import { modelOf } from "../support/build.js";
 import { expectGolden } from "../support/golden.js";
 import { blockWeight, quantized } from "../support/weights.js";
@@ -116,6 +117,35 @@ describe("convert", () => {
 		expect(err).toContain("weight/float-activations");
 		expect(existsSync(output)).toBe(false);
 		expect((await qgraph(folder, "convert", "-q", "--bq-to-lpbq", "--strict", input, output)).code).toBe(0);
+	});
+
+	test("--target runs what makes the model legal, unless told not to", async () => {
+		const target = ["--target", "qnn-htp:v79", "--dry-run", "--json"];
+		const passes = async (...args: string[]) => {
+			const { out } = await qgraph(folder, "convert", ...target, ...args, input);
+			return JSON.parse(out) as { target: string; passes: { name: string }[]; findings: { rule: string }[] };
+		};
+		const all = await passes();
+		const names = legalizingPasses.map(({ definition }) => definition.name);
+		expect(all.passes.map(({ name }) => name)).toEqual(names);
+		expect(all).toMatchObject({ target: "qnn-htp:v79", findings: [] });
+		const without = await passes("--no-lower-gemm", "--annotate-block-quant", "--allow-illegal");
+		expect(without.passes.map(({ name }) => name).sort()).toEqual(
+			[...names.filter((name) => name !== "lower-gemm"), "annotate-block-quant"].sort(),
+		);
+		expect(without.findings.map(({ rule }) => rule)).toContain("htp/lpbq-gemm-form");
+	});
+
+	test("--target writes nothing that the target computes wrong, unless --allow-illegal", async () => {
+		const args = ["convert", "-q", "--target", "qnn-htp:v79", "--passes", "bq-to-lpbq", "--force", input, output];
+		rmSync(output, { force: true });
+		const { code, err } = await qgraph(folder, ...args);
+		expect(code).toBe(1);
+		expect(err).toMatch(/^qgraph: error target\/illegal: .*'y1'.* nothing was written\n$/);
+		expect(existsSync(output)).toBe(false);
+		expect((await qgraph(folder, ...args, "--allow-illegal")).code).toBe(0);
+		expect((await qgraph(folder, "check", "--target", "qnn-htp:v79", output)).code).toBe(1);
+		expect((await qgraph(folder, "convert", "--allow-illegal", input, output)).code).toBe(2);
 	});
 
 	test("over the input itself, leaving no other files", async () => {

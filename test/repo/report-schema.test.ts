@@ -64,11 +64,11 @@ describe("docs/report.schema.json", () => {
 
 	it("has every field that docs/report.md explains, and none more", () => {
 		const fieldsOf = (definition: { properties: object }) => Object.keys(definition.properties);
-		const { modelSummary, pass, weight, diagnostic } = schema.$defs;
+		const { modelSummary, pass, weight, diagnostic, finding } = schema.$defs;
 		const documented = [...page.matchAll(/^\| ((?:`\w+`(?:, )?)+) \|/gm)].flatMap(([, cell]) =>
 			[...cell!.matchAll(/\w+/g)].map(String),
 		);
-		const described = [schema, modelSummary, pass, weight, diagnostic].flatMap(fieldsOf);
+		const described = [schema, modelSummary, pass, weight, diagnostic, finding].flatMap(fieldsOf);
 		expect(documented.sort()).toEqual(described.sort());
 	});
 });

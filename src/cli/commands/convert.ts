@@ -1,13 +1,18 @@
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import {
+	checkModel,
 	type ExternalDataPolicy,
+	type Finding,
 	missingDataFiles,
 	type PipelineReport,
+	parseTarget,
 	QGraphError,
 	readModel,
 	runPasses,
 	summarizeModel,
+	type Target,
+	targetName,
 	writeModel,
 } from "../../index.js";
 import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
@@ -25,6 +30,15 @@ export const convert: Command = {
 			.positional("output", { type: "string", describe: "ONNX file to write; with --dry-run there is none" });
 		for (const [name, flag] of Object.entries(passFlags())) builder.option(name, flag);
 		return builder
+			.option("target", {
+				type: "string",
+				requiresArg: true,
+				describe: "Make the model legal there, with every pass that this takes: qnn-htp:v79, or a chip, qnn-htp:SM8750",
+			})
+			.option("allow-illegal", {
+				type: "boolean",
+				describe: "Write the model although the target would refuse it or compute it wrong",
+			})
 			.option("external-data", {
 				choices: ["auto", "keep", "inline", "one-file"] as const,
 				default: "auto" as const,
@@ -40,6 +54,7 @@ export const convert: Command = {
 			.option("json", { type: "boolean", describe: "Print the report as JSON on stdout, and nothing else there" })
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.example("$0 convert --bq-to-lpbq in.onnx out.onnx", "")
+			.example("$0 convert --target qnn-htp:v79 in.onnx out.onnx", "")
 			.example("$0 convert --bq-to-lpbq --float-weights float.onnx in.onnx out.onnx", "");
 	},
 	async run(args, context) {
@@ -55,12 +70,14 @@ export const convert: Command = {
 function usageProblem(args: Arguments): string | undefined {
 	const unused = unusedOptions(args);
 	if (unused.length > 0) return unused.join("; ");
+	if (args["allow-illegal"] === true && args.target === undefined) return "--allow-illegal needs --target";
 	if (args.output === undefined && args["dry-run"] !== true) return "Name the output file, or use --dry-run.";
 	return undefined;
 }
 
 async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
 	const passes = passesFrom(args);
+	const target = args.target === undefined ? undefined : parseTarget(args.target as string);
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
 	const bar = new ProgressBar(terminal);
 	const failure = new AbortController();
@@ -72,13 +89,17 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		const before = summarizeModel(model);
 		const deferred: Promise<void>[] = [];
 		const result = await runPasses(model, passes, {
+			...(target === undefined ? {} : { target }),
 			signal: AbortSignal.any([signal, failure.signal]),
 			onProgress: (pass, done, total) => bar.update(pass, done, total),
 			onDeferred: (work) => deferred.push(work),
 		});
 		const measured = Promise.all(deferred);
 		measured.catch(() => undefined);
-		const refused = args.strict === true ? strictFailure(result) : undefined;
+		const findings = target === undefined ? [] : await checkModel(model, target);
+		const refused =
+			(args.strict === true ? strictFailure(result) : undefined) ??
+			(target === undefined || args["allow-illegal"] === true ? undefined : illegalFailure(findings, target));
 		if (refused === undefined && args["dry-run"] !== true) {
 			await writeModel(model, args.output as string, {
 				externalData: args["external-data"] as ExternalDataPolicy,
@@ -91,7 +112,9 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		await measured;
 		bar.clear();
 		const written = refused === undefined && args["dry-run"] !== true;
-		const report = conversionReport(args, written, before, summarizeModel(model), result);
+		const change = { before, after: summarizeModel(model) };
+		const aimedAt = target === undefined ? undefined : { target: targetName(target), findings };
+		const report = conversionReport(args, written, change, result, aimedAt);
 		const json = JSON.stringify(report, null, 2);
 		if (typeof args.report === "string") writeReport(args.report, json);
 		if (args.json === true) terminal.out.write(`${json}\n`);
@@ -135,5 +158,18 @@ function strictFailure(result: PipelineReport): QGraphError | undefined {
 		"pass/strict",
 		`--strict: ${first.message} [${first.code}] at '${first.node}'${more}; nothing was written`,
 		{ graph: first.graph, node: first.node, value: first.weight },
+	);
+}
+
+/** The guard: what the target would refuse, crash on or compute wrong is not written. */
+function illegalFailure(findings: readonly Finding[], target: Target): QGraphError | undefined {
+	const illegal = findings.filter(({ consequence }) => consequence !== "slow");
+	const [first] = illegal;
+	if (first === undefined) return undefined;
+	const more = illegal.length > 1 ? ` (and ${illegal.length - 1} more)` : "";
+	return new QGraphError(
+		"target/illegal",
+		`${targetName(target)} would not run the result right: '${first.node}': ${first.message} [${first.rule}]${more}; nothing was written`,
+		{ graph: first.graph, node: first.node },
 	);
 }
