@@ -101,6 +101,9 @@ export const CODES = {
 	"qdq/no-encoding": remark(
 		"An output needs to be quantized, and neither its readers nor the weight say in what range it lies. Calibrate the model.",
 	),
+	"activation/rank": remark(
+		"The HTP's MatMul takes ranks 2 to 4, and crashes on others. Reshaping needs fixed dimensions: give them by --dim.",
+	),
 	"bias/kept": remark("A bias could not be stored with the scales of the products; the message says why."),
 	"gemm/kept": remark("The Gemm cannot be written as MatMul and Add; the message says why."),
 	"lpbq/operator": remark(

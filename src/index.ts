@@ -71,6 +71,7 @@ export {
 } from "./passes/infra/pass.js";
 export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js";
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
+export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { saveAnnotations } from "./passes/save-annotations.js";

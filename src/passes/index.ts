@@ -7,6 +7,7 @@ import { fuseGelu } from "./fuse-gelu.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
+import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { saveAnnotations } from "./save-annotations.js";
@@ -26,6 +27,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	annotateBlockQuant,
 	bqToLpbq,
 	separateMatmulOutputs,
+	legalizeActivations,
 	legalizeBias,
 	saveAnnotations,
 ]);

@@ -79,7 +79,8 @@ function intersection(a: Interval, b: Interval): Interval {
 	return both.lo > both.hi || (both.lo === b.lo && both.hi === b.hi) ? b : both;
 }
 
-function insertPair(model: Model, output: Value, encoding: Encoding, names: NameScope): void {
+/** Puts a pair between `output` and all its readers; quantizers that would only write the same codes again go. */
+export function insertPair(model: Model, output: Value, encoding: Encoding, names: NameScope): void {
 	const { producer, graph } = output;
 	const before = producer!.next;
 	const readers = [...output.uses];
