@@ -48,6 +48,7 @@ export const CODES = {
 	"target/illegal": error(
 		"The passes could not make the model legal on its target; nothing was written. `qgraph check` lists what is left; --allow-illegal writes it anyway.",
 	),
+	"target/missing": remark("A pass that legalizes for a target did nothing, for no target was named."),
 	"pass/unknown-option": error("A pass was given an option that it does not have, or a value it does not take."),
 	"pass/unknown": error("There is no pass of that name. `qgraph list-passes` names them."),
 	"pass/failed": error("A pass broke the model or could not do its work."),
@@ -71,6 +72,10 @@ export const CODES = {
 	"weight/float": remark("The weight is float, not quantized; there is nothing to convert. Quantize it first."),
 	"weight/indirect": remark(
 		"Between the weight and its operator stands another operator (Transpose, Reshape, Cast ...), so that its axes are not those of the operator.",
+	),
+	"weight/legal": remark("The weight was brought into a form that the target computes right, without loss."),
+	"weight/legal-at-a-loss": warning(
+		"The weight was brought into a form that the target computes right, which represents it less exactly; the figure says how well.",
 	),
 	"weight/copied": remark(
 		"The weight is read in two orders, so that the model holds a transposed copy of it beside the original.",

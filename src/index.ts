@@ -73,7 +73,9 @@ export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js"
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
 export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
+export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
+export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";

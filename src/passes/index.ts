@@ -9,7 +9,9 @@ import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
+import { legalizeWeights } from "./legalize-weights.js";
 import { lowerGemm } from "./lower-gemm.js";
+import { lpbqToBq } from "./lpbq-to-bq.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
 import { upgradeOpset } from "./upgrade-opset.js";
@@ -25,6 +27,8 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldWeightTranspose,
 	lowerGemm,
 	separateMatmulOutputs,
+	legalizeWeights,
+	lpbqToBq,
 	annotateBlockQuant,
 	bqToLpbq,
 	legalizeActivations,

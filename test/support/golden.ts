@@ -7,6 +7,7 @@ import { printModel } from "../../src/ir/print.js";
 import { verifyModel } from "../../src/ir/verify.js";
 import { parseModel, serializeModel } from "../../src/onnx/file.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
+import type { PipelineOptions } from "../../src/passes/infra/pipeline.js";
 import type { PipelineReport } from "../../src/passes/infra/report.js";
 import { runPasses } from "../../src/run-passes.js";
 
@@ -28,15 +29,20 @@ export function expectGolden(name: string, text: string): void {
  * `<pass>/<name>.txt`. Then the laws of every pass: what it says of having changed something is true, a second run changes
  * nothing, the result verifies, and it survives being written and read.
  */
-export async function golden(pass: Pass, name: string, model: Model): Promise<PipelineReport> {
+export async function golden(
+	pass: Pass,
+	name: string,
+	model: Model,
+	options: PipelineOptions = {},
+): Promise<PipelineReport> {
 	const before = printModel(model, { digests: true });
-	const report = await runPasses(model, [pass]);
+	const report = await runPasses(model, [pass], options);
 	const after = printModel(model, { digests: true });
 	const [record] = report.passes;
 	expect(record?.changed, `'${pass.name}' says changed = ${record?.changed}`).toBe(before !== after);
 	expectGolden(`${pass.name}/${name}.txt`, goldenText(before, after, report));
 
-	const again = await runPasses(model, [pass]);
+	const again = await runPasses(model, [pass], options);
 	expect(again.passes[0]?.changed, "a second run changed something").toBe(false);
 	expect(printModel(model, { digests: true })).toBe(after);
 

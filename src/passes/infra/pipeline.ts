@@ -116,7 +116,7 @@ class PipelineRun {
 				count: (stat, by = 1) => {
 					stats[stat] = (stats[stat] ?? 0) + by;
 				},
-				reportWeight: (entry) => this.#weights.set(`${entry.graph}\0${entry.node}\0${entry.weight}`, entry),
+				reportWeight: (entry) => this.#reportWeight(entry),
 				defer: (work) => this.#defer(pass, work),
 				progress: (done, total) => this.#options.onProgress?.(pass.name, done, total),
 				readModel: (path) => this.#readModel(path),
@@ -146,6 +146,13 @@ class PipelineRun {
 		const diagnostic: Diagnostic = { code, severity: CODES[code].severity, message, at, notes };
 		this.#diagnostics.push(diagnostic);
 		this.#options.onDiagnostic?.(diagnostic);
+	}
+
+	/** That a pass kept a weight does not undo what another one did. */
+	#reportWeight(entry: WeightEntry): void {
+		const key = `${entry.graph}\0${entry.node}\0${entry.weight}`;
+		if (entry.status === "kept" && this.#weights.get(key)?.status === "converted") return;
+		this.#weights.set(key, entry);
 	}
 
 	#readModel(path: string): Promise<Model> {

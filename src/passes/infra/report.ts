@@ -27,7 +27,7 @@ export interface WeightEntry {
 	readonly blockSize?: number;
 	readonly blockAxis?: number;
 	readonly channelAxis?: number;
-	/** Output form of a converted weight: double-dq or exact-bq. */
+	/** Output form of a converted weight: double-dq, exact-bq, bq or channel-int8. */
 	readonly form?: string;
 	/** How scales and codes were found: max or search. */
 	readonly fit?: string;

@@ -1,0 +1,44 @@
+import { readAll } from "../../ir/data.js";
+import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
+import type { WeightForm } from "./weight-form.js";
+
+/** Bytes read at a time. */
+const PIECE_BYTES = 2 ** 18;
+
+/** Smallest normal float32. */
+const SMALLEST_NORMAL = 2 ** -126;
+
+/**
+ * What the HTP computes wrong about LPBQ scales; undefined where it is right. `needsLargest`: the reader finds the channel
+ * scale again as the largest block scale / 16, so that every channel must have the integer 16.
+ */
+export function lpbqFaults(form: WeightForm, needsLargest: boolean): string | undefined {
+	const { integers, channelScales } = form.lpbq!;
+	const largest = largestIntegers(form);
+	if (largest.some((integer) => integer > MAX_BLOCK_SCALE_INT)) {
+		return `its integer scales reach ${largest.reduce((a, b) => Math.max(a, b), 0)}, expected at most ${MAX_BLOCK_SCALE_INT}`;
+	}
+	const scales = new Float32Array(Uint8Array.from(readAll(channelScales.data)).buffer);
+	if (scales.some((scale) => !(scale >= SMALLEST_NORMAL) || scale === Number.POSITIVE_INFINITY)) {
+		return "a channel scale is 0, negative or no normal number";
+	}
+	if (needsLargest && largest.some((integer) => integer !== MAX_BLOCK_SCALE_INT)) {
+		return `a channel's largest integer scale is not ${MAX_BLOCK_SCALE_INT} (${integers.shape.join("x")} integers)`;
+	}
+	return undefined;
+}
+
+/** Of each channel. */
+function largestIntegers({ lpbq, channelAxis }: WeightForm): Uint8Array {
+	const { shape, data } = lpbq!.integers;
+	const largest = new Uint8Array(shape[channelAxis]!);
+	const inner = shape.slice(channelAxis + 1).reduce((product, dim) => product * dim, 1);
+	for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
+		const bytes = data.read(at, Math.min(at + PIECE_BYTES, data.byteLength));
+		for (let index = 0; index < bytes.length; index++) {
+			const channel = Math.floor((at + index) / inner) % largest.length;
+			if (bytes[index]! > largest[channel]!) largest[channel] = bytes[index]!;
+		}
+	}
+	return largest;
+}
