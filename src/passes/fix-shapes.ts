@@ -1,4 +1,5 @@
 import { inferTypes } from "../inference/index.js";
+import { statedType } from "../inference/stated.js";
 import type { Model } from "../ir/model.js";
 import type { ValueType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
@@ -35,7 +36,7 @@ export const fixShapes = definePass<FixShapesOptions>({
 			);
 		}
 		for (const input of model.graph.inputs) {
-			const { type } = input;
+			const type = statedType(input);
 			if (type?.kind !== "tensor" || input.initializer !== undefined) continue;
 			if (type.shape?.every((dimension) => typeof dimension === "number")) continue;
 			const shape = type.shape?.map((dimension) => dimension ?? "?").join(", ") ?? "of unknown rank";

@@ -59,6 +59,13 @@ describe("fix-shapes", () => {
 		await golden(fixShapes({ dim: ["x:0=2"] }), "unnamed", splitHeads([undefined, undefined, 32]));
 	});
 
+	test("takes a negative length and a name that is none for unnamed dimensions", async () => {
+		const model = splitHeads(["?", -1, 32]);
+		await expect(failure(model, ["?=1"])).rejects.toThrow("dynamic are 'x:0', 'x:1'");
+		await runPasses(model, [fixShapes({ dim: ["x:0=1", "x:1=16"] })]);
+		expect(model.graph.inputs[0]!.type).toEqual(tensorType(DataType.FLOAT, [1, 16, 32]));
+	});
+
 	test("fixes types in subgraphs", async () => {
 		await golden(fixShapes({ dim: ["n=3"] }), "subgraphs", branches());
 	});

@@ -6,12 +6,10 @@ import { elementOf, isIntegerType } from "./number.js";
 /** What an operator does to numbers; the names of dimensions, which are never negative, where it can be told. */
 type Operation = (values: readonly Dimension[], type: DataType) => Dimension;
 
-const numeric =
-	(compute: (a: number, b: number, type: DataType) => number): Operation =>
-	([a, b], type) =>
-		typeof a === "number" && (b === undefined || typeof b === "number")
-			? elementOf(type, compute(a, b ?? Number.NaN, type))
-			: undefined;
+/** Of one number. */
+function unary(compute: (value: number) => number): Operation {
+	return ([value], type) => (typeof value === "number" ? elementOf(type, compute(value)) : undefined);
+}
 
 /** Of two numbers; `otherwise` where one is a name. */
 function binary(
@@ -49,6 +47,7 @@ function modulo(a: number, b: number): number {
 }
 
 function roundHalfToEven(value: number): number {
+	if (value < 0) return -roundHalfToEven(-value);
 	const floor = Math.floor(value);
 	const rest = value - floor;
 	return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
@@ -61,14 +60,14 @@ function largest(a: Dimension, b: Dimension): Dimension {
 
 const UNARY: Readonly<Record<string, Operation>> = {
 	Abs: ([a], type) => (typeof a === "number" ? elementOf(type, Math.abs(a)) : a),
-	Neg: numeric((a) => -a),
-	Floor: numeric(Math.floor),
-	Ceil: numeric(Math.ceil),
-	Round: numeric(roundHalfToEven),
-	Sqrt: numeric(Math.sqrt),
-	Reciprocal: numeric((a) => 1 / a),
-	Sign: numeric(Math.sign),
-	Not: numeric((a) => 1 - a),
+	Neg: unary((a) => -a),
+	Floor: unary((a) => Math.floor(a)),
+	Ceil: unary((a) => Math.ceil(a)),
+	Round: unary((a) => roundHalfToEven(a)),
+	Sqrt: unary((a) => Math.sqrt(a)),
+	Reciprocal: unary((a) => 1 / a),
+	Sign: unary((a) => Math.sign(a)),
+	Not: unary((a) => 1 - a),
 };
 
 const BINARY: Readonly<Record<string, Operation>> = {
@@ -83,8 +82,11 @@ const BINARY: Readonly<Record<string, Operation>> = {
 	Mul: binary((a, b) => a * b, multiply),
 	Div: binary(divide, (a, b) => (b === 1 ? a : undefined)),
 	Pow: binary((a, b) => a ** b),
-	Max: binary(Math.max, largest),
-	Min: binary(Math.min, (a, b) => (a === b ? a : a === 0 || b === 0 ? 0 : undefined)),
+	Max: binary((a, b) => Math.max(a, b), largest),
+	Min: binary(
+		(a, b) => Math.min(a, b),
+		(a, b) => (a === b ? a : a === 0 || b === 0 ? 0 : undefined),
+	),
 	Equal: binary((a, b) => Number(a === b), equal),
 	Less: binary(
 		(a, b) => Number(a < b),

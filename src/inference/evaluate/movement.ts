@@ -145,7 +145,12 @@ function reduction(fold: (a: number, b: number) => number, start: number): Evalu
 		if (input.length > 0 && call.int("noop_with_empty_axes") === 1) return undefined;
 		if (elements.length === 1) return elements;
 		if (!isStatic(elements)) return undefined;
-		return [elementOf(elementType, elements.reduce(fold, start))];
+		return [
+			elementOf(
+				elementType,
+				elements.reduce((all, element) => fold(all, element), start),
+			),
+		];
 	};
 }
 

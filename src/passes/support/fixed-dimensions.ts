@@ -1,4 +1,5 @@
 import { QGraphError } from "../../diagnostics.js";
+import { statedType } from "../../inference/stated.js";
 import type { Model } from "../../ir/model.js";
 import type { Dimension, ValueType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
@@ -23,8 +24,10 @@ export function fixedDimensions(model: Model, texts: readonly string[]): FixedDi
 		else {
 			const place = placeOf(model, target);
 			if (place === undefined) {
-				if (names.size > 0 || target.includes(":")) throw unknown(model, target, names);
-				continue;
+				const dynamic = dynamicDimensions(model, names);
+				// A name that was fixed before is gone.
+				if (dynamic.length === 0 && !target.includes(":")) continue;
+				throw unknown(target, dynamic);
 			}
 			const found = shapeOf(place.value)![place.axis];
 			if (typeof found === "string") setOnce(byName, found, length, target);
@@ -71,15 +74,22 @@ function placeOf(model: Model, target: string): { readonly value: Value; readonl
 	return value !== undefined && axis < (shapeOf(value)?.length ?? 0) ? { value, axis } : undefined;
 }
 
-function unknown(model: Model, target: string, names: ReadonlySet<string>): QGraphError {
+/** What can be fixed: names, and `input:axis` of dimensions without one. */
+function dynamicDimensions(model: Model, names: ReadonlySet<string>): readonly string[] {
 	const unnamed = model.graph.inputs.flatMap((input) =>
 		(shapeOf(input) ?? []).flatMap((dimension, axis) => (dimension === undefined ? [`${input.name}:${axis}`] : [])),
 	);
-	const there = [...names, ...unnamed].map((name) => `'${name}'`).join(", ") || "none";
+	return [...names, ...unnamed];
+}
+
+function unknown(target: string, dynamic: readonly string[]): QGraphError {
+	const there = dynamic.map((name) => `'${name}'`).join(", ") || "none";
 	return new QGraphError("shapes/unknown-dimension", `no input has a dimension '${target}'; dynamic are ${there}`);
 }
 
-function shapeOf({ type }: Value): readonly Dimension[] | undefined {
+/** The shape that the model states; undefined in it is every dimension without a length and without a name that means one. */
+function shapeOf(value: Value): readonly Dimension[] | undefined {
+	const type = statedType(value);
 	return type?.kind === "tensor" || type?.kind === "sparse-tensor" ? type.shape : undefined;
 }
 
