@@ -98,6 +98,7 @@ export type {
 export { verifyModels } from "./runtime/verify-models.js";
 export { HTP_CAPABILITIES, type HtpCapabilities } from "./targets/capabilities.js";
 export { checkModel, type Finding } from "./targets/check-model.js";
+export { OPERATOR_TABLE, type OperatorOutcome, type TriedForm } from "./targets/operator-table.js";
 export { type ProviderOptions, providerOptions } from "./targets/provider-options.js";
 export type { Consequence, Rule, RuleContext, RuleGroup } from "./targets/rule.js";
 export { HTP_RULES } from "./targets/rules/index.js";

@@ -1,4 +1,4 @@
-import { HTP_ARCHITECTURES, HTP_CAPABILITIES, HTP_RULES, type Rule, SOCS } from "../../src/index.js";
+import { HTP_ARCHITECTURES, HTP_CAPABILITIES, HTP_RULES, OPERATOR_TABLE, type Rule, SOCS } from "../../src/index.js";
 import { markdownTable } from "./markdown.js";
 
 /** docs/qnn-htp.md. */
@@ -33,7 +33,25 @@ export function htpPage(): string {
 			markdownTable(["rule", "what must hold", "otherwise", "measured", "remedy"], rules.map(row)),
 		);
 	}
+	parts.push(
+		"## Table of operators",
+		"Each operator alone, with random inputs: between UINT16 values, between UINT8 values, and on floats. One word where v68, v73 and v81 agree; *failed* is taken at first, but the graph is not compiled; *wrong* is below 30 dB.",
+		markdownTable(
+			["operator", "16 bits", "8 bits", "float"],
+			Object.entries(OPERATOR_TABLE).map(([name, forms]) => [
+				name,
+				outcomeText(forms["16 bits"]),
+				outcomeText(forms["8 bits"]),
+				outcomeText(forms.float),
+			]),
+		),
+	);
 	return `${parts.join("\n\n")}\n`;
+}
+
+function outcomeText([v68, v73, v81]: readonly string[]): string {
+	if (v68 === v73 && v73 === v81) return v68!;
+	return v73 === v81 ? `${v73}, v68 ${v68}` : `v68 ${v68}, v73 ${v73}, v81 ${v81}`;
 }
 
 function row({ id, about, consequence, since, until, measured, remedy, appliedBy }: Rule): string[] {

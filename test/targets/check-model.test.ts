@@ -2,12 +2,14 @@ import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { DataType } from "../../src/ir/types.js";
 import { readModel } from "../../src/onnx/file.js";
 import { checkModel, type Finding } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
 import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { linearModel } from "../runtime/models.js";
+import { modelOf } from "../support/build.js";
 
 const shared = fileURLToPath(new URL("../../../shared/", import.meta.url));
 const oracles = path.join(shared, "oracles/htp");
@@ -63,6 +65,48 @@ describe.skipIf(!existsSync(oracles))("models whose fate on the HTP is known", (
 			expect(findings.filter((finding) => finding.rule === rule)).toHaveLength(18);
 		}
 		expect(rulesOf(findings)).toEqual(["htp/bias-granularity", "htp/block-conv-scales"]);
+	});
+});
+
+test.skipIf(!existsSync(shared))("smart-turn: what the compiler refuses of it", async () => {
+	const model = await readModel(path.join(shared, "corpus/real/smart-turn-bq32.onnx"));
+	const counts = async (target: string) => {
+		const findings = await checkModel(model, parseTarget(target));
+		return Object.fromEntries(
+			rulesOf(findings).map((rule) => [rule, findings.filter((one) => one.rule === rule).length]),
+		);
+	};
+	expect(await counts("qnn-htp:v68")).toEqual({
+		"htp/block-gemm-bias": 3,
+		"htp/block-gemm-v68": 3,
+		"htp/block-v68": 26,
+		"htp/erf": 8,
+	});
+	expect(await counts("qnn-htp:SM8850")).toEqual({ "htp/block-gemm-bias": 3, "htp/erf": 8 });
+});
+
+describe("operators", () => {
+	test.each([
+		["qnn-htp:v79", "Relu", undefined],
+		["qnn-htp:v79", "Cosh", "htp/operator-refused"],
+		["qnn-htp:v68", "Elu", "htp/operator-refused"],
+		["qnn-htp:v69", "Elu", undefined],
+	])("%s: %s on floats", async (target, op, rule) => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 8]);
+			b.node(op, ["x"], ["y"]);
+			b.output("y");
+		});
+		expect(rulesOf(await checkModel(model, parseTarget(target)))).toEqual(rule === undefined ? [] : [rule]);
+	});
+
+	test("of a domain that the compiler does not know", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 8]);
+			b.node({ domain: "com.acme", type: "Magic" }, ["x"], ["y"]);
+			b.output("y");
+		});
+		expect(rulesOf(await checkModel(model, targets[0]!))).toEqual(["htp/operator-domain"]);
 	});
 });
 

@@ -7,6 +7,7 @@ import { CONV_RULES } from "./conv.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
+import { OPERATOR_RULES } from "./operators.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 
@@ -21,5 +22,6 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	ACTIVATION_RULES,
 	SHAPE_RULES,
 	EMBEDDING_RULES,
+	OPERATOR_RULES,
 	ANOMALY_RULES,
 ];

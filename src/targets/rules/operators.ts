@@ -1,0 +1,129 @@
+import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
+import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import { OPERATOR_TABLE, type OperatorOutcome, type TriedForm } from "../operator-table.js";
+import type { RuleContext, RuleGroup } from "../rule.js";
+import { HTP_ARCHITECTURES } from "../target.js";
+
+/** Operators that have rules of their own, and those that only move or describe data. */
+const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "Gemm", "Conv", "ConvTranspose", "Erf"];
+
+/** Operators that carry graphs; their bodies stay on the CPU. */
+const CONTROL_FLOW = ["If", "Loop", "Scan", "SequenceMap"];
+
+function keyOf({ op }: Node): string {
+	return isStandardDomain(op.domain) ? op.type : `${op.domain}:${op.type}`;
+}
+
+function isFloat(operand: OperandFacts | undefined): operand is OperandFacts {
+	return operand?.dtype === DataType.FLOAT || operand?.dtype === DataType.FLOAT16;
+}
+
+/** Is the operator done away with before compilation, because ONNX Runtime computes it from constants? */
+function isFolded({ inputs }: OperatorFacts): boolean {
+	return inputs.every((input) => input === undefined || input.constant !== undefined);
+}
+
+/** How the operator would be compiled: between quantized values, or on floats; undefined where it does not compute on floats. */
+function formOf(operator: OperatorFacts): TriedForm | undefined {
+	const inputs = operator.inputs.filter((input) => isFloat(input) && input.constant === undefined) as OperandFacts[];
+	const first = inputs.find(({ quantization }) => quantization !== undefined)?.quantization;
+	if (inputs.length === 0) return undefined;
+	const isQuantized = first !== undefined && operator.outputs[0]?.quantization !== undefined;
+	if (!isQuantized || first.dtype === undefined) return "float";
+	return bitsPerElement(first.dtype) === 16 ? "16 bits" : "8 bits";
+}
+
+/** What was seen on the nearest architecture that was tried; undefined where the operator was not, or has rules of its own. */
+function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): OperatorOutcome | undefined {
+	if (isOnnxOp(operator.node, ...ELSEWHERE) || isFolded(operator)) return undefined;
+	const tried = OPERATOR_TABLE[keyOf(operator.node)];
+	const form = formOf(operator);
+	if (tried === undefined || form === undefined) return undefined;
+	const [v68, v73, v81] = tried[form];
+	const at = HTP_ARCHITECTURES.indexOf(architecture);
+	return at === 0 ? v68 : at <= HTP_ARCHITECTURES.indexOf("v75") ? v73 : v81;
+}
+
+function describe(operator: OperatorFacts): string {
+	const form = formOf(operator);
+	const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
+	const of = form === "float" || dtype === undefined ? "on floats" : `on ${dataTypeName(dtype)}`;
+	return `operator ${keyOf(operator.node)} ${of}`;
+}
+
+export const OPERATOR_RULES: RuleGroup = {
+	title: "Operators",
+	rules: [
+		{
+			id: "htp/erf",
+			about: "GELU is one operator, not written with Erf.",
+			consequence: "refused",
+			measured: "Erf is refused on floats and between quantized values, on every architecture",
+			remedy: "make it the operator Gelu",
+			appliedBy: "fuse-gelu",
+			broken(operator) {
+				return isOnnxOp(operator.node, "Erf") && !isFolded(operator) ? describe(operator) : undefined;
+			},
+		},
+		{
+			id: "htp/operator-refused",
+			about: "The compiler takes the operator, in the form that it has: between quantized values, or on floats.",
+			consequence: "refused",
+			measured: "the table of operators below: a model of this operator alone",
+			remedy: "quantize its input and output, or write it with other operators",
+			broken(operator, context) {
+				const outcome = outcomeOf(operator, context);
+				return outcome === "refused" || outcome === "failed"
+					? `${describe(operator)} is ${outcome === "failed" ? "taken, but the graph fails to compile" : "not taken"}`
+					: undefined;
+			},
+		},
+		{
+			id: "htp/operator-wrong",
+			about: "The compiler computes the operator right.",
+			consequence: "wrong",
+			measured: "the table of operators below: below 30 dB in a model of this operator alone",
+			remedy: "write it with other operators, or quantize it otherwise",
+			broken(operator, context) {
+				return outcomeOf(operator, context) === "wrong" ? `${describe(operator)} is computed wrong` : undefined;
+			},
+		},
+		{
+			id: "htp/operator-crash",
+			about: "The compiler survives the operator.",
+			consequence: "crash",
+			measured: "the table of operators below",
+			remedy: "write it with other operators",
+			broken(operator, context) {
+				return outcomeOf(operator, context) === "crashed"
+					? `${describe(operator)} ends the compiler's process`
+					: undefined;
+			},
+		},
+		{
+			id: "htp/control-flow",
+			about: "There are no operators with graphs in them.",
+			consequence: "refused",
+			measured: "If is refused, and its bodies stay on the CPU",
+			remedy: "take the branch that is meant, or unroll the loop",
+			broken({ node }) {
+				return isOnnxOp(node, ...CONTROL_FLOW) ? `operator ${node.op.type}` : undefined;
+			},
+		},
+		{
+			id: "htp/operator-domain",
+			about: "Operators are of the standard domain, or one of the others in the table of operators.",
+			consequence: "refused",
+			measured: "GroupQueryAttention and SkipSimplifiedLayerNormalization are refused",
+			remedy: "write it with standard operators",
+			broken({ node }) {
+				const isKnown = isStandardDomain(node.op.domain) || OPERATOR_TABLE[keyOf(node)] !== undefined;
+				return isKnown || KNOWN_OTHERS.includes(node.op.type) ? undefined : `operator ${keyOf(node)}`;
+			},
+		},
+	],
+};
+
+/** Operators of other domains that were seen to be taken, in tests of their weights. */
+const KNOWN_OTHERS = ["MatMulNBits", "QuantizeLinear", "DequantizeLinear"];
