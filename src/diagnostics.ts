@@ -35,6 +35,7 @@ export const CODES = {
 	"write/failed": error("The output could not be written: disk full, no permission, no such folder."),
 	"write/wrong-length": error("A pass produced fewer or more bytes than the tensor's shape needs; a bug in the pass."),
 	"target/unknown": error("There is no such target. Name one as `qnn-htp:v79` or by its chip, `qnn-htp:SM8750`."),
+	"cli/key-value": error("A flag wants name=value. Wrong usage."),
 	"runtime/missing": error("A package that runs models is not installed. The message says which and how to get it."),
 	"runtime/inputs": error("The inputs given do not fit the model, or the two models take different ones."),
 	"runtime/dimension": error("A dimension has a name instead of a length. Give it one with `--dim name=length`."),

@@ -3,17 +3,20 @@ import yargs, { type Argv } from "yargs";
 import { QGraphError } from "../index.js";
 import { type CommandContext, EXIT } from "./command.js";
 import { check } from "./commands/check.js";
+import { compile } from "./commands/compile.js";
 import { convert } from "./commands/convert.js";
 import { diff } from "./commands/diff.js";
 import { inspect } from "./commands/inspect.js";
 import { listPasses } from "./commands/list-passes.js";
 import { print } from "./commands/print.js";
+import { setupHtpCommand } from "./commands/setup-htp.js";
+import { verify } from "./commands/verify.js";
 import type { Terminal } from "./terminal.js";
 
-const COMMANDS = [convert, check, inspect, print, diff, listPasses];
+const COMMANDS = [convert, check, verify, compile, setupHtpCommand, inspect, print, diff, listPasses];
 
 /** Codes of errors that come of a wrong name on the command line. */
-const USAGE_CODES = /^(pass|target)\/unknown/;
+const USAGE_CODES = /^(pass|target)\/unknown|^cli\//;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
