@@ -11,8 +11,9 @@ import { nodeLabel } from "../ir/walk.js";
 import { readModel } from "../onnx/file.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
 import { OutputSet } from "../onnx/output.js";
+import { providerOptions as optionsOfTarget } from "../targets/provider-options.js";
 import { type Target, targetName } from "../targets/target.js";
-import { htpProviderOptions, runOnHtp } from "./htp.js";
+import { runOnHtp } from "./htp.js";
 import { htpPython } from "./htp-environment.js";
 import {
 	type DimensionLengths,
@@ -80,7 +81,7 @@ export async function compileForHtp(
 	try {
 		const made = path.join(folder, "made", path.basename(outputPath));
 		await mkdir(path.dirname(made));
-		const providerOptions = htpProviderOptions(target, options.providerOptions);
+		const providerOptions = { ...optionsOfTarget(model, target), ...options.providerOptions };
 		const context = { file: made, embed: options.embed ?? true };
 		const { allowCpuFallback, timeoutSeconds = DEFAULT_TIMEOUT_SECONDS, signal } = options;
 		const result = await runOnHtp(

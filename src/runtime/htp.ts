@@ -1,7 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { chipOf, type Target } from "../targets/target.js";
 import { runChild } from "./child.js";
 import {
 	type SessionEvent,
@@ -24,19 +23,6 @@ export interface HtpSessionJob extends SessionJob {
 	readonly allowCpuFallback?: boolean | undefined;
 	/** Where the compiled model goes; undefined: nowhere. Nothing may be there. */
 	readonly context?: { readonly file: string; readonly embed: boolean } | undefined;
-}
-
-/** What QNN's execution provider is told to compile for a target; `more` are the user's own options. */
-export function htpProviderOptions(
-	target: Target,
-	more: Readonly<Record<string, string>> = {},
-): Record<string, string> {
-	return {
-		soc_model: String(chipOf(target).model),
-		offload_graph_io_quantization: "0",
-		enable_block_quant_weight_optimization: "1",
-		...more,
-	};
 }
 
 /** Compiles a model for the HTP and runs it on the emulator, in a process of its own, with the Python of `setupHtp`. */

@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
+import { providerOptions as optionsOfTarget } from "../targets/provider-options.js";
 import { type Target, targetName } from "../targets/target.js";
 import { compareInner, compareOutputs, lowest, type RunOutputs } from "./compare-values.js";
 import { runOnCpu } from "./cpu.js";
-import { htpProviderOptions, runOnHtp } from "./htp.js";
+import { runOnHtp } from "./htp.js";
 import { htpPython } from "./htp-environment.js";
 import { requireNamedDimensions } from "./model-inputs.js";
 import { commonValues, exposeProbes } from "./probes.js";
@@ -48,6 +49,8 @@ class Verifier {
 	readonly #folder: string;
 	readonly #options: VerifyOptions;
 	readonly #python: string | undefined;
+	/** What the converted model is to be compiled with. */
+	#targetOptions: Readonly<Record<string, string>> = {};
 
 	constructor(folder: string, options: VerifyOptions) {
 		this.#folder = folder;
@@ -62,7 +65,10 @@ class Verifier {
 	async verify(referencePath: string, convertedPath: string): Promise<Verification> {
 		const { minSqnrDb, perNode } = this.#options;
 		const [reference, converted] = [await readModel(referencePath), await readModel(convertedPath)];
-		if (this.#target !== undefined) requireNamedDimensions(converted);
+		if (this.#target !== undefined) {
+			requireNamedDimensions(converted);
+			this.#targetOptions = { ...optionsOfTarget(converted, this.#target) };
+		}
 		const samples = await makeSamples(reference, converted, this.#folder, this.#options);
 		const runs = await this.#run(referencePath, convertedPath, samples, "");
 		const common = {
@@ -163,7 +169,7 @@ class Verifier {
 		};
 		const job = { model, dimensions: samples.dimensions, samples: samples[which], folder };
 		if (target === undefined) return runOnCpu(job, settings);
-		const providerOptions = htpProviderOptions(target, this.#options.providerOptions);
+		const providerOptions = { ...this.#targetOptions, ...this.#options.providerOptions };
 		return runOnHtp(this.#python!, { ...job, providerOptions, allowCpuFallback }, settings);
 	}
 }
