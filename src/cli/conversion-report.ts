@@ -1,6 +1,15 @@
-import type { Diagnostic, Finding, ModelSummary, PassRecord, PipelineReport, WeightEntry } from "../index.js";
+import type {
+	Diagnostic,
+	Finding,
+	ModelSummary,
+	PassRecord,
+	PipelineReport,
+	Verification,
+	WeightEntry,
+} from "../index.js";
 import { renderFindings } from "./findings.js";
 import { byteText, decibelText, table } from "./terminal.js";
+import { renderVerification } from "./verification-text.js";
 
 /** The report of `convert`; docs/report.md describes it. The version rises when a field changes its meaning or goes. */
 export interface ConversionReport {
@@ -18,17 +27,19 @@ export interface ConversionReport {
 	readonly target?: string;
 	/** What the target still finds fault with. */
 	readonly findings?: readonly Finding[];
+	/** Only with --verify. */
+	readonly verification?: Verification;
 }
 
-/** What a conversion was made for. */
-export type TargetedFindings = Required<Pick<ConversionReport, "target" | "findings">>;
+/** What there is to say where a target was named. */
+export type TargetReport = Pick<ConversionReport, "target" | "findings" | "verification">;
 
 export function conversionReport(
 	args: Readonly<Record<string, unknown>>,
 	written: boolean,
 	change: { readonly before: ModelSummary; readonly after: ModelSummary },
 	result: PipelineReport,
-	targeted: TargetedFindings | undefined,
+	targeted: TargetReport,
 ): ConversionReport {
 	return {
 		schema: "qgraph-report",
@@ -61,6 +72,7 @@ export function renderReport(report: ConversionReport): string {
 	if (target !== undefined && findings.every(({ consequence }) => consequence === "slow")) {
 		parts.push(`legal on ${target}`);
 	}
+	if (report.verification !== undefined) parts.push(renderVerification(report.verification));
 	parts.push(report.written ? `written: ${report.output}` : "nothing was written");
 	return `${parts.join("\n\n")}\n`;
 }

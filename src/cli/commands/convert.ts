@@ -13,11 +13,16 @@ import {
 	summarizeModel,
 	type Target,
 	targetName,
+	type Verification,
+	type VerifyOptions,
+	verifyModels,
 	writeModel,
 } from "../../index.js";
 import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
 import { conversionReport, renderReport } from "../conversion-report.js";
 import { passesFrom, passFlags, unusedOptions } from "../flags.js";
+import { lengths } from "../key-values.js";
+import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar } from "../terminal.js";
 
 export const convert: Command = {
@@ -39,6 +44,21 @@ export const convert: Command = {
 				type: "boolean",
 				describe: "Write the model although the target would refuse it or compute it wrong",
 			})
+			.option("verify", {
+				type: "boolean",
+				describe: "Run the result on the target's emulator afterwards and compare it with the input on the CPU",
+			})
+			.option("min-sqnr", {
+				type: "number",
+				requiresArg: true,
+				describe: "With --verify: fail when an output is below so many dB",
+			})
+			.option("inputs", {
+				type: "array",
+				string: true,
+				requiresArg: true,
+				describe: "With --verify: inputs, a file of numpy's savez for each sample [default: one random sample]",
+			})
 			.option("external-data", {
 				choices: ["auto", "keep", "inline", "one-file"] as const,
 				default: "auto" as const,
@@ -55,6 +75,7 @@ export const convert: Command = {
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.example("$0 convert --bq-to-lpbq in.onnx out.onnx", "")
 			.example("$0 convert --target qnn-htp:v79 in.onnx out.onnx", "")
+			.example("$0 convert --target qnn-htp:v79 --verify --min-sqnr 30 in.onnx out.onnx", "")
 			.example("$0 convert --bq-to-lpbq --float-weights float.onnx in.onnx out.onnx", "");
 	},
 	async run(args, context) {
@@ -71,6 +92,13 @@ function usageProblem(args: Arguments): string | undefined {
 	const unused = unusedOptions(args);
 	if (unused.length > 0) return unused.join("; ");
 	if (args["allow-illegal"] === true && args.target === undefined) return "--allow-illegal needs --target";
+	if (args.verify === true && (args.target === undefined || args["dry-run"] === true)) {
+		return "--verify needs --target, and an output to run";
+	}
+	const verifying = ["min-sqnr", "inputs"].find((flag) => args[flag] !== undefined);
+	if (verifying !== undefined && args.verify !== true) return `--${verifying} needs --verify`;
+	const wrong = wrongNumber(args);
+	if (wrong !== undefined) return wrong;
 	if (args.output === undefined && args["dry-run"] !== true) return "Name the output file, or use --dry-run.";
 	return undefined;
 }
@@ -110,17 +138,21 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 			});
 		}
 		await measured;
-		bar.clear();
 		const written = refused === undefined && args["dry-run"] !== true;
 		const change = { before, after: summarizeModel(model) };
 		const aimedAt = target === undefined ? undefined : { target: targetName(target), findings };
-		const report = conversionReport(args, written, change, result, aimedAt);
+		const verification =
+			written && args.verify === true && target !== undefined
+				? await verifyConversion(args, target, { signal, onProgress: (...step) => bar.update(...step) })
+				: undefined;
+		bar.clear();
+		const report = conversionReport(args, written, change, result, { ...aimedAt, ...verification });
 		const json = JSON.stringify(report, null, 2);
 		if (typeof args.report === "string") writeReport(args.report, json);
 		if (args.json === true) terminal.out.write(`${json}\n`);
 		else if (args.quiet !== true) terminal.out.write(renderReport(report));
 		if (refused !== undefined) throw refused;
-		return EXIT.done;
+		return verification?.verification.passed === false ? EXIT.failed : EXIT.done;
 	} finally {
 		failure.abort();
 		bar.clear();
@@ -159,6 +191,22 @@ function strictFailure(result: PipelineReport): QGraphError | undefined {
 		`--strict: ${first.message} [${first.code}] at '${first.node}'${more}; nothing was written`,
 		{ graph: first.graph, node: first.node, value: first.weight },
 	);
+}
+
+/** Runs the output on the emulator of its target, and the input on the CPU. */
+async function verifyConversion(
+	args: Arguments,
+	target: Target,
+	options: Pick<VerifyOptions, "signal" | "onProgress">,
+): Promise<{ verification: Verification }> {
+	const verification = await verifyModels(args.input as string, args.output as string, {
+		...options,
+		on: target,
+		inputs: args.inputs as string[] | undefined,
+		dimensions: lengths("dim", args.dim),
+		minSqnrDb: args["min-sqnr"] as number | undefined,
+	});
+	return { verification };
 }
 
 /** The guard: what the target would refuse, crash on or compute wrong is not written. */
