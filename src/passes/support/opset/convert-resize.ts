@@ -12,7 +12,8 @@ export function renameUpsample(draft: NodeDraft): void {
 
 /**
  * Resize 11 says where pixels are. Before, pixel i of an axis came from i / scale, and `nearest` took the pixel before that
- * place when enlarging and the one behind it when shrinking.
+ * place when enlarging and the one behind it when shrinking. Where axes do both, or nobody knows, one node enlarges and one
+ * shrinks.
  */
 export function sayResizePixels(draft: NodeDraft): void {
 	const mode = draft.text("mode", "nearest");
@@ -22,32 +23,25 @@ export function sayResizePixels(draft: NodeDraft): void {
 	draft.attributes.set("coordinate_transformation_mode", stringAttribute("asymmetric"));
 	if (mode !== "nearest") return;
 	const factors = draft.node.op.type === "Upsample" ? [] : draft.floatsOf(scales);
-	if (factors === undefined) {
-		refuse("its scales are not constant, and with mode 'nearest' which pixel is taken depends on whether they enlarge");
-	}
-	const enlarges = factors.some((factor) => factor > 1);
-	const shrinks = factors.some((factor) => factor < 1);
+	const enlarges = factors?.some((factor) => factor > 1) ?? true;
+	const shrinks = factors?.some((factor) => factor < 1) ?? true;
 	draft.attributes.set("nearest_mode", stringAttribute(shrinks ? "ceil" : "floor"));
 	if (!enlarges || !shrinks) return;
-	const only = (label: string, keep: (factor: number) => boolean): Operand => ({
-		label,
-		tensor: floatTensor(
-			[factors.length],
-			factors.map((factor) => (keep(factor) ? factor : 1)),
-		),
-	});
-	const attributes = Object.fromEntries(draft.attributes);
-	const enlarged = newNode(
-		"enlarged",
-		"Resize",
-		[draft.requiredInput(0), undefined, only("enlarging", (factor) => factor > 1)],
-		{ ...attributes, nearest_mode: stringAttribute("floor") },
-	);
-	draft.setInput(0, enlarged);
-	draft.setInput(
-		2,
-		only("shrinking", (factor) => factor < 1),
-	);
+	const one: Operand = { label: "one", tensor: floatTensor([], [1]) };
+	const limited = (label: string, op: "Max" | "Min"): Operand =>
+		factors === undefined
+			? newNode(label, op, [scales, one])
+			: {
+					label,
+					tensor: floatTensor(
+						[factors.length],
+						factors.map((factor) => Math[op === "Max" ? "max" : "min"](factor, 1)),
+					),
+				};
+	const attributes = { ...Object.fromEntries(draft.attributes), nearest_mode: stringAttribute("floor") };
+	const inputs = [draft.requiredInput(0), undefined, limited("enlarging", "Max")];
+	draft.setInput(0, newNode("enlarged", "Resize", inputs, attributes));
+	draft.setInput(2, limited("shrinking", "Min"));
 }
 
 /** Roundings of `tf_half_pixel_for_nn`, (i + 0.5) / scale, and the same of `half_pixel`, which lies half a pixel before. */
