@@ -56,6 +56,7 @@ export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
 export { foldShapes } from "./passes/fold-shapes.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
+export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swish.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
 export { allPasses, legalizingPasses } from "./passes/index.js";

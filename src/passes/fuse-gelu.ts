@@ -15,8 +15,15 @@ import {
 	type Quantized,
 	type Types,
 } from "./support/fusion.js";
-import { candidates, type Polynomial, polynomial, polynomialOf } from "./support/polynomial.js";
-import { isAbout, replaceSubgraph } from "./support/subgraph.js";
+import {
+	candidates,
+	isAboutPolynomial,
+	nodeGiving,
+	type Polynomial,
+	polynomial,
+	polynomialOf,
+} from "./support/polynomial.js";
+import { replaceSubgraph } from "./support/subgraph.js";
 
 export interface FuseGeluOptions {
 	readonly quantized: "keep" | "fuse" | "as-needed";
@@ -116,33 +123,11 @@ function matchAt(node: Node, form: Form): { readonly root: Node; readonly x: Val
 	const e = node.outputs[0]!;
 	for (const x of argument === undefined ? [] : candidates(argument)) {
 		if (!isAboutPolynomial(polynomialOf(argument, x), form.argument)) continue;
-		for (const root of arithmeticBelow(e)) {
-			if (isAboutPolynomial(polynomialOf(root.outputs[0], x, e), form.result)) return { root, x };
-		}
+		const root = nodeGiving(form.result, x, e);
+		if (root !== undefined) return { root, x };
 	}
 	return undefined;
 }
-
-function isAboutPolynomial(actual: Polynomial | undefined, expected: Polynomial): boolean {
-	return actual?.every((term, index) => isAbout(term, expected[index]!)) ?? false;
-}
-
-/** The sums, products and quotients that `value` goes into, by way of others and of copies, nearest first. */
-function arithmeticBelow(value: Value): Set<Node> {
-	const below = new Set<Node>();
-	const pending = new Set([value]);
-	for (const at of pending) {
-		for (const { node } of at.uses) {
-			const isArithmetic = isOnnxOp(node, "Add", "Mul", "Div");
-			if (isArithmetic) below.add(node);
-			if (below.size < MOST_BELOW && (isArithmetic || isOnnxOp(node, ...COPIES))) pending.add(node.outputs[0]!);
-		}
-	}
-	return below;
-}
-
-const MOST_BELOW = 16;
-const COPIES = ["Cast", "Identity", "QuantizeLinear", "DequantizeLinear"];
 
 /** The GELUs of com.microsoft, of which the HTP's compiler knows one only. */
 function standardize(node: Node, site: GraphSite, { model, context, names }: Run): boolean {

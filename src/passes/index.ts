@@ -4,6 +4,7 @@ import { fixShapes } from "./fix-shapes.js";
 import { foldShapes } from "./fold-shapes.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
+import { fuseHardSwish } from "./fuse-hard-swish.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
@@ -22,6 +23,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fixShapes,
 	foldShapes,
 	fuseGelu,
+	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
 	foldWeightTranspose,

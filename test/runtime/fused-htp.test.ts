@@ -1,10 +1,12 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { floatAttribute } from "../../src/ir/attribute.js";
 import { int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { fuseGelu } from "../../src/passes/fuse-gelu.js";
+import { fuseHardSwish } from "../../src/passes/fuse-hard-swish.js";
 import { fuseLayerNorm } from "../../src/passes/fuse-layer-norm.js";
 import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
@@ -73,6 +75,14 @@ const CASES: readonly Case[] = [
 		write: (e, x) => e.call("Mul", e.call("Mul", 0.5, x), e.call("Add", 1, e.call("Tanh", cubic(e, x)))),
 		passes: [fuseGelu()],
 		operators: ["Gelu"],
+		leastDb: 60,
+	},
+	{
+		name: "HardSwish",
+		write: (e, x) =>
+			e.call("Mul", x, e.apply("HardSigmoid", [x], { alpha: floatAttribute(1 / 6), beta: floatAttribute(0.5) })),
+		passes: [fuseHardSwish()],
+		operators: ["HardSwish"],
 		leastDb: 60,
 	},
 	...[21, 23].map((opset) => ({

@@ -1,5 +1,6 @@
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import type { Value } from "../../ir/value.js";
-import { isSame, producerOf, scalarOf } from "./subgraph.js";
+import { isAbout, isSame, producerOf, scalarOf } from "./subgraph.js";
 
 /**
  * A polynomial of two values: coefficient `i + 4 j` belongs to x^i e^j, with i up to 3 and j up to 1. Writing subgraphs so
@@ -81,3 +82,33 @@ function power(base: Polynomial, exponent: number): Polynomial | undefined {
 	const square = product(base, base);
 	return exponent === 2 || square === undefined ? square : product(square, base);
 }
+
+/** The same but for how constants were rounded? */
+export function isAboutPolynomial(actual: Polynomial | undefined, expected: Polynomial): boolean {
+	return actual?.every((term, index) => isAbout(term, expected[index]!)) ?? false;
+}
+
+/** The node below `e` that gives `result`, a polynomial of `x` and `e`; undefined where there is none. */
+export function nodeGiving(result: Polynomial, x: Value, e: Value): Node | undefined {
+	for (const root of arithmeticBelow(e)) {
+		if (isAboutPolynomial(polynomialOf(root.outputs[0], x, e), result)) return root;
+	}
+	return undefined;
+}
+
+/** The sums, products and quotients that `value` goes into, by way of others and of copies, nearest first. */
+function arithmeticBelow(value: Value): Set<Node> {
+	const below = new Set<Node>();
+	const pending = new Set([value]);
+	for (const at of pending) {
+		for (const { node } of at.uses) {
+			const isArithmetic = isOnnxOp(node, "Add", "Mul", "Div");
+			if (isArithmetic) below.add(node);
+			if (below.size < MOST_BELOW && (isArithmetic || isOnnxOp(node, ...COPIES))) pending.add(node.outputs[0]!);
+		}
+	}
+	return below;
+}
+
+const MOST_BELOW = 16;
+const COPIES = ["Cast", "Identity", "QuantizeLinear", "DequantizeLinear"];
