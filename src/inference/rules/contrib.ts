@@ -5,7 +5,7 @@ import { all, type OperatorCall, type Rule, type RuleTable } from "../operator-c
 import { CONTRIB_ATTENTION_RULES } from "./attention.js";
 import { likeInput } from "./elementwise.js";
 import { gatherShape } from "./gather.js";
-import { matMulShape } from "./linear.js";
+import { matMulShape, quantizedLstm } from "./linear.js";
 import { statisticsShape } from "./normalization.js";
 import { concatShapes, shaped } from "./shape.js";
 
@@ -119,6 +119,7 @@ export const CONTRIB_RULES: RuleTable = {
 	GatherBlockQuantized: gatherBlockQuantized,
 	EmbedLayerNormalization: embedLayerNormalization,
 	BiasSplitGelu: biasSplitGelu,
+	DynamicQuantizeLSTM: quantizedLstm,
 	DynamicQuantizeMatMul: dynamicQuantizeMatMul,
 	MatMulIntegerToFloat: matMulIntegerToFloat,
 };

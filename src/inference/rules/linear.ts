@@ -95,6 +95,9 @@ function hiddenOf(call: OperatorCall, gates: number): Dimension {
 	return call.shape(2)?.[2] ?? (typeof rows === "number" ? rows / gates : undefined);
 }
 
+/** LSTM of com.microsoft, whose packed weights do not tell how many states are hidden: the attribute must. */
+export const quantizedLstm: Rule = recurrent(LSTM_GATES);
+
 export const LINEAR_RULES: RuleTable = {
 	MatMul: shaped((call) => matMulShape(call.shape(0), call.shape(1))),
 	Gemm: shaped(gemm),
