@@ -32,8 +32,3 @@ export function isWithin(architecture: HtpArchitecture, since?: HtpArchitecture,
 
 /** Largest integer block scale: times the most negative code, -8, it still fits eight bits. */
 export const LARGEST_BLOCK_SCALE = 16;
-
-/** Does the LPBQ kernel compute a weight of `depth` inputs a channel in blocks of `blockSize` right? */
-export function takesLpbqBlocks(depth: number, blockSize: number): boolean {
-	return (blockSize === 16 || blockSize % 32 === 0) && depth % 32 === 0 && depth % blockSize === 0;
-}

@@ -1,6 +1,6 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
-import { takesLpbqBlocks } from "../capabilities.js";
+import { isLpbqShape } from "../lpbq-blocks.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
@@ -78,7 +78,7 @@ export const BLOCK_RULES: RuleGroup = {
 			appliedBy: "legalize-weights",
 			broken(operator, context) {
 				const weight = blockWeight(operator);
-				if (weight === undefined || !becomesLpbq(operator, context) || takesLpbqBlocks(weight.depth, weight.blockSize))
+				if (weight === undefined || !becomesLpbq(operator, context) || isLpbqShape(weight.depth, weight.blockSize))
 					return undefined;
 				return `weight '${weight.name}' has K = ${weight.depth} in blocks of ${weight.blockSize}, expected blocks of 16 or a multiple of 32, and K a multiple of 32 and of the block size`;
 			},

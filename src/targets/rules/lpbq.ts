@@ -3,7 +3,8 @@ import { DataType, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
-import { LARGEST_BLOCK_SCALE, takesLpbqBlocks } from "../capabilities.js";
+import { LARGEST_BLOCK_SCALE } from "../capabilities.js";
+import { isLpbqShape } from "../lpbq-blocks.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
@@ -56,8 +57,7 @@ export const LPBQ_RULES: RuleGroup = {
 			appliedBy: "legalize-weights",
 			broken(operator) {
 				const weight = lpbqWeight(operator);
-				if (weight === undefined || weight.depth === 0 || takesLpbqBlocks(weight.depth, weight.blockSize))
-					return undefined;
+				if (weight === undefined || weight.depth === 0 || isLpbqShape(weight.depth, weight.blockSize)) return undefined;
 				return `weight '${weight.name}' has K = ${weight.depth} in blocks of ${weight.blockSize}, expected blocks of 16 or a multiple of 32, and K a multiple of 32 and of the block size`;
 			},
 		},
