@@ -65,8 +65,9 @@ function swapped(data: TensorData, bits: number, matrices: Matrices): TensorData
 	if (bits > 32) return swapped(data, 32, { ...matrices, run: (matrices.run * bits) / 32 });
 	const total = matrices.outer * matrices.rows * matrices.columns * matrices.run;
 	return computedData(data.byteLength, (start, end) => {
+		if (start === end) return new Uint8Array();
 		const first = Math.floor((start * 8) / bits);
-		const last = Math.max(first, Math.min(total, Math.ceil((end * 8) / bits)));
+		const last = Math.min(total, Math.ceil((end * 8) / bits));
 		const elements = gather(data, bits, matrices, first, last);
 		const bytes = bits === 4 ? packUint4(elements as Uint8Array) : bytesOf(elements);
 		const skipped = start - (first * bits) / 8;

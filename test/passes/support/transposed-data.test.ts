@@ -70,6 +70,11 @@ describe("permutedData", () => {
 		);
 	});
 
+	test("nothing is read of an empty range, at the end of an odd number of half bytes too", () => {
+		const data = permutedData(bytesData(new Uint8Array(8)), DataType.INT4, [3, 5], [1, 0]);
+		expect(data.read(8, 8)).toEqual(new Uint8Array());
+	});
+
 	test("data in which no element moves stay as they are", () => {
 		const data = bytesData(new Uint8Array(12));
 		expect(permutedData(data, DataType.INT8, [1, 12, 1], [2, 1, 0])).toBe(data);
