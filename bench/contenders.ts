@@ -15,7 +15,7 @@ const PRELOAD = new URL("./peak-memory.js", import.meta.url).href;
 const LOAD_SAVE = path.join(REPO, "bench/load_save.py");
 
 function qgraph(name: string, flags: readonly string[], limit?: Contender["limit"]): Contender {
-	const cli = path.join(REPO, "dist/cli/main.js");
+	const cli = path.join(REPO, "dist/bundle/main.js");
 	return {
 		name: `qgraph ${name}`,
 		command: (input, output) => [

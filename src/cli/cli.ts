@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import yargs, { type Argv } from "yargs";
 import { QGraphError } from "../index.js";
-import { type CommandContext, EXIT } from "./command.js";
+import { type Arguments, type Command, EXIT } from "./command.js";
 import { check } from "./commands/check.js";
 import { compile } from "./commands/compile.js";
 import { convert } from "./commands/convert.js";
@@ -13,16 +13,46 @@ import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
 import type { Terminal } from "./terminal.js";
 
-const COMMANDS = [convert, check, verify, compile, setupHtpCommand, inspect, print, diff, listPasses];
+const COMMANDS: readonly Command[] = [
+	convert,
+	check,
+	verify,
+	compile,
+	setupHtpCommand,
+	inspect,
+	print,
+	diff,
+	listPasses,
+];
 
 /** Codes of errors that come of a wrong name on the command line. */
 const USAGE_CODES = /^(pass|target)\/unknown|^cli\//;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
-	let exitCode: number = EXIT.done;
+	try {
+		const chosen = await parse(args, terminal);
+		return chosen === undefined ? EXIT.done : await chosen.command.run(chosen.args, { terminal, signal });
+	} catch (error) {
+		if (error instanceof UsageFailure) {
+			const command = COMMANDS.find(({ name }) => name === args[0]);
+			const help = command === undefined ? "qgraph --help" : `qgraph ${command.name} --help`;
+			terminal.err.write(`qgraph: ${error.message}\nSee '${help}'.\n`);
+			return EXIT.usage;
+		}
+		if (signal.aborted) {
+			terminal.err.write("qgraph: interrupted; nothing was written\n");
+			return EXIT.interrupted;
+		}
+		if (!(error instanceof QGraphError)) throw error;
+		terminal.err.write(`qgraph: error ${error.code}: ${error.message}\n`);
+		return USAGE_CODES.test(error.code) ? EXIT.usage : EXIT.failed;
+	}
+}
+
+/** The command that the arguments name, or undefined where they only asked for help or the version, which is printed. */
+async function parse(args: readonly string[], terminal: Terminal): Promise<Chosen | undefined> {
 	let usageError = "";
-	const context: CommandContext = { terminal, signal };
 	const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
 	const parser: Argv = yargs()
 		.scriptName("qgraph")
@@ -47,8 +77,8 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 			command.usage,
 			command.describe,
 			(builder) => command.flags(builder),
-			async (parsed) => {
-				exitCode = await command.run(parsed, context);
+			(parsed) => {
+				throw new Chosen(command, parsed);
 			},
 		);
 	}
@@ -56,21 +86,21 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 		await parser.parseAsync(args, {}, (_error, _parsed, output) => {
 			if (output !== "") terminal.out.write(`${output}\n`);
 		});
-		return exitCode;
-	} catch (error) {
-		if (error instanceof UsageFailure || usageError !== "") {
-			const command = COMMANDS.find(({ name }) => name === args[0]);
-			const help = command === undefined ? "qgraph --help" : `qgraph ${command.name} --help`;
-			terminal.err.write(`qgraph: ${usageError || String(error)}\nSee '${help}'.\n`);
-			return EXIT.usage;
-		}
-		if (signal.aborted) {
-			terminal.err.write("qgraph: interrupted; nothing was written\n");
-			return EXIT.interrupted;
-		}
-		if (!(error instanceof QGraphError)) throw error;
-		terminal.err.write(`qgraph: error ${error.code}: ${error.message}\n`);
-		return USAGE_CODES.test(error.code) ? EXIT.usage : EXIT.failed;
+		return undefined;
+	} catch (thrown) {
+		if (thrown instanceof Chosen) return thrown;
+		throw usageError === "" ? thrown : new UsageFailure(usageError);
+	}
+}
+
+/** Thrown by the handler of a command: when a handler returns, yargs lays out the whole help text, used or not. */
+class Chosen {
+	readonly command: Command;
+	readonly args: Arguments;
+
+	constructor(command: Command, args: Arguments) {
+		this.command = command;
+		this.args = args;
 	}
 }
 

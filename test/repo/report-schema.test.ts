@@ -15,7 +15,7 @@ function problems(report: unknown, check: ValidateFunction = validate): unknown 
 
 function convert(input: string, ...flags: readonly string[]): Promise<string> {
 	const output = path.join(path.dirname(input), "converted.onnx");
-	return runBuilt("dist/cli/main.js", "convert", "--bq-to-lpbq", ...flags, input, output);
+	return runBuilt("dist/bundle/main.js", "convert", "--bq-to-lpbq", ...flags, input, output);
 }
 
 describe("docs/report.schema.json", () => {
