@@ -1,3 +1,4 @@
+import type { Tensor } from "onnxruntime-node";
 import { expect } from "vitest";
 import type { Model } from "../../src/ir/model.js";
 import { serializeModel } from "../../src/onnx/file.js";
@@ -5,6 +6,7 @@ import type { Pass } from "../../src/passes/infra/pass.js";
 import type { PipelineOptions } from "../../src/passes/infra/pipeline.js";
 import type { PipelineReport } from "../../src/passes/infra/report.js";
 import { runPasses } from "../../src/run-passes.js";
+import { type ElementType, numbersOf } from "../../src/runtime/element-type.js";
 import { floatsOf, run, type Tensors } from "./ort.js";
 
 /**
@@ -35,4 +37,38 @@ export function differenceInRanges(reference: Float32Array, actual: Float32Array
 		difference = Math.max(difference, Math.abs(value - actual[index]!));
 	}
 	return difference / (hi - lo);
+}
+
+/** How `after` differs from `before`, in types, shapes, or by more than `tolerance` times a range; undefined: in nothing. */
+export function differenceOf(before: Tensors, after: Tensors, tolerance: number): string | undefined {
+	for (const [name, expected] of Object.entries(before)) {
+		const actual = after[name];
+		const types = `${actual?.type}[${actual?.dims}] instead of ${expected.type}[${expected.dims}]`;
+		if (`${actual?.type}[${actual?.dims}]` !== `${expected.type}[${expected.dims}]`) return `'${name}' is ${types}`;
+		const difference = largestDifference(elementsOf(expected), elementsOf(actual!));
+		if (!(difference <= tolerance)) return `'${name}' differs by ${difference} of its range`;
+	}
+	return undefined;
+}
+
+type Elements = ArrayLike<number> | readonly string[];
+
+function elementsOf({ type, data }: Tensor): Elements {
+	if (type === "string") return data as string[];
+	const { buffer, byteOffset, byteLength } = data as Float32Array;
+	const bytes = buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
+	return numbersOf(type as ElementType, bytes);
+}
+
+/** As part of the range of `reference`, 0 included; infinite where one is no finite number and the other is not the same. */
+function largestDifference(reference: Elements, actual: Elements): number {
+	let [lo, hi, difference] = [0, 0, 0];
+	for (let index = 0; index < reference.length; index++) {
+		const [a, b] = [reference[index]!, actual[index]!];
+		if (typeof a === "number" && Number.isFinite(a)) [lo, hi] = [Math.min(lo, a), Math.max(hi, a)];
+		if (Object.is(a, b) || a === b) continue;
+		const error = Math.abs(Number(a) - Number(b));
+		difference = Math.max(difference, Number.isFinite(error) ? error : Number.POSITIVE_INFINITY);
+	}
+	return difference === 0 ? 0 : difference / (hi - lo);
 }
