@@ -292,6 +292,10 @@ register("data:text/javascript," + encodeURIComponent(hook));`,
 	);
 	const env = { ...process.env, NODE_OPTIONS: `--import=${loader}` };
 	const run = () =>
-		execFileSync(process.execPath, [repoFile("dist/bundle/main.js"), "verify", a, a], { cwd: folder, env, stdio: "pipe" });
+		execFileSync(process.execPath, [repoFile("dist/bundle/main.js"), "verify", a, a], {
+			cwd: folder,
+			env,
+			stdio: "pipe",
+		});
 	expect(run).toThrow("npm install onnxruntime-node");
 });
