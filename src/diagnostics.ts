@@ -68,9 +68,25 @@ export const CODES = {
 	"shapes/conflict": error("One dimension was given two lengths, or another one than the model states."),
 	"shapes/dynamic-input": remark("An input has a dimension without a fixed length; the HTP takes static shapes only."),
 	"shapes/computed": remark("A shape is computed when the model runs, for it depends on something that is not fixed."),
+	"recipe/invalid": error(
+		"The recipe has a key, a value or a pattern that recipes do not have. The message names the line.",
+	),
+	"recipe/unknown": error(
+		"There is no such recipe: neither a file, nor a built-in one, nor a precision. `qgraph recipes` lists them.",
+	),
+	"recipe/unmatched": warning(
+		"A rule of the recipe matched nothing in the model: a name may be misspelt, or belong to another model.",
+	),
+	"recipe/overruled": remark("Two rules of the recipe match one weight; the message says which one won."),
+	"recipe/unfit": warning(
+		"The shape of the weight does not allow the precision that the recipe asks for. The weight was left as it was.",
+	),
 	"weight/converted": remark("The weight was converted."),
 	"weight/excluded": remark("The weight was left alone because --include or --exclude says so."),
 	"weight/float": remark("The weight is float, not quantized; there is nothing to convert. Quantize it first."),
+	"weight/quantized": remark("The weight is quantized already; a recipe is for float weights."),
+	"weight/not-float": remark("The weight is not of a float type that can be quantized."),
+	"weight/not-finite": remark("A value of the weight is infinite or not a number."),
 	"weight/indirect": remark(
 		"Between the weight and its operator stands another operator (Transpose, Reshape, Cast ...), so that its axes are not those of the operator.",
 	),

@@ -51,6 +51,7 @@ export {
 } from "./onnx/file.js";
 export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
+export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes/apply-precision-recipe.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
 export { foldShapes } from "./passes/fold-shapes.js";
@@ -59,7 +60,7 @@ export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swish.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
-export { allPasses, legalizingPasses } from "./passes/index.js";
+export { allPasses, legalizingPasses, recipePasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,
 	definePass,

@@ -6,6 +6,7 @@ import {
 	type OptionValue,
 	type Pass,
 	QGraphError,
+	recipePasses,
 } from "../index.js";
 
 /** A flag as yargs takes it. */
@@ -25,7 +26,7 @@ function flagOf(pass: AnyPassFactory, option: string): string {
 }
 
 /** Options that several passes have, or that everybody needs: one flag sets them on every pass that has them. */
-const SHARED = ["include", "exclude", "floatWeights", "dim"];
+const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe"];
 
 function optionsOf(pass: AnyPassFactory): [string, OptionSpec<OptionValue>][] {
 	return Object.entries(pass.definition.options);
@@ -102,7 +103,9 @@ function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[]
 	if (typeof args.passes !== "string") {
 		return allPasses.filter((pass) => {
 			const wanted = args[pass.definition.name] as boolean | undefined;
-			return wanted ?? (args.target !== undefined && legalizingPasses.includes(pass));
+			if (wanted !== undefined) return wanted;
+			if (args.recipe !== undefined && recipePasses.includes(pass)) return true;
+			return args.target !== undefined && legalizingPasses.includes(pass);
 		});
 	}
 	return args.passes.split(",").map((name) => {

@@ -25,3 +25,12 @@ export class NameScope {
 		return name;
 	}
 }
+
+/** `*` stands for any characters, `?` for one, everything else for itself; the whole name must match. */
+export function globPattern(glob: string): RegExp {
+	const source = glob
+		.replace(/[.+^${}()|[\]\\]/g, "\\$&")
+		.replaceAll("*", ".*")
+		.replaceAll("?", ".");
+	return new RegExp(`^${source}$`, "s");
+}

@@ -2,9 +2,7 @@ import { QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp } from "../ir/node.js";
-import { dataTypeName } from "../ir/types.js";
 import { nodeLabel } from "../ir/walk.js";
-import { type ErrorSum, sqnrDb } from "../quant/measure.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
@@ -19,6 +17,7 @@ import { mapAhead } from "./support/map-ahead.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
+import { decibels, describeSite } from "./support/weight-entry.js";
 
 export interface BqToLpbqOptions extends SelectionOptions {
 	/** How LPBQ is written; `auto` is double-dq for MatMul and Gemm and exact-bq for Conv, which the HTP takes. */
@@ -156,7 +155,7 @@ async function measureAll(
 function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, message }: Refusal): void {
 	context.count("weights kept");
 	context.report(code, message, { graph: site.graphSite.path, node: nodeLabel(site.node), value: site.weightName });
-	context.reportWeight({ ...describe(site), status: "kept", code, message });
+	context.reportWeight({ ...describeSite(site), status: "kept", code, message });
 }
 
 function reportConverted(
@@ -197,7 +196,7 @@ function reportConverted(
 /** What is said of a weight at each of its uses, all but how good the fit is. */
 function entriesOf({ sites, form }: Conversion, { fit, scan, reference }: FittedWeight): WeightEntry[] {
 	return sites.map((site) => ({
-		...describe(site),
+		...describeSite(site),
 		status: "converted",
 		code: "weight/converted",
 		message: `weight '${site.weightName}' was converted to LPBQ`,
@@ -217,25 +216,4 @@ function reportMissingFloat(context: PassContext<BqToLpbqOptions>, { sites, layo
 		{ graph: graphSite.path, node: nodeLabel(node), value: weightName },
 		[`the block-quantized weight of ${layout.channelCount} channels is the reference instead`],
 	);
-}
-
-function describe(site: WeightSite): Omit<WeightEntry, "status" | "code" | "message"> {
-	const { dequantization, axes } = site;
-	return {
-		weight: site.weightName,
-		node: nodeLabel(site.node),
-		op: site.node.op.type,
-		graph: site.graphSite.path,
-		shape: site.stored.tensor.shape,
-		dtype: dataTypeName(site.stored.tensor.dtype),
-		bits: site.bits,
-		scheme: site.scheme,
-		...(dequantization === undefined || dequantization.blockSize === 0 ? {} : { blockSize: dequantization.blockSize }),
-		...(axes === undefined ? {} : { blockAxis: axes.blockAxis, channelAxis: axes.channelAxis }),
-	};
-}
-
-function decibels({ signal, error }: ErrorSum): number | null {
-	const value = sqnrDb(signal, error);
-	return Number.isFinite(value) ? value : null;
 }

@@ -1,4 +1,5 @@
 import { annotateBlockQuant } from "./annotate-block-quant.js";
+import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { fixShapes } from "./fix-shapes.js";
 import { foldShapes } from "./fold-shapes.js";
@@ -27,6 +28,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseLayerNorm,
 	fuseRmsNorm,
 	foldWeightTranspose,
+	applyPrecisionRecipe,
 	lowerGemm,
 	separateMatmulOutputs,
 	legalizeWeights,
@@ -38,7 +40,14 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	saveAnnotations,
 ]);
 
+/** What `convert --recipe` runs: weights are brought next to their operators before the recipe looks at them. */
+export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
+	upgradeOpset,
+	foldWeightTranspose,
+	applyPrecisionRecipe,
+]);
+
 /** Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. */
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
-	allPasses.filter((pass) => pass !== annotateBlockQuant && pass !== saveAnnotations),
+	allPasses.filter((pass) => ![annotateBlockQuant, applyPrecisionRecipe, saveAnnotations].includes(pass)),
 );

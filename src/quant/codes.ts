@@ -22,9 +22,28 @@ export function quantizeCodes(
 	out: Int8Array = new Int8Array(values.length),
 	codeMin = -8,
 ): Int8Array {
+	const scales = effectiveScales(blockScaleInts, channelScales, layout, firstSlab, slabCount);
+	return quantizeBlocks(values, layout, firstSlab, slabCount, scales, out, codeMin);
+}
+
+/**
+ * Quantizes the weights of some slabs to int4 codes under the scales of their blocks: {@link quantizeCode}.
+ *
+ * @param scales [slabCount, channels, spatial], above 0.
+ * @throws RangeError when an array does not hold exactly these slabs.
+ */
+export function quantizeBlocks(
+	values: Float32Array,
+	layout: BlockLayout,
+	firstSlab: number,
+	slabCount: number,
+	scales: Float32Array,
+	out: Int8Array = new Int8Array(values.length),
+	codeMin = -8,
+): Int8Array {
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
 	expectLength("codes", out.length, values.length);
-	const scales = effectiveScales(blockScaleInts, channelScales, layout, firstSlab, slabCount);
+	expectLength("scales", scales.length, slabCount * layout.channels * layout.spatial);
 	eachRun(layout, firstSlab, slabCount, (start, count, firstScale, scaleCount) => {
 		if (scaleCount === 1) quantizeRun(values, start, count, scales[firstScale]!, out, codeMin);
 		else quantizeRow(values, start, count, scales, firstScale, out, codeMin);

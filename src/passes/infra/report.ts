@@ -7,7 +7,7 @@ export interface WeightEntry {
 	readonly weight: string;
 	/** Name of the operator node, or its operator and output where it has none. */
 	readonly node: string;
-	/** Operator type: MatMul, Gemm, Conv or ConvTranspose. */
+	/** Operator type: MatMul, Gemm, Conv, ConvTranspose or Gather. */
 	readonly op: string;
 	/** Path of the graph that holds the operator. */
 	readonly graph: string;
@@ -27,7 +27,7 @@ export interface WeightEntry {
 	readonly blockSize?: number;
 	readonly blockAxis?: number;
 	readonly channelAxis?: number;
-	/** Output form of a converted weight: double-dq, exact-bq, bq or channel-int8. */
+	/** Output form of a converted weight: double-dq, exact-bq, bq, channel-int8, per-channel, per-tensor or fp16. */
 	readonly form?: string;
 	/** How scales and codes were found: max or search. */
 	readonly fit?: string;
@@ -37,6 +37,10 @@ export interface WeightEntry {
 	readonly sqnrDbOfMax?: number | null;
 	/** What `sqnrDb` compares with: the block-quantized weight or the float one. */
 	readonly reference?: "bq" | "float";
+	/** What a recipe made of the weight, such as 16a8w. */
+	readonly precision?: string;
+	/** Bytes of codes and scales of the new weight. */
+	readonly bytes?: number;
 	/** Blocks whose negative scale was turned positive. */
 	readonly repairedBlocks?: number;
 }

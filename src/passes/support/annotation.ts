@@ -104,6 +104,11 @@ export function annotationOf(site: WeightSite): { annotation: WeightAnnotation; 
 	return { annotation, refusal };
 }
 
+/** Annotates the weight at `site`. */
+export function annotateSite(site: WeightSite): void {
+	annotate(site.node, annotationOf(site).annotation);
+}
+
 /** Brings the annotations of an earlier pass up to date. */
 export function refreshAnnotations(model: Model): void {
 	for (const site of findWeightSites(model)) {

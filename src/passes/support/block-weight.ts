@@ -1,4 +1,5 @@
 import { computedData, type TensorData } from "../../ir/data.js";
+import { bytesOf } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { dequantizeBlocks, quantizeCodes } from "../../quant/codes.js";
 import { decodeBfloat16, decodeFloat16 } from "../../quant/float16.js";
@@ -24,12 +25,15 @@ export interface FloatReference {
 	readonly data: TensorData;
 }
 
-/** A block-quantized int4 weight, its codes and scales wherever they are, and the float original where there is one. */
+/**
+ * A weight in blocks, wherever its bytes are: int4 codes and their scales, the float original, or both. Without a float
+ * original the codes are what a fit comes close to; without codes the weight was never quantized.
+ */
 export interface BlockWeight {
 	readonly layout: BlockLayout;
-	readonly codes: TensorData;
+	readonly codes: TensorData | undefined;
 	/** FLOAT, [outer, blocks, channels, spatial]. */
-	readonly scales: TensorData;
+	readonly scales: TensorData | undefined;
 	readonly float: FloatReference | undefined;
 }
 
@@ -37,10 +41,10 @@ export interface BlockWeight {
 export interface WeightPart {
 	readonly layout: BlockLayout;
 	readonly range: SlabRange;
-	readonly codes: ByteRange;
+	readonly codes: ByteRange | undefined;
 	/** Which half of the first byte holds the first code: 0 low, 1 high. */
 	readonly codeOffset: number;
-	readonly scales: ByteRange;
+	readonly scales: ByteRange | undefined;
 	readonly float: { readonly dtype: DataType; readonly data: ByteRange } | undefined;
 }
 
@@ -54,9 +58,16 @@ export function piecesOf(part: WeightPart): WeightPart[] {
 	return rangesWithin(layout, range, PIECE_ELEMENTS).map((piece) => cut(part, range.first, piece, sliceRange));
 }
 
+interface Cuttable<S> {
+	readonly layout: BlockLayout;
+	readonly codes: S | undefined;
+	readonly scales: S | undefined;
+	readonly float: { readonly dtype: DataType; readonly data: S } | undefined;
+}
+
 /** Takes the slabs of `range` out of what begins with the slab `first`. */
-function cut<S>(
-	source: { layout: BlockLayout; codes: S; scales: S; float: { dtype: DataType; data: S } | undefined },
+function cut<S extends object>(
+	source: Cuttable<S>,
 	first: number,
 	range: SlabRange,
 	slice: (data: S, start: number, end: number) => ByteRange,
@@ -72,9 +83,9 @@ function cut<S>(
 	return {
 		layout,
 		range,
-		codes: slice(codes, Math.floor(start / 2) - firstByte, Math.ceil(end / 2) - firstByte),
+		codes: codes && slice(codes, Math.floor(start / 2) - firstByte, Math.ceil(end / 2) - firstByte),
 		codeOffset: start % 2,
-		scales: slice(scales, scalesStart, scalesStart + range.count * scaleBytes),
+		scales: scales && slice(scales, scalesStart, scalesStart + range.count * scaleBytes),
 		float: float && { dtype: float.dtype, data: slice(float.data, (start - origin) * width, (end - origin) * width) },
 	};
 }
@@ -86,7 +97,7 @@ export class PartReader {
 	readonly #float = new RangeReader();
 
 	packedCodes(part: WeightPart): Uint8Array {
-		return this.#codes.read(part.codes);
+		return this.#codes.read(part.codes!);
 	}
 
 	codes(part: WeightPart): Int8Array {
@@ -96,7 +107,7 @@ export class PartReader {
 
 	/** [count, channels, spatial]. */
 	scales(part: WeightPart): Float32Array {
-		return floatsOf(this.#scales.read(part.scales));
+		return floatsOf(this.#scales.read(part.scales!));
 	}
 
 	/** The reference: the float weights, or without them what the codes stand for. */
@@ -168,13 +179,25 @@ export interface CodeChoice {
 	readonly blockScaleInts: Uint8Array;
 	/** Keep the codes of blocks whose scale was above 0. */
 	readonly keepsPositive: boolean;
+	/** Smallest code, -8 or -7. */
+	readonly codeMin?: -8 | -7;
 }
 
 /** The codes of a part under new scales: the nearest ones, or where they may stay, the old ones. */
 export function chooseCodes(reader: PartReader, part: WeightPart, choice: CodeChoice): Int8Array {
 	const { layout, range } = part;
-	const { channelScales, blockScaleInts, keepsPositive } = choice;
-	const codes = quantizeCodes(reader.values(part), layout, range.first, range.count, channelScales, blockScaleInts);
+	const { channelScales, blockScaleInts, keepsPositive, codeMin } = choice;
+	const { first, count } = range;
+	const codes = quantizeCodes(
+		reader.values(part),
+		layout,
+		first,
+		count,
+		channelScales,
+		blockScaleInts,
+		undefined,
+		codeMin,
+	);
 	if (!keepsPositive) return codes;
 	const [old, scales] = [reader.codes(part), reader.scales(part)];
 	const columns = layout.channels * layout.spatial;
@@ -190,15 +213,22 @@ export function chooseCodes(reader: PartReader, part: WeightPart, choice: CodeCh
 	return codes;
 }
 
-/** Packed int4 codes that are chosen when they are written; `choose` is asked for ranges of slabs. */
-export function chosenCodes(layout: BlockLayout, choose: (range: SlabRange) => Int8Array): TensorData {
+/** Codes of 4 bits, packed, or of 8 or 16, that are chosen when they are written; `choose` is asked for ranges of slabs. */
+export function chosenCodes(
+	layout: BlockLayout,
+	choose: (range: SlabRange) => Int8Array | Int16Array,
+	bits: 4 | 8 | 16 = 4,
+): TensorData {
 	const total = slabCountOf(layout);
-	const byteLength = Math.ceil(slabStart(layout, total) / 2);
-	return computedData(byteLength, (start, end) => {
-		const first = evenSlabBefore(layout, slabAt(layout, start * 2));
-		const last = end * 2 >= slabStart(layout, total) ? total : slabAt(layout, end * 2 - 1) + 1;
-		const from = start - slabStart(layout, first) / 2;
-		return packInt4(choose({ first, count: last - first })).subarray(from, from + end - start);
+	const elements = slabStart(layout, total);
+	return computedData(Math.ceil((elements * bits) / 8), (start, end) => {
+		const first = evenSlabBefore(layout, slabAt(layout, Math.floor((start * 8) / bits)));
+		const lastElement = Math.floor((end * 8 - 1) / bits);
+		const last = lastElement >= elements - 1 ? total : slabAt(layout, lastElement) + 1;
+		const codes = choose({ first, count: Math.max(0, last - first) });
+		const from = start - (slabStart(layout, first) * bits) / 8;
+		const bytes = bits === 4 ? packInt4(codes as Int8Array) : bytesOf(codes);
+		return bytes.subarray(from, from + end - start);
 	});
 }
 

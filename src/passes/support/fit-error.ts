@@ -1,11 +1,11 @@
-import { dequantizeBlocks } from "../../quant/codes.js";
+import { dequantizeBlocks, quantizeBlocks } from "../../quant/codes.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, errorSum, sumOfSquaredCodesPerBlock } from "../../quant/measure.js";
 import { packInt4 } from "../../quant/packing.js";
 import { fitsScaleKernel, snapError } from "../../quant/scale-kernel.js";
 import { MAX_KERNEL_ROWS } from "../../quant/square-kernel.js";
-import { chooseCodes, outerRuns, piecesOf, THREAD_READER, type WeightPart } from "./block-weight.js";
+import { chooseCodes, outerRuns, type PartReader, piecesOf, THREAD_READER, type WeightPart } from "./block-weight.js";
 import { blockScales, type ChannelScales, snapScales } from "./snap.js";
 
 interface Sums {
@@ -100,6 +100,29 @@ export function measureNewCodes(part: WeightPart, channelScales: ChannelScales, 
 		);
 		sums.signal += signal;
 		sums.error += error;
+	}
+	return sums;
+}
+
+/** The scales that calibration gives the blocks of a float part, float32, repeated over the positions of the kernel. */
+export function repeatedBlockScales(reader: PartReader, part: WeightPart): Float32Array {
+	const scales = blockScales(reader, part);
+	const { spatial } = part.layout;
+	if (spatial === 1) return Float32Array.from(scales);
+	return Float32Array.from({ length: scales.length * spatial }, (_, index) => scales[Math.floor(index / spatial)]!);
+}
+
+/** How far float weights move when each block gets the codes of its own calibrated scale. */
+export function measureBlocks(part: WeightPart): ErrorSum {
+	const sums = { signal: 0, error: 0 };
+	for (const piece of piecesOf(part)) {
+		const { first, count } = piece.range;
+		const scales = repeatedBlockScales(THREAD_READER, piece);
+		const values = THREAD_READER.values(piece);
+		const codes = quantizeBlocks(values, piece.layout, first, count, scales);
+		const sum = errorSum(values, dequantizeBlocks(codes, scales, piece.layout, first, count));
+		sums.signal += sum.signal;
+		sums.error += sum.error;
 	}
 	return sums;
 }

@@ -1,4 +1,11 @@
 import {
+	type ChannelErrors,
+	type ChannelProblem,
+	type ChannelRanges,
+	channelErrors,
+	channelRanges,
+} from "../../quant/channel-codes.js";
+import {
 	accumulate,
 	type ChannelChoice,
 	chooseBlockScaleInts,
@@ -9,7 +16,7 @@ import {
 } from "../../quant/fit.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
-import { measureKeptCodes, measureNewCodes } from "./fit-error.js";
+import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
 import { type ScaleFacts, scanPart } from "./scan-part.js";
 import { type ChannelScales, snapScales } from "./snap.js";
 
@@ -36,6 +43,15 @@ export type FitTask =
 			readonly problem: FitProblem;
 			readonly scales: ChannelScales;
 			readonly choice: ChannelChoice;
+	  }
+	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
+	| { readonly kind: "channel-ranges"; readonly part: WeightPart }
+	| {
+			readonly kind: "channel-errors";
+			readonly part: WeightPart;
+			readonly problem: ChannelProblem;
+			readonly scales: Float32Array;
+			readonly factors: readonly number[];
 	  };
 
 interface Results {
@@ -44,6 +60,9 @@ interface Results {
 	"measure-new": ErrorSum;
 	accumulate: FitAccumulator;
 	"choose-ints": Uint8Array;
+	"measure-blocks": ErrorSum;
+	"channel-ranges": ChannelRanges;
+	"channel-errors": ChannelErrors;
 }
 
 export type FitResult<T extends FitTask = FitTask> = Results[T["kind"]];
@@ -61,6 +80,19 @@ export function runFitTask(task: FitTask): FitResult {
 			return accumulatePart(task.part, task.problem, task.scales, task.keepsCodes);
 		case "choose-ints":
 			return chooseBlockScaleInts(task.problem, chunkOf(task.part, task.scales), task.choice);
+		case "measure-blocks":
+			return measureBlocks(task.part);
+		case "channel-ranges":
+			return channelRanges(
+				THREAD_READER.values(task.part),
+				task.part.layout,
+				task.part.range.first,
+				task.part.range.count,
+			);
+		case "channel-errors": {
+			const { part, problem, scales, factors } = task;
+			return channelErrors(THREAD_READER.values(part), problem, part.range.first, part.range.count, scales, factors);
+		}
 	}
 }
 

@@ -43,6 +43,6 @@ export async function fitWeight(
 	const fit =
 		options.fit === "max"
 			? fitMax(weight, scan, pool)
-			: await fitSearch(weight, scan, exponent, conversion.form === "exact-bq", pool, spool);
+			: await fitSearch(weight, scan, { exponent, keepsLargestInt: conversion.form === "exact-bq" }, pool, spool);
 	return { fit, scan, reference: floatWeight === undefined ? "bq" : "float" };
 }

@@ -1,5 +1,4 @@
-import { computedData, type TensorData } from "../../ir/data.js";
-import { bytesOf } from "../../ir/tensor.js";
+import type { TensorData } from "../../ir/data.js";
 import type { BlockLayout } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
@@ -13,6 +12,7 @@ import {
 	taskRanges,
 } from "./block-weight.js";
 import type { ScaleScan } from "./scale-scan.js";
+import { slabNumbers } from "./slab-numbers.js";
 import { channelScalesOf, snapScales } from "./snap.js";
 import type { TaskPool } from "./task-pool.js";
 
@@ -71,41 +71,18 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 	};
 }
 
-/** Scales are made in pieces of about this many. */
-const PIECE_SCALES = 2 ** 17;
-
 /** The scale tensors of a fit; integers are made anew whenever bytes of them are asked for. */
 export function storedScales(
 	layout: BlockLayout,
 	channelScales: Float32Array,
 	intsOf: (range: SlabRange) => Uint8Array,
 ): Pick<LpbqFit, "channelScales" | "blockScaleInts" | "effectiveScales"> {
-	const columns = layout.channels * layout.spatial;
-	const count = layout.outer * layout.blocks * columns;
-	const slabsAtOnce = Math.max(1, Math.floor(PIECE_SCALES / columns));
-	/** Puts what `make` gives for ranges of slabs together to the scales [start, end). */
-	const collect = <T extends Uint8Array | Float32Array>(out: T, start: number, make: (range: SlabRange) => T): T => {
-		const end = start + out.length;
-		const last = Math.ceil(end / columns);
-		for (let first = Math.floor(start / columns); first < last; first += slabsAtOnce) {
-			const range = { first, count: Math.min(slabsAtOnce, last - first) };
-			const from = Math.max(0, start - first * columns);
-			out.set(make(range).subarray(from, end - first * columns), first * columns + from - start);
-		}
-		return out;
-	};
 	return {
 		channelScales,
-		blockScaleInts: computedData(count, (start, end) =>
-			collect(new Uint8Array(end - start), start, (range) => repeatEach(intsOf(range), layout.spatial)),
+		blockScaleInts: slabNumbers(layout, Uint8Array, (range) => repeatEach(intsOf(range), layout.spatial)),
+		effectiveScales: slabNumbers(layout, Float32Array, (range) =>
+			effectiveScales(intsOf(range), channelScales, layout, range.first, range.count),
 		),
-		effectiveScales: computedData(count * 4, (start, end) => {
-			const from = start >> 2;
-			const scales = collect(new Float32Array(((end + 3) >> 2) - from), from, (range) =>
-				effectiveScales(intsOf(range), channelScales, layout, range.first, range.count),
-			);
-			return bytesOf(scales).subarray(start - from * 4, end - from * 4);
-		}),
 	};
 }
 

@@ -31,14 +31,13 @@ import type { TaskPool } from "./task-pool.js";
 export async function fitSearch(
 	weight: BlockWeight,
 	scan: ScaleScan,
-	exponent: number,
-	keepsLargestInt: boolean,
+	options: Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin" | "importance">,
 	pool: TaskPool,
 	spool: Spool,
 ): Promise<LpbqFit> {
 	const { layout } = weight;
 	const scales = channelScalesOf(scan.channelMax);
-	const problem: FitProblem = { layout, maxChannelScales: scales.exact, exponent, keepsLargestInt };
+	const problem: FitProblem = { layout, maxChannelScales: scales.exact, ...options };
 	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
 	const ranges = slabRanges(layout);
 	const sums = createAccumulator(problem);
@@ -56,14 +55,20 @@ export async function fitSearch(
 	);
 	const error = chosenError(sums, choice);
 	return {
-		...searchedForm(weight, choice.channelScales, spool, intsStart),
+		...searchedForm(weight, choice.channelScales, spool, intsStart, options.codeMin),
 		error: async () => error,
 		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
 	};
 }
 
 /** What is made at the time of writing. A function of its own, so that no more than it needs stays in memory until then. */
-function searchedForm(weight: BlockWeight, channelScales: Float32Array, spool: Spool, intsStart: number) {
+function searchedForm(
+	weight: BlockWeight,
+	channelScales: Float32Array,
+	spool: Spool,
+	intsStart: number,
+	codeMin: -8 | -7 = -8,
+) {
 	const { layout } = weight;
 	const intsOf = ({ first, count }: SlabRange) => {
 		const start = intsStart + first * layout.channels;
@@ -74,6 +79,7 @@ function searchedForm(weight: BlockWeight, channelScales: Float32Array, spool: S
 			channelScales,
 			blockScaleInts: intsOf(range),
 			keepsPositive: false,
+			codeMin,
 		});
 	return {
 		kind: "search" as const,

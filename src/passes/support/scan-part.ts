@@ -33,7 +33,8 @@ export function scanPart(part: WeightPart): ScaleFacts {
 			const base = slabFirstChannel(layout, piece.range.first + slab) - firstChannel;
 			raiseTo(channelMax, base, scales, slab * channels, channels);
 		}
-		countOddScales(THREAD_READER.scales(piece), layout.spatial, facts);
+		if (piece.scales !== undefined) countOddScales(THREAD_READER.scales(piece), layout.spatial, facts);
+		else facts.finite &&= THREAD_READER.values(piece).every(Number.isFinite);
 	}
 	return facts;
 }

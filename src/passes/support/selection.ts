@@ -1,3 +1,4 @@
+import { globPattern } from "../../ir/names.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import type { Refusal } from "./eligibility.js";
 
@@ -26,13 +27,4 @@ export function isSelected(site: WeightSite, options: SelectionOptions): boolean
 /** What is said of a weight that the options do not pick. */
 export function exclusionOf({ weightName }: WeightSite): Refusal {
 	return { code: "weight/excluded", message: `weight '${weightName}' was not selected` };
-}
-
-/** `*` stands for any characters, `?` for one, everything else for itself; the whole name must match. */
-export function globPattern(glob: string): RegExp {
-	const source = glob
-		.replace(/[.+^${}()|[\]\\]/g, "\\$&")
-		.replaceAll("*", ".*")
-		.replaceAll("?", ".");
-	return new RegExp(`^${source}$`, "s");
 }

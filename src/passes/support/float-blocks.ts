@@ -1,0 +1,116 @@
+import type { TensorData } from "../../ir/data.js";
+import type { NameScope } from "../../ir/names.js";
+import { isOnnxOp } from "../../ir/node.js";
+import { tensor } from "../../ir/tensor.js";
+import { DataType } from "../../ir/types.js";
+import { quantizeBlocks } from "../../quant/codes.js";
+import type { ErrorSum } from "../../quant/measure.js";
+import type { Setting } from "../../recipe/recipe.js";
+import { weightSiteAt } from "../../weights/weight-site.js";
+import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
+import type { Conversion, LpbqForm } from "./conversion.js";
+import type { Refusal } from "./eligibility.js";
+import { repeatedBlockScales } from "./fit-error.js";
+import { floatSource } from "./float-source.js";
+import { insertDequantization } from "./insert-quantized.js";
+import { fitMax, type LpbqFit } from "./lpbq-fit.js";
+import { rewriteToLpbq } from "./lpbq-rewrite.js";
+import { fitSearch } from "./lpbq-search.js";
+import {
+	type FloatWeight,
+	notFinite,
+	type QuantizedWeight,
+	type QuantizeTools,
+	type WeightFitOptions,
+} from "./quantized-weight.js";
+import { scanScales } from "./scale-scan.js";
+import { slabNumbers } from "./slab-numbers.js";
+import type { TaskPool } from "./task-pool.js";
+
+/** A float weight as int4 codes in blocks, with LPBQ's scales or a float one a block. */
+export async function quantizeBlocksOf(
+	weight: FloatWeight,
+	{ blockSize, blockScales }: Setting,
+	options: WeightFitOptions,
+	{ pool, spool }: QuantizeTools,
+): Promise<QuantizedWeight | Refusal> {
+	const [site] = weight.sites;
+	const source = floatSource(site!, blockSize);
+	const scan = await scanScales(source, pool);
+	if (!scan.finite) return notFinite(weight.constant);
+	if (blockScales === "bq") return blockQuantized(weight, source, pool);
+	const form: LpbqForm = isOnnxOp(site!.node, "Conv") ? "exact-bq" : "double-dq";
+	const { exponent, codeMin, importance } = options;
+	const problem = { exponent, codeMin, keepsLargestInt: form === "exact-bq", ...(importance && { importance }) };
+	const fit = options.fit === "max" ? fitMax(source, scan, pool) : await fitSearch(source, scan, problem, pool, spool);
+	const codes = fit.codes!;
+	return {
+		form,
+		bytes: codes.byteLength + fit.blockScaleInts.byteLength + fit.channelScales.byteLength,
+		insert: (names) => insertLpbq(weight, source, fit, form, names),
+		error: fit.error,
+		errorOfMax: fit.errorOfMax,
+	};
+}
+
+/** Float scales of every block by AIMET's calibration. */
+function blockQuantized(weight: FloatWeight, source: BlockWeight, pool: TaskPool): QuantizedWeight {
+	const { layout } = source;
+	const scalesOf = (range: SlabRange) => repeatedBlockScales(THREAD_READER, partOf(source, range));
+	const scales = slabNumbers(layout, Float32Array, scalesOf);
+	const codes = chosenCodes(layout, (range) => {
+		const values = THREAD_READER.values(partOf(source, range));
+		return quantizeBlocks(values, layout, range.first, range.count, scalesOf(range));
+	});
+	const measure = async (): Promise<ErrorSum> => {
+		const sum = { signal: 0, error: 0 };
+		await pool.each(
+			taskRanges(layout),
+			(range) => ({ kind: "measure-blocks", part: partOf(source, range) }),
+			({ signal, error }) => {
+				sum.signal += signal;
+				sum.error += error;
+			},
+		);
+		return sum;
+	};
+	return {
+		form: "bq",
+		bytes: codes.byteLength + scales.byteLength,
+		insert: (names) => void insertBlocks(weight, source, codes, scales, names),
+		error: measure,
+	};
+}
+
+/** Puts codes and a FLOAT scale a block into the graph; the uses of the weight as they are then. */
+function insertBlocks(
+	{ constant, uses, sites }: FloatWeight,
+	{ layout }: BlockWeight,
+	codes: TensorData,
+	scales: TensorData,
+	names: NameScope,
+): Conversion["sites"] {
+	const { shape } = constant.tensor;
+	const axis = sites[0]!.axes!.blockAxis;
+	const { blockSize } = layout;
+	const blocks = shape.map((dim, index) => (index === axis ? layout.blocks : dim));
+	insertDequantization(
+		constant,
+		uses,
+		{ codes: tensor(DataType.INT4, shape, codes), scales: tensor(DataType.FLOAT, blocks, scales), axis, blockSize },
+		names,
+	);
+	return sites.map(({ node, input, graphSite, opset }) => weightSiteAt(node, input, graphSite, opset)!);
+}
+
+function insertLpbq(weight: FloatWeight, source: BlockWeight, fit: LpbqFit, form: LpbqForm, names: NameScope): void {
+	const sites = insertBlocks(weight, source, fit.codes!, fit.effectiveScales, names);
+	if (form === "exact-bq") return;
+	const dequantizations = new Map(sites.map(({ dequantization }) => [dequantization!.node, dequantization!]));
+	const { channelAxis } = sites[0]!.axes!;
+	rewriteToLpbq(
+		{ sites, dequantizations: [...dequantizations.values()], form, layout: source.layout, weight: source, channelAxis },
+		{ ...fit, codes: undefined },
+		names,
+	);
+}
