@@ -6,9 +6,11 @@ import { check } from "./commands/check.js";
 import { compile } from "./commands/compile.js";
 import { convert } from "./commands/convert.js";
 import { diff } from "./commands/diff.js";
+import { explain } from "./commands/explain.js";
 import { inspect } from "./commands/inspect.js";
 import { listPasses } from "./commands/list-passes.js";
 import { print } from "./commands/print.js";
+import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
 import type { Terminal } from "./terminal.js";
@@ -23,6 +25,8 @@ const COMMANDS: readonly Command[] = [
 	print,
 	diff,
 	listPasses,
+	recipes,
+	explain,
 ];
 
 /** Codes of errors that come of a wrong name on the command line. */

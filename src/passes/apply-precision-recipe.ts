@@ -186,7 +186,7 @@ function keep(context: Context, { unit }: ModelDecision, { code, message }: Refu
 
 function entriesOf(group: RecipeGroup, weight: QuantizedWeight, fit: "max" | "search"): WeightEntry[] {
 	const { constant, sites } = group.weight;
-	const { precision } = group.setting;
+	const { precision, blockSize } = group.setting;
 	const name = constant.value.name;
 	const isLossyFit = weight.form !== "fp16";
 	const made = {
@@ -195,6 +195,7 @@ function entriesOf(group: RecipeGroup, weight: QuantizedWeight, fit: "max" | "se
 		message: `weight '${name}' became ${precision}`,
 		form: weight.form,
 		precision,
+		...(PRECISION_FACTS[precision].isBlock ? { blockSize } : {}),
 		bytes: weight.bytes,
 		reference: "float",
 		...(isLossyFit ? { fit } : {}),

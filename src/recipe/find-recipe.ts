@@ -1,13 +1,14 @@
 import { readFileSync } from "node:fs";
 import { QGraphError } from "../diagnostics.js";
 import { BUILT_IN_RECIPES } from "./built-in.js";
+import { readExecutorchRecipe } from "./executorch.js";
 import { parseRecipe } from "./parse-recipe.js";
 import { PRECISIONS } from "./precision.js";
 import { type Recipe, settingOf } from "./recipe.js";
 
 /**
  * The recipe that `text` names: a precision, a built-in recipe, or
- * a file.
+ * a file, YAML, JSON, or the Python text of one of ExecuTorch's recipes.
  *
  * @throws QGraphError `recipe/unknown` for none of these, `recipe/invalid` for a file that is no recipe.
  */
@@ -27,5 +28,5 @@ export function findRecipe(text: string): Recipe {
 		const message = `'${text}' is neither a file (${reason}) nor one of ${names}`;
 		throw new QGraphError("recipe/unknown", message, { file: text }, { cause: error });
 	}
-	return parseRecipe(content, text);
+	return text.endsWith(".py") ? readExecutorchRecipe(content, text) : parseRecipe(content, text);
 }

@@ -26,7 +26,8 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	weights: { imports: ["ir", "quant", "diagnostics"], packages: [] },
 	inference: { imports: ["ir", "diagnostics"], packages: [] },
 	targets: { imports: ["ir", "diagnostics", "weights", "inference"], packages: [] },
-	passes: { imports: ["ir", "diagnostics", "quant", "weights", "inference", "targets"], packages: ["node:"] },
+	recipe: { imports: ["ir", "diagnostics", "weights"], packages: ["node:", "yaml", "fastest-levenshtein"] },
+	passes: { imports: ["ir", "diagnostics", "quant", "weights", "inference", "targets", "recipe"], packages: ["node:"] },
 	runtime: {
 		imports: ["ir", "diagnostics", "quant", "weights", "inference", "onnx", "targets", "passes"],
 		packages: ["node:", "fflate", "onnxruntime-node"],
@@ -34,7 +35,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
 	analysis: { imports: ALL_BELOW, packages: ["node:"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },
-	index: { imports: [...ALL_BELOW, "analysis", "report"], packages: [] },
+	index: { imports: [...ALL_BELOW, "recipe", "analysis", "report"], packages: [] },
 	cli: { imports: ["index"], packages: ["node:", "yargs"] },
 };
 

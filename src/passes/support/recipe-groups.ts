@@ -57,10 +57,10 @@ export function groupDecisions(decisions: readonly ModelDecision[]): { groups: R
 	return { groups: [...byConstant.values()].map(groupOf), kept };
 }
 
-const KEPT: Refusal = { code: "weight/excluded", message: "" };
+const KEPT: Refusal = { code: "recipe/keep", message: "" };
 
 function withName({ code, message }: Refusal, unit: ModelUnit): Refusal {
-	return { code, message: message || `weight '${unit.weight}' is kept, as the recipe says` };
+	return { code, message: message || `weight '${unit.weight}' is kept: the recipe says so, or no rule names it` };
 }
 
 function refusalOf(unit: ModelUnit): Refusal | undefined {

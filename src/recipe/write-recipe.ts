@@ -1,0 +1,41 @@
+import { stringify } from "yaml";
+import { PRECISION_FACTS } from "./precision.js";
+import { type Recipe, type Rule, type Setting, settingOf } from "./recipe.js";
+
+/** A recipe as YAML that parseRecipe reads. */
+export function writeRecipe(recipe: Recipe): string {
+	const { name, description, default: standard, rules } = recipe;
+	const content = {
+		name,
+		...(description === undefined ? {} : { description }),
+		default: settingFields(standard, settingOf(standard.precision)),
+		rules: rules.map((rule) => ruleFields(rule, standard)),
+	};
+	return stringify(content, { lineWidth: 0, collectionStyle: "any" });
+}
+
+function ruleFields({ match, setting, priority, reason }: Rule, standard: Setting): Record<string, unknown> {
+	const conditions = Object.entries(match).map(([key, value]) => [key, isSingle(key, value) ? value[0] : value]);
+	return {
+		match: Object.fromEntries(conditions),
+		...settingFields(setting, settingOf(setting.precision, { blockSize: standard.blockSize })),
+		...(priority === 0 ? {} : { priority }),
+		...(reason === undefined ? {} : { reason }),
+	};
+}
+
+function isSingle(key: string, value: unknown): value is readonly [unknown] {
+	return key !== "shape" && Array.isArray(value) && value.length === 1;
+}
+
+/** What differs from what a reader would take for granted. */
+function settingFields(setting: Setting, granted: Setting): Record<string, unknown> {
+	const { precision, blockSize, blockScales, granularity } = setting;
+	const { isBlock } = PRECISION_FACTS[precision];
+	return {
+		precision,
+		...(isBlock && blockSize !== granted.blockSize ? { blockSize } : {}),
+		...(isBlock && blockScales !== granted.blockScales ? { blockScales } : {}),
+		...(granularity !== granted.granularity ? { granularity } : {}),
+	};
+}
