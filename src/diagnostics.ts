@@ -77,7 +77,6 @@ export const CODES = {
 	"recipe/unmatched": warning(
 		"A rule of the recipe matched nothing in the model: a name may be misspelt, or belong to another model.",
 	),
-	"recipe/overruled": remark("Two rules of the recipe match one weight; the message says which one won."),
 	"recipe/keep": remark("The recipe keeps this as it is. Tables of embeddings are kept unless a rule names them."),
 	"recipe/unfit": warning(
 		"The shape of the weight does not allow the precision that the recipe asks for. The weight was left as it was.",

@@ -41,13 +41,20 @@ export function readExecutorchRecipe(text: string, file: string): Recipe {
 	const name = /class\s+(\w+)/.exec(source)?.[1] ?? file.replace(/^.*[\\/]/, "").replace(/\.py$/, "");
 	const calls = [...source.matchAll(/\b(QuantRecipe|add_node_target|add_regex)\s*\(/g)].map((match) => ({
 		kind: match[1]!,
-		line: text.slice(0, match.index).split("\n").length,
+		line: source.slice(0, match.index).split("\n").length,
 		arguments: argumentsAt(source, match.index + match[0].length),
 	}));
+	// a class may give the data type of its base a name
+	const alias = /default_quant_dtype\s*=\s*(QuantDtype\.\w+)/.exec(source)?.[1] ?? "";
 	const base = calls.find(({ kind }) => kind === "QuantRecipe");
 	if (base === undefined) throw new QGraphError("recipe/invalid", `'${file}' has no QuantRecipe(...) in it`, { file });
 	const settingAt = (call: (typeof calls)[number], dtypeIndex: number) =>
-		settingIn(call.arguments, dtypeIndex, file, call.line);
+		settingIn(
+			call.arguments.map((argument) => argument.replace("self.default_quant_dtype", alias)),
+			dtypeIndex,
+			file,
+			call.line,
+		);
 	let standard = settingAt(base, 0);
 	const rules: Rule[] = [];
 	for (const call of calls) {
@@ -95,7 +102,7 @@ function argumentsAt(source: string, start: number): string[] {
 }
 
 function settingIn(found: readonly string[], dtypeIndex: number, file: string, line: number): Setting {
-	const dtype = /QuantDtype\.(\w+)/.exec(named(found, "(?:default_)?(?:quant_)?dtype") ?? found[dtypeIndex] ?? "")?.[1];
+	const dtype = /QuantDtype\.(\w+)/.exec(named(found, "(?:default_|quant_)?dtype") ?? found[dtypeIndex] ?? "")?.[1];
 	const precision = dtype === undefined ? undefined : DTYPES[dtype];
 	if (precision === undefined) {
 		const known = Object.keys(DTYPES).join(", ");
