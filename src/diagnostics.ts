@@ -94,8 +94,14 @@ export const CODES = {
 	"weight/legal-at-a-loss": warning(
 		"The weight was brought into a form that the target computes right, which represents it less exactly; the figure says how well.",
 	),
+	"weight/normalized": remark(
+		"The weight was brought into the one form that passes take, signed codes and their scales directly in front of the operator, without loss.",
+	),
+	"weight/requantized": warning(
+		"The weight was asymmetric and was quantized anew without zero points, because --requantize was given; the figure says how well that represents it.",
+	),
 	"weight/copied": remark(
-		"The weight is read in two orders, so that the model holds a transposed copy of it beside the original.",
+		"The weight is read in two forms or orders, so that the model holds a copy of it beside the original.",
 	),
 	"weight/not-block": remark("The weight has one scale, or one a channel; LPBQ needs one a block."),
 	"weight/not-int4": remark("LPBQ has 4-bit codes only; weights of other types stay as they are."),
@@ -105,16 +111,18 @@ export const CODES = {
 	"weight/rank": remark("The weight's rank is none that its operator takes."),
 	"weight/overridable": remark("The weight is also a graph input, so that the caller may replace it."),
 	"weight/scale-not-constant": remark("The scales or zero points are computed, not stored."),
-	"weight/scale-type": remark("The scales are not FLOAT, or the operator's output type contradicts them."),
+	"weight/scale-type": remark("The scales are no floats, or the operator's output type contradicts them."),
 	"weight/scale-shape": remark("The shape of the scales does not fit the weight, its axis and its block size."),
 	"weight/scale-not-finite": remark("A scale is infinite or not a number."),
-	"weight/zero-point": remark("The weight is asymmetric: it has zero points that are not zero. LPBQ is symmetric."),
+	"weight/zero-point": remark(
+		"The weight is asymmetric: it has zero points that are not zero. LPBQ is symmetric. `--requantize` quantizes it anew without them, and says what that loses.",
+	),
 	"weight/block-axis": remark("The weight is blocked along another axis than the one its operator sums over."),
 	"weight/indivisible": remark("The block size does not divide the axis; the HTP takes whole blocks only."),
 	"weight/data-length": remark("The stored bytes are more or fewer than the shape needs."),
 	"weight/shared": remark("The dequantized weight is read by something that cannot take the new form, too."),
 	"weight/float-activations": remark(
-		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. `--bq-to-lpbq-activations any` converts all the same.",
+		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. qgraph has no pass that adds them yet: calibrate the model with another tool, such as AIMET or ONNX Runtime's quantizer. `--bq-to-lpbq-activations any` converts all the same, for other runtimes.",
 	),
 	"weight/depthwise": remark("Each output channel of the convolution sums over too few input channels to form blocks."),
 	"qdq/bound": warning(

@@ -78,6 +78,7 @@ export { legalizeBias } from "./passes/legalize-bias.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";
+export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normalize-weights.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";

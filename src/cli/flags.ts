@@ -26,7 +26,7 @@ function flagOf(pass: AnyPassFactory, option: string): string {
 }
 
 /** Options that several passes have, or that everybody needs: one flag sets them on every pass that has them. */
-const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe"];
+const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe", "requantize"];
 
 function optionsOf(pass: AnyPassFactory): [string, OptionSpec<OptionValue>][] {
 	return Object.entries(pass.definition.options);

@@ -8,18 +8,19 @@ import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { refreshAnnotations } from "./support/annotation.js";
 import { type Conversion, groupConversions, type LpbqForm } from "./support/conversion.js";
-import type { Refusal } from "./support/eligibility.js";
+import { type Refusal, refusalOf } from "./support/eligibility.js";
 import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
 import { FloatWeights } from "./support/float-weights.js";
 import type { LpbqFit } from "./support/lpbq-fit.js";
 import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
 import { mapAhead } from "./support/map-ahead.js";
+import { normalizeWeights, REQUANTIZE_OPTION, type RequantizeOption, type Workshop } from "./support/normalize.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
 import { decibels, describeSite } from "./support/weight-entry.js";
 
-export interface BqToLpbqOptions extends SelectionOptions {
+export interface BqToLpbqOptions extends SelectionOptions, RequantizeOption {
 	/** How LPBQ is written; `auto` is double-dq for MatMul and Gemm and exact-bq for Conv, which the HTP takes. */
 	readonly form: "auto" | LpbqForm;
 	/** `max` keeps the codes and gives AIMET's and ONNX Runtime's scales; `search` gives the scales and codes of least error. */
@@ -36,8 +37,10 @@ export interface BqToLpbqOptions extends SelectionOptions {
 
 /**
  * `W_DQ(int4, float block scales)` -> `W_DQ(int4, Scale_DQ(uint8 block scales 1..16, float channel scales))`, or the same
- * nodes with scales that are such products. Every weight that stays as it was gets a remark that says why.
- * The arithmetic is in quant/lpbq.ts, the axes in weights/weight-axes.ts, the conditions in support/eligibility.ts.
+ * nodes with scales that are such products. Weights that are stored otherwise, as UINT4 or behind a Transpose, get their normal
+ * form first, if they can be converted then. Every weight that stays as it was gets a remark that says why.
+ * The arithmetic is in quant/lpbq.ts, the axes in weights/weight-axes.ts, the conditions in support/eligibility.ts, the normal
+ * form in support/normal-weight.ts.
  */
 export const bqToLpbq = definePass<BqToLpbqOptions>({
 	name: "bq-to-lpbq",
@@ -60,6 +63,7 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 			describe: "float model whose weights are the reference, instead of the quantized ones",
 		},
 		floatWeightsMap: { default: "", describe: "JSON file: names of quantized weights -> names in the float model" },
+		...REQUANTIZE_OPTION,
 		...SELECTION_OPTIONS,
 	},
 	requires(_model, { options }) {
@@ -74,18 +78,24 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 		for (const site of sites) {
 			if (!selected.includes(site)) keep(context, site, exclusionOf(site));
 		}
-		const { conversions, kept } = groupConversions(selected, options);
+		const work = { names: new NameScope(model), spool: new Spool() };
+		const refusal = (site: WeightSite) => refusalOf(site, options.activations);
+		const normal = normalizeWeights(selected, refusal, work, context);
+		for (const { site, refusal } of normal.kept) keep(context, site, refusal);
+		const nodes = new Set(normal.taken.map(({ node }) => node));
+		const taken = normal.changed ? findWeightSites(model).filter(({ node }) => nodes.has(node)) : normal.taken;
+		const { conversions, kept } = groupConversions(taken, options);
 		for (const { site, refusal } of kept) keep(context, site, refusal);
-		if (conversions.length === 0) return false;
+		if (conversions.length === 0) return normal.changed;
 		const floats =
 			options.floatWeights === ""
 				? undefined
 				: new FloatWeights(await context.readModel(options.floatWeights), options.floatWeightsMap);
 		const pool = new TaskPool();
 		try {
-			const converted = await convertAll(model, conversions, floats, context, pool);
+			const converted = await convertAll(model, conversions, floats, context, pool, work);
 			context.defer(measureAll(converted, context).finally(() => pool.close()));
-			return converted.length > 0;
+			return normal.changed || converted.length > 0;
 		} catch (error) {
 			await pool.close();
 			throw error;
@@ -108,9 +118,8 @@ async function convertAll(
 	floats: FloatWeights | undefined,
 	context: PassContext<BqToLpbqOptions>,
 	pool: TaskPool,
+	{ names, spool }: Workshop,
 ): Promise<ConvertedWeight[]> {
-	const names = new NameScope(model);
-	const spool = new Spool();
 	const { options, signal } = context;
 	const fits = mapAhead(conversions, WEIGHTS_AHEAD, (conversion) => {
 		signal.throwIfAborted();

@@ -5,12 +5,12 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import { elementCount, rawByteLength } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { nodeLabel } from "../ir/walk.js";
-import { isView } from "../weights/activation.js";
-import { addConstant, type Constant, constantOf, removeIfUnused } from "../weights/constant.js";
+import { addConstant, type Constant, constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass } from "./infra/pass.js";
 import { refreshAnnotations } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
+import { removeUnused } from "./support/remove-unused.js";
 import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import {
 	composed,
@@ -65,7 +65,7 @@ function readInstead({ node, input }: WeightSite, value: Value): boolean {
 	const before = node.inputs[input]!;
 	if (before === value) return false;
 	node.setInput(input, value);
-	removeDead(before);
+	removeUnused(before);
 	return true;
 }
 
@@ -80,7 +80,7 @@ function turnGemm({ node, input }: WeightSite): boolean {
 		const before = node.inputs[input]!;
 		node.setInput(input, source);
 		node.attributes.set(name, intAttribute(1 - intOf(node, name, 0)));
-		removeDead(before);
+		removeUnused(before);
 		turned = true;
 	}
 	return turned;
@@ -204,19 +204,6 @@ function shapeOf(value: Value): readonly number[] | undefined {
 	if (shape === undefined || isOnnxOp(producer!, "DequantizeLinear")) return shape;
 	const view = viewOf(producer!, shape);
 	return view && viewShape(view, shape);
-}
-
-/** Removes what led to `value` where nobody reads it any more. */
-function removeDead(value: Value): void {
-	if (value.uses.length > 0 || value.isGraphOutput) return;
-	const { producer } = value;
-	if (producer === undefined || !(isView(producer) || isOnnxOp(producer, "DequantizeLinear"))) {
-		removeIfUnused(value);
-		return;
-	}
-	const inputs = producer.inputs.filter((input) => input !== undefined);
-	producer.remove();
-	for (const input of inputs) removeDead(input);
 }
 
 function isGone(value: Value): boolean {

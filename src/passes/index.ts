@@ -14,6 +14,7 @@ import { legalizeBias } from "./legalize-bias.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
+import { normalizeWeights } from "./normalize-weights.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
 import { upgradeOpset } from "./upgrade-opset.js";
@@ -29,6 +30,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseRmsNorm,
 	foldWeightTranspose,
 	applyPrecisionRecipe,
+	normalizeWeights,
 	lowerGemm,
 	separateMatmulOutputs,
 	legalizeWeights,

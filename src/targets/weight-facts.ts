@@ -1,4 +1,4 @@
-import type { Node } from "../ir/node.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Tensor } from "../ir/tensor.js";
 import type { DataType } from "../ir/types.js";
 import { elementCount } from "../ir/types.js";
@@ -55,7 +55,8 @@ export class WeightFacts {
 
 	/** The operator between the constant and its use that moves its elements, such as Transpose. */
 	get indirect(): Node | undefined {
-		return this.site.indirect;
+		const { indirect } = this.site;
+		return indirect !== undefined && isOnnxOp(indirect, "QuantizeLinear") ? undefined : indirect;
 	}
 
 	/** Is it stored as 4-bit blocks with float scales that are exactly LPBQ's products, which QNN can turn into LPBQ? */

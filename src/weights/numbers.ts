@@ -1,6 +1,7 @@
 import type { Tensor } from "../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount, rawByteLength } from "../ir/types.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../quant/float16.js";
+import { bfloat16ToFloat32, decodeBfloat16, decodeFloat16, float16ToFloat32 } from "../quant/float16.js";
+import { unpackInt4, unpackUint4 } from "../quant/packing.js";
 import type { Constant } from "./constant.js";
 
 /** Elements of this many bytes are read at a time; whole elements of every type fit. */
@@ -78,4 +79,43 @@ function nibbleReader(dtype: DataType): Read {
 		const nibble = (view.getUint8(position >> 1) >> ((position & 1) * 4)) & 15;
 		return dtype === DataType.INT4 && nibble > 7 ? nibble - 16 : nibble;
 	};
+}
+
+/** `count` elements from `first` on; undefined where the type has no numbers or the bytes are not as many as the shape says. */
+export function elementsOf(
+	{ dtype, shape, data }: Tensor,
+	first: number,
+	count: number,
+): ArrayLike<number> | undefined {
+	const bits = bitsPerElement(dtype);
+	if (bits === undefined || data.byteLength !== rawByteLength(dtype, shape)) return undefined;
+	const bytes = Uint8Array.from(data.read(Math.floor((first * bits) / 8), Math.ceil(((first + count) * bits) / 8)));
+	switch (dtype) {
+		case DataType.FLOAT:
+			return new Float32Array(bytes.buffer);
+		case DataType.DOUBLE:
+			return new Float64Array(bytes.buffer);
+		case DataType.FLOAT16:
+			return decodeFloat16(bytes);
+		case DataType.BFLOAT16:
+			return decodeBfloat16(bytes);
+		case DataType.UINT8:
+			return bytes;
+		case DataType.INT8:
+			return new Int8Array(bytes.buffer);
+		case DataType.UINT16:
+			return new Uint16Array(bytes.buffer);
+		case DataType.INT16:
+			return new Int16Array(bytes.buffer);
+		case DataType.INT32:
+			return new Int32Array(bytes.buffer);
+		case DataType.UINT4:
+			return unpackUint4(bytes, first % 2, count);
+		case DataType.INT4:
+			return unpackInt4(bytes, first % 2, count);
+		case DataType.INT64:
+			return Float64Array.from(new BigInt64Array(bytes.buffer), Number);
+		default:
+			return undefined;
+	}
 }

@@ -4,8 +4,9 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import { bitsPerElement, DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
-import { hasIntegerActivations } from "./activation.js";
+import { hasIntegerActivations, isView } from "./activation.js";
 import { type Constant, constantOf } from "./constant.js";
+import { foldedQuantize } from "./folded-quantize.js";
 import { type WeightAxes, weightAxes, weightInputs } from "./weight-axes.js";
 
 /** How a weight is stored: plain float, or dequantized with one scale a tensor, a channel or a block, or with LPBQ scales. */
@@ -83,15 +84,23 @@ export function weightSiteAt(node: Node, input: number, graphSite: GraphSite, op
 		dequantization,
 		scheme: dequantization === undefined ? "float" : schemeOf(dequantization),
 		bits: bitsPerElement(stored.tensor.dtype) ?? 0,
-		axes: indirect === undefined ? weightAxes(node, input, stored.tensor.shape.length) : undefined,
+		axes: keepsAxes(indirect) ? weightAxes(node, input, stored.tensor.shape.length) : undefined,
 		activations: hasIntegerActivations(node, 1 - input) ? "integer" : "float",
 		indirect,
 	};
 }
 
+/** Of what stands between the constant and its use; a QuantizeLinear stands directly behind its constant. */
+function keepsAxes(indirect: Node | undefined): boolean {
+	return indirect === undefined || isOnnxOp(indirect, "QuantizeLinear");
+}
+
 type TracedWeight = Pick<WeightSite, "stored" | "dequantization" | "indirect">;
 
-/** Follows `value` back to a constant, through at most one DequantizeLinear; operators in between are noted. */
+/**
+ * Follows `value` back to a constant, through at most one DequantizeLinear; operators in between are noted. What is
+ * quantized when the model runs, such as AIMET's weights, counts as the codes that come out.
+ */
 function traceWeight(value: Value | undefined): TracedWeight | undefined {
 	let indirect: Node | undefined;
 	for (let at = value; at !== undefined; ) {
@@ -99,6 +108,10 @@ function traceWeight(value: Value | undefined): TracedWeight | undefined {
 		if (stored !== undefined) return { stored, dequantization: undefined, indirect };
 		const { producer } = at;
 		if (producer === undefined) return undefined;
+		if (isOnnxOp(producer, "QuantizeLinear")) {
+			const codes = foldedQuantize(producer);
+			return codes && { stored: codes, dequantization: undefined, indirect: indirect ?? producer };
+		}
 		if (isOnnxOp(producer, "DequantizeLinear")) {
 			const behind = traceWeight(producer.inputs[0]);
 			if (behind === undefined || behind.dequantization !== undefined) return undefined;
@@ -108,7 +121,7 @@ function traceWeight(value: Value | undefined): TracedWeight | undefined {
 				indirect: indirect ?? behind.indirect,
 			};
 		}
-		if (!isOnnxOp(producer, "Identity", "Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze")) return undefined;
+		if (!isView(producer) && !isOnnxOp(producer, "Cast")) return undefined;
 		indirect ??= producer;
 		at = producer.inputs[0];
 	}
@@ -135,7 +148,7 @@ function dequantizationOf(node: Node, codes: Constant): Dequantization {
 }
 
 /** ONNX tells the schemes apart by the scale's shape: blocks where there is a block size, one axis, or a scalar. */
-function schemeOf({ blockSize, scale, scaleNode }: Dequantization): WeightScheme {
+export function schemeOf({ blockSize, scale, scaleNode }: Dequantization): WeightScheme {
 	if (scaleNode !== undefined) return "lpbq";
 	if (blockSize !== 0) return "block";
 	const shape = scale?.tensor.shape ?? [];

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { intAttribute, tensorAttribute } from "../../src/ir/attribute.js";
 import { readAll } from "../../src/ir/data.js";
-import { floatTensor, tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { type BqToLpbqOptions, bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
 import { runPasses } from "../../src/run-passes.js";
@@ -217,7 +217,8 @@ const NEAR_MISSES: Record<string, { model: () => ReturnType<typeof matMulModel>;
 			model: () =>
 				matMulModel((b) => {
 					const weight = blockWeight(b, "w", { shape: [8, 64], axis: 1, blockSize: 32 });
-					b.node("Transpose", [weight], ["turned"]);
+					b.initializer("shape", int64Tensor([2], [64, 8]));
+					b.node("Reshape", [weight, "shape"], ["turned"]);
 					return "turned";
 				}),
 		},
@@ -263,7 +264,7 @@ const NEAR_MISSES: Record<string, { model: () => ReturnType<typeof matMulModel>;
 			model: () =>
 				matMulModel((b) => {
 					const weight = blockWeight(b, "w", SPEC);
-					b.initializer("w_scale", tensor(DataType.FLOAT16, [2, 8], new Uint8Array(32)));
+					nodeNamed(b.graph, "w_DQ").attributes.set("output_dtype", intAttribute(DataType.FLOAT16));
 					return weight;
 				}),
 		},

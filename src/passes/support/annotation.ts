@@ -3,6 +3,8 @@ import type { Node } from "../../ir/node.js";
 import { dataTypeName } from "../../ir/types.js";
 import { findWeightSites, isSymmetric, type WeightScheme, type WeightSite } from "../../weights/weight-site.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
+import { normalWeight } from "./normal-weight.js";
+import { WeightViewer } from "./seen-weight.js";
 import { storedScaleFacts } from "./stored-scales.js";
 
 /** What `annotate-block-quant` found out about the weight of an operator. */
@@ -85,7 +87,7 @@ export function annotationOf(site: WeightSite): { annotation: WeightAnnotation; 
 					code: "weight/scale-not-finite" as const,
 					message: `a scale of weight '${site.weightName}' is infinite or not a number`,
 				}
-			: refusalOf(site, "integer");
+			: lpbqRefusal(site);
 	const annotation: WeightAnnotation = {
 		weight: site.weightName,
 		input: site.input,
@@ -107,6 +109,13 @@ export function annotationOf(site: WeightSite): { annotation: WeightAnnotation; 
 /** Annotates the weight at `site`. */
 export function annotateSite(site: WeightSite): void {
 	annotate(site.node, annotationOf(site).annotation);
+}
+
+/** Why `bq-to-lpbq` leaves the weight alone. */
+function lpbqRefusal(site: WeightSite): Refusal | undefined {
+	const normal = normalWeight(site, new WeightViewer(), false);
+	if (normal === undefined) return refusalOf(site, "integer");
+	return "code" in normal ? normal : refusalOf(normal.site, "integer");
 }
 
 /** Brings the annotations of an earlier pass up to date. */

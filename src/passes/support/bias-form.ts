@@ -4,9 +4,10 @@ import { DataType, elementCount } from "../../ir/types.js";
 import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
 import { roundHalfEven } from "../../quant/rounding.js";
 import { constantOf } from "../../weights/constant.js";
+import { elementsOf } from "../../weights/numbers.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
 import { encodingBehind } from "./qdq.js";
-import { elementsOf, smallConstantOf, valuesOf } from "./small-constant.js";
+import { smallConstantOf, valuesOf } from "./small-constant.js";
 
 /** Scales that differ by no more than this part are the same. */
 const TOLERANCE = 1e-6;

@@ -1,5 +1,7 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
+import { DataType } from "../../ir/types.js";
 import { type BlockLayout, blockLayout } from "../../quant/layout.js";
+import { asFloatType } from "../../weights/derived-tensor.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
 import type { BlockWeight } from "./block-weight.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
@@ -71,7 +73,12 @@ function conversionOf(sites: readonly WeightSite[], form: "auto" | LpbqForm): Co
 		dequantizations: [...dequantizations.values()],
 		form: formOf(first!, form),
 		layout,
-		weight: { layout, codes: codes.tensor.data, scales: scale!.tensor.data, float: undefined },
+		weight: {
+			layout,
+			codes: codes.tensor.data,
+			scales: asFloatType(scale!.tensor, DataType.FLOAT).data,
+			float: undefined,
+		},
 		channelAxis: axes!.channelAxis,
 	};
 }

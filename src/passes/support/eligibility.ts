@@ -2,6 +2,7 @@ import type { DiagnosticCode } from "../../diagnostics.js";
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName, rawByteLength } from "../../ir/types.js";
+import { isFloatType } from "../../weights/derived-tensor.js";
 import { type Dequantization, isSymmetric, type WeightSite } from "../../weights/weight-site.js";
 
 /** Why a weight is left alone. */
@@ -33,7 +34,7 @@ export function refusalOf(site: WeightSite, activations: "integer" | "any"): Ref
 	if (activations === "integer" && site.activations === "float") {
 		return refuse(
 			"weight/float-activations",
-			`the input or the output of '${site.node.op.type}' is float, expected both to be quantized`,
+			`the input or the output of '${site.node.op.type}' is float, expected both to be quantized: calibrate the model with another tool, for qgraph has no pass that adds Q/DQ, or convert it for other runtimes by '--bq-to-lpbq-activations any'`,
 		);
 	}
 	return undefined;
@@ -107,9 +108,10 @@ function hasConstantScales(
 function hasFloatScales({ weightName }: WeightSite, { node, scale }: Dequantization): Refusal | undefined {
 	const output = intOf(node, "output_dtype", DataType.UNDEFINED);
 	const type = scale?.tensor.dtype ?? DataType.UNDEFINED;
-	if (type === DataType.FLOAT && (output === DataType.UNDEFINED || output === DataType.FLOAT)) return undefined;
-	const found = type === DataType.FLOAT ? `output type ${dataTypeName(output)}` : dataTypeName(type);
-	return refuse("weight/scale-type", `the scales of weight '${weightName}' have ${found}, expected FLOAT`);
+	if (isFloatType(type) && (output === DataType.UNDEFINED || output === type)) return undefined;
+	const found = isFloatType(type) ? `output type ${dataTypeName(output)}` : dataTypeName(type);
+	const expected = isFloatType(type) ? dataTypeName(type) : "FLOAT or FLOAT16";
+	return refuse("weight/scale-type", `the scales of weight '${weightName}' have ${found}, expected ${expected}`);
 }
 
 function isBlockedAlongContraction(
@@ -169,8 +171,15 @@ function isSymmetricWeight({ weightName }: WeightSite, dequantization: Dequantiz
 			`the zero points of weight '${weightName}' are ${dataTypeName(zeroPoint.tensor.dtype)}, expected INT4`,
 		);
 	}
-	if (isSymmetric(dequantization)) return undefined;
-	return refuse("weight/zero-point", `weight '${weightName}' has zero points that are not zero`);
+	return isSymmetric(dequantization) ? undefined : asymmetryOf(weightName);
+}
+
+/** What is said of a weight with zero points. */
+export function asymmetryOf(weightName: string): Refusal {
+	return refuse(
+		"weight/zero-point",
+		`weight '${weightName}' has zero points that are not zero; '--requantize' quantizes it anew without, at a loss`,
+	);
 }
 
 function hasExactData({ weightName }: WeightSite, { codes, scale, zeroPoint }: Dequantization): Refusal | undefined {

@@ -1,4 +1,5 @@
 import type { Tensor } from "../../ir/tensor.js";
+import { DataType } from "../../ir/types.js";
 import type { Conversion } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
 import { fitMax, type LpbqFit } from "./lpbq-fit.js";
@@ -20,6 +21,9 @@ export interface FittedWeight {
 	readonly reference: "bq" | "float";
 }
 
+/** Smallest normal float16: its sixteenth still has seven digits. */
+const SMALLEST_HALF = 2 ** -14;
+
 /** Finds scales and codes for one weight, or the reason why there are none. */
 export async function fitWeight(
 	conversion: Conversion,
@@ -33,6 +37,13 @@ export async function fitWeight(
 	const weight = { ...conversion.weight, float: floatWeight };
 	const scan = await scanScales(weight, pool);
 	if (!scan.finite) return refuse("weight/scale-not-finite", `a scale of weight '${name}' is infinite or not a number`);
+	const isHalf = conversion.sites[0]!.dequantization!.scale!.tensor.dtype === DataType.FLOAT16;
+	if (isHalf && scan.channelMax.some((scale) => scale > 0 && scale < SMALLEST_HALF)) {
+		return refuse(
+			"weight/scale-type",
+			`weight '${name}' has scales too small for LPBQ's in FLOAT16, a sixteenth of them`,
+		);
+	}
 	if (conversion.form === "exact-bq" && scan.negative === 0 && hasExactLpbqScales(weight)) {
 		return refuse("lpbq/already", `the scales of weight '${name}' are integers times a channel scale already`);
 	}

@@ -6,6 +6,7 @@ import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, rawByteLength } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { addConstant, type Constant, removeIfUnused, replaceConstant } from "../../weights/constant.js";
+import { asFloatType } from "../../weights/derived-tensor.js";
 import type { Dequantization } from "../../weights/weight-site.js";
 import type { Conversion } from "./conversion.js";
 import type { LpbqFit } from "./lpbq-fit.js";
@@ -15,7 +16,7 @@ import type { LpbqFit } from "./lpbq-fit.js";
  *
  * double-dq: `W_DQ(codes, scale)` -> `W_DQ(codes, Scale_DQ(blockScaleInts UINT8, channelScales), zeroPoint INT4)`;
  * exact-bq: the same nodes with scales that are the products. Axes and the zero point are written out, for the HTP's
- * compiler takes a weight without an INT4 zero point for int8.
+ * compiler takes a weight without an INT4 zero point for int8. Scales have the type of those before.
  */
 export function rewriteToLpbq(conversion: Conversion, fit: LpbqFit, names: NameScope): void {
 	if (fit.codes !== undefined) replaceCodes(conversion, fit.codes, names);
@@ -32,10 +33,9 @@ function insertScaleNodes(conversion: Conversion, fit: LpbqFit, names: NameScope
 	const constant = (suffix: string, value: Tensor) =>
 		addConstant(home.graph, names.fresh(name + suffix), value, home.before);
 	const ints = constant("_block_scale", tensor(DataType.UINT8, scale.tensor.shape, fit.blockScaleInts));
-	const channels = constant(
-		"_channel_scale",
-		tensor(DataType.FLOAT, [fit.channelScales.length], bytesOf(fit.channelScales)),
-	);
+	const wide = scale.tensor.dtype === DataType.FLOAT16 ? atLeast(fit.channelScales, SMALLEST_HALF) : fit.channelScales;
+	const channelScales = tensor(DataType.FLOAT, [wide.length], bytesOf(wide));
+	const channels = constant("_channel_scale", asFloatType(channelScales, scale.tensor.dtype));
 	const scaleOf = new Map<Graph, Value>();
 	let zeroPoint: Value | undefined;
 	for (const dequantization of conversion.dequantizations) {
@@ -65,11 +65,19 @@ function insertScaleNodes(conversion: Conversion, fit: LpbqFit, names: NameScope
 	for (const dequantization of conversion.dequantizations) removeIfUnused(dequantization.scale!.value);
 }
 
+/** What channels without weights get in float16, so that it is not 0; those with weights have more. */
+const SMALLEST_HALF = 2 ** -18;
+
+function atLeast(values: Float32Array, least: number): Float32Array {
+	return values.map((value) => Math.max(value, least));
+}
+
 function replaceScales(conversion: Conversion, fit: LpbqFit, names: NameScope): void {
 	const [first] = conversion.dequantizations;
 	const scale = first!.scale!;
 	const scales = tensor(DataType.FLOAT, scale.tensor.shape, fit.effectiveScales);
-	replaceInput(conversion, 1, scale, scales, `${conversion.sites[0]!.weightName}_lpbq_scale`, names);
+	const typed = asFloatType(scales, scale.tensor.dtype);
+	replaceInput(conversion, 1, scale, typed, `${conversion.sites[0]!.weightName}_lpbq_scale`, names);
 }
 
 function replaceCodes(conversion: Conversion, codes: NonNullable<LpbqFit["codes"]>, names: NameScope): void {

@@ -2,9 +2,10 @@ import type { Tensor } from "../../ir/tensor.js";
 import { elementCount } from "../../ir/types.js";
 import type { Interval } from "../../quant/grid.js";
 import { constantOf } from "../../weights/constant.js";
+import { elementsOf } from "../../weights/numbers.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
 import { rangeOf } from "./qdq.js";
-import { elementsOf, valuesOf } from "./small-constant.js";
+import { valuesOf } from "./small-constant.js";
 
 /** Codes that are read at a time. */
 const PIECE_ELEMENTS = 2 ** 20;

@@ -1,11 +1,10 @@
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import type { Tensor } from "../../ir/tensor.js";
-import { bitsPerElement, DataType, elementCount, rawByteLength } from "../../ir/types.js";
+import { elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { decodeBfloat16, decodeFloat16 } from "../../quant/float16.js";
-import { unpackInt4, unpackUint4 } from "../../quant/packing.js";
 import { constantOf } from "../../weights/constant.js";
+import { elementsOf } from "../../weights/numbers.js";
 
 /** Biases, scales and shapes have at most one number a channel; what is larger is a weight and is read in pieces. */
 const MAX_ELEMENTS = 2 ** 22;
@@ -54,43 +53,4 @@ function dequantized(inputs: readonly (Value | undefined)[], axis: number): Smal
 export function valuesOf(tensor: Tensor): ArrayLike<number> | undefined {
 	const count = elementCount(tensor.shape);
 	return count > MAX_ELEMENTS ? undefined : elementsOf(tensor, 0, count);
-}
-
-/** `count` elements from `first` on; undefined where the type has no numbers or the bytes are not as many as the shape says. */
-export function elementsOf(
-	{ dtype, shape, data }: Tensor,
-	first: number,
-	count: number,
-): ArrayLike<number> | undefined {
-	const bits = bitsPerElement(dtype);
-	if (bits === undefined || data.byteLength !== rawByteLength(dtype, shape)) return undefined;
-	const bytes = Uint8Array.from(data.read(Math.floor((first * bits) / 8), Math.ceil(((first + count) * bits) / 8)));
-	switch (dtype) {
-		case DataType.FLOAT:
-			return new Float32Array(bytes.buffer);
-		case DataType.DOUBLE:
-			return new Float64Array(bytes.buffer);
-		case DataType.FLOAT16:
-			return decodeFloat16(bytes);
-		case DataType.BFLOAT16:
-			return decodeBfloat16(bytes);
-		case DataType.UINT8:
-			return bytes;
-		case DataType.INT8:
-			return new Int8Array(bytes.buffer);
-		case DataType.UINT16:
-			return new Uint16Array(bytes.buffer);
-		case DataType.INT16:
-			return new Int16Array(bytes.buffer);
-		case DataType.INT32:
-			return new Int32Array(bytes.buffer);
-		case DataType.UINT4:
-			return unpackUint4(bytes, first % 2, count);
-		case DataType.INT4:
-			return unpackInt4(bytes, first % 2, count);
-		case DataType.INT64:
-			return Float64Array.from(new BigInt64Array(bytes.buffer), Number);
-		default:
-			return undefined;
-	}
 }

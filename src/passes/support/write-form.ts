@@ -3,8 +3,9 @@ import type { NameScope } from "../../ir/names.js";
 import type { Node } from "../../ir/node.js";
 import type { Tensor } from "../../ir/tensor.js";
 import type { Value } from "../../ir/value.js";
-import { addConstant, removeIfUnused } from "../../weights/constant.js";
+import { addConstant } from "../../weights/constant.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
+import { removeUnused } from "./remove-unused.js";
 import type { WeightForm } from "./weight-form.js";
 
 /** A weight with all places where it is read in the same way. */
@@ -58,7 +59,8 @@ export function writeForm(group: WeightGroup, before: WeightForm, form: WeightFo
 		const graph = node.graph!;
 		const product = integers === undefined ? scale! : graph.createValue(names.fresh(`${weightName}_scale_dq`));
 		if (integers !== undefined) {
-			const { op, inputs, attributes } = scaleNode!;
+			const { op, inputs } = scaleNode!;
+			const attributes = new Map(scaleNode!.attributes).set("axis", intAttribute(form.channelAxis));
 			const name = names.fresh(`${weightName}_scale_DQ`);
 			const made = graph.createNode(
 				{ op, name, inputs: [integers, ...inputs.slice(1, 2)], outputs: [product], attributes },
@@ -71,29 +73,24 @@ export function writeForm(group: WeightGroup, before: WeightForm, form: WeightFo
 		attributes.set("axis", intAttribute(form.blockSize === 0 ? form.channelAxis : form.blockAxis));
 		if (form.blockSize === 0) attributes.delete("block_size");
 		else attributes.set("block_size", intAttribute(form.blockSize));
+		// it says the type of the old scales
+		if (form.scale !== undefined && form.scale.dtype !== before.scale?.dtype) attributes.delete("output_dtype");
 		const inputs = zeroPoint === undefined ? [codes, product] : [codes, product, zeroPoint];
 		const name = names.fresh(`${weightName}_DQ`);
 		const made = graph.createNode({ op: node.op, name, inputs, outputs: [output], attributes }, node);
 		taken.push([output, node.outputs[0]], [made, node]);
-		for (const site of sites) if (site.dequantization!.node === node) site.node.setInput(site.input, output);
-		removeDead(node);
+		for (const site of sites) {
+			if (site.dequantization!.node !== node) continue;
+			const old = site.node.inputs[site.input]!;
+			site.node.setInput(site.input, output);
+			removeUnused(old);
+		}
 	}
 	const kept = new Set<Value | Node>();
 	for (const [made, old] of taken) {
 		if (old === undefined || kept.has(old) || !isGone(old)) continue;
 		made.name = old.name;
 		kept.add(old);
-	}
-}
-
-/** Removes a DequantizeLinear that nobody reads, and what only it read. */
-function removeDead(node: Node): void {
-	if (node.outputs.some((output) => output.uses.length > 0 || output.isGraphOutput)) return;
-	const inputs = node.inputs.filter((input) => input !== undefined);
-	node.remove();
-	for (const input of inputs) {
-		if (input.producer?.op.type === "DequantizeLinear") removeDead(input.producer);
-		else removeIfUnused(input);
 	}
 }
 
