@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
+import { bytesPerElement, numbersOf } from "../arrays/element-type.js";
 import { elementCount } from "../ir/types.js";
-import { bytesPerElement, numbersOf } from "./element-type.js";
 import type { TensorFile } from "./session.js";
 
 /** A tensor that a session gave, and how its integers stand for real numbers. */

@@ -3,8 +3,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import type * as OnnxRuntime from "onnxruntime-node";
+import { type ElementType, isElementType } from "../arrays/element-type.js";
 import { bytesOf } from "../ir/tensor.js";
-import { type ElementType, isElementType } from "./element-type.js";
 import type { SessionEvent, SessionJob, TensorFile } from "./session.js";
 
 export interface CpuSessionJob extends SessionJob {

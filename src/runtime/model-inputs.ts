@@ -1,8 +1,8 @@
+import { type ElementType, elementTypeOf } from "../arrays/element-type.js";
 import { QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { type Dimension, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { type ElementType, elementTypeOf } from "./element-type.js";
 
 /** An input that a model must be given. */
 export interface ModelInput {

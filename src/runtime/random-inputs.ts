@@ -1,9 +1,9 @@
+import { type ElementType, isFloat } from "../arrays/element-type.js";
 import { isOnnxOp } from "../ir/node.js";
 import { elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { type Encoding, encodingAt } from "../passes/support/qdq.js";
 import { constantOf } from "../weights/constant.js";
-import { type ElementType, isFloat } from "./element-type.js";
 
 /** Ranges of integer types that quantized activations have. */
 const CODE_RANGES: Partial<Record<ElementType, readonly [min: number, max: number]>> = {

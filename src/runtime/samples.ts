@@ -1,7 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { bytesFrom, type ElementType, isFloat, numbersOf } from "../arrays/element-type.js";
+import { type NumpyArray, readNpz } from "../arrays/npz.js";
 import type { Model } from "../ir/model.js";
-import { bytesFrom, type ElementType, isFloat, numbersOf } from "./element-type.js";
 import {
 	type DimensionLengths,
 	inputError,
@@ -10,7 +11,6 @@ import {
 	missingLengths,
 	ShapeBinding,
 } from "./model-inputs.js";
-import { type NumpyArray, readNpz } from "./npz.js";
 import { randomValues } from "./random-inputs.js";
 import type { TensorFile } from "./session.js";
 

@@ -1,4 +1,4 @@
-import type { ElementType } from "./element-type.js";
+import type { ElementType } from "../arrays/element-type.js";
 
 /** A tensor in a file of its own: little-endian elements in row-major order. */
 export interface TensorFile {

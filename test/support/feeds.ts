@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { Tensor } from "onnxruntime-node";
+import { bytesFrom, type ElementType, elementTypeOf } from "../../src/arrays/element-type.js";
 import { readAll } from "../../src/ir/data.js";
 import type { Model } from "../../src/ir/model.js";
 import type { Tensor as StoredTensor } from "../../src/ir/tensor.js";
@@ -8,7 +9,6 @@ import { DataType } from "../../src/ir/types.js";
 import { memorySource } from "../../src/onnx/byte-source.js";
 import { decodeTensor } from "../../src/onnx/tensor-codec.js";
 import { readMessage } from "../../src/onnx/wire-reader.js";
-import { bytesFrom, type ElementType, elementTypeOf } from "../../src/runtime/element-type.js";
 import { inputsOf } from "../../src/runtime/model-inputs.js";
 import { randomValues } from "../../src/runtime/random-inputs.js";
 import type { Tensors } from "./ort.js";

@@ -1,12 +1,12 @@
 import type { Tensor } from "onnxruntime-node";
 import { expect } from "vitest";
+import { type ElementType, numbersOf } from "../../src/arrays/element-type.js";
 import type { Model } from "../../src/ir/model.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
 import type { PipelineOptions } from "../../src/passes/infra/pipeline.js";
 import type { PipelineReport } from "../../src/passes/infra/report.js";
 import { runPasses } from "../../src/run-passes.js";
-import { type ElementType, numbersOf } from "../../src/runtime/element-type.js";
 import { floatsOf, run, type Tensors } from "./ort.js";
 
 /**
