@@ -46,6 +46,29 @@ export const CODES = {
 	"htp/setup-failed": error(
 		"The Python environment could not be made: no network, no wheel for this Python, no space. The message has the reason.",
 	),
+	"encodings/not-found": error("The encodings file does not exist or cannot be read."),
+	"encodings/not-json": error(
+		"The encodings file is not JSON, or lists of numbers in it are uneven. The message has the line.",
+	),
+	"encodings/version": error("The encodings file has a version that qgraph does not read, or none."),
+	"encodings/invalid": error(
+		"An entry of the encodings file is not what its version prescribes. The message names the tensor, the field, what was found and what was expected.",
+	),
+	"encodings/mismatch": error(
+		"An encoding has other axes or another number of scales than its tensor in the model. Is it the file of this model?",
+	),
+	"encodings/unknown-tensor": warning(
+		"The encodings file names a tensor that the model does not have: its names are those of another export of the model. The message has the name that is most like it.",
+	),
+	"encodings/unknown-field": warning("Encodings have a field that qgraph does not know. It was not used."),
+	"encodings/already": remark(
+		"The tensor that the encodings file names is quantized in the model already, or no operator reads it.",
+	),
+	"encodings/float": remark("The encodings file says that the tensor is a float of some type; it was left as it is."),
+	"encodings/kept": warning("The model cannot have the tensor as the encodings file says; the message says why."),
+	"encodings/not-representable": warning(
+		"The version of the encodings file has no way to say how a tensor is quantized, so that the file does not have it. Write another version.",
+	),
 	"target/illegal": error(
 		"The passes could not make the model legal on its target; nothing was written. `qgraph check` lists what is left; --allow-illegal writes it anyway.",
 	),

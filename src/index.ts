@@ -6,6 +6,18 @@ export {
 	QGraphError,
 	type Severity,
 } from "./diagnostics.js";
+export type {
+	AffineEncoding,
+	CodeType,
+	Encodings,
+	EncodingsVersion,
+	FloatEncoding,
+	LpbqEncoding,
+	TensorEncoding,
+} from "./encodings/encoding.js";
+export type { JsonValue, NumberArray } from "./encodings/json-reader.js";
+export { parseEncodings, readEncodings } from "./encodings/read-encodings.js";
+export { encodingsText, writeEncodings } from "./encodings/write-encodings.js";
 export { inferTypes, type TypeTable } from "./inference/index.js";
 export {
 	type Attribute,
@@ -51,6 +63,7 @@ export {
 } from "./onnx/file.js";
 export type { ExternalDataPolicy } from "./onnx/placement.js";
 export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
+export { type ApplyEncodingsOptions, applyEncodings } from "./passes/apply-encodings.js";
 export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes/apply-precision-recipe.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";

@@ -1,6 +1,7 @@
 import {
 	type AnyPassFactory,
 	allPasses,
+	applyEncodings,
 	legalizingPasses,
 	type OptionSpec,
 	type OptionValue,
@@ -26,7 +27,9 @@ function flagOf(pass: AnyPassFactory, option: string): string {
 }
 
 /** Options that several passes have, or that everybody needs: one flag sets them on every pass that has them. */
-const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe", "requantize"];
+const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe", "requantize", "encodings"];
+
+const SHARED_GROUPS: Readonly<Record<string, string>> = { dim: "Shapes:", encodings: "Encodings:" };
 
 function optionsOf(pass: AnyPassFactory): [string, OptionSpec<OptionValue>][] {
 	return Object.entries(pass.definition.options);
@@ -43,7 +46,7 @@ export function passFlags(): Record<string, Flag> {
 		for (const [option, spec] of optionsOf(pass)) {
 			const flag = optionFlag(spec, `Options of ${pass.definition.name}:`);
 			flags[flagOf(pass, option)] = SHARED.includes(option) ? { ...flag, hidden: true } : flag;
-			if (SHARED.includes(option)) flags[kebab(option)] = optionFlag(spec, option === "dim" ? "Shapes:" : "Weights:");
+			if (SHARED.includes(option)) flags[kebab(option)] = optionFlag(spec, SHARED_GROUPS[option] ?? "Weights:");
 		}
 	}
 	flags.passes = {
@@ -105,6 +108,7 @@ function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[]
 			const wanted = args[pass.definition.name] as boolean | undefined;
 			if (wanted !== undefined) return wanted;
 			if (args.recipe !== undefined && recipePasses.includes(pass)) return true;
+			if (args.encodings !== undefined && pass === applyEncodings) return true;
 			return args.target !== undefined && legalizingPasses.includes(pass);
 		});
 	}

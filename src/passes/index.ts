@@ -1,4 +1,5 @@
 import { annotateBlockQuant } from "./annotate-block-quant.js";
+import { applyEncodings } from "./apply-encodings.js";
 import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { fixShapes } from "./fix-shapes.js";
@@ -22,6 +23,7 @@ import { upgradeOpset } from "./upgrade-opset.js";
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	applyEncodings,
 	fixShapes,
 	foldShapes,
 	fuseGelu,
@@ -51,5 +53,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 
 /** Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. */
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
-	allPasses.filter((pass) => ![annotateBlockQuant, applyPrecisionRecipe, saveAnnotations].includes(pass)),
+	allPasses.filter(
+		(pass) => ![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, saveAnnotations].includes(pass),
+	),
 );

@@ -34,13 +34,27 @@ function sampleModel() {
 	});
 }
 
-beforeAll(() => writeModel(sampleModel(), input));
+/** Of the float weight, its input, and a tensor that the model does not have. */
+const encodings = path.join(folder, "in.encodings");
+const entries = [
+	{ name: "layers.2.weight", output_dtype: "int8", axis: 1, y_scale: [0.5, 0.25, 0.125, 0.0625] },
+	{ name: "y2", output_dtype: "uint8", y_scale: 0.5, y_zero_point: 128 },
+	{ name: "layers_2_bias", output_dtype: "int32", y_scale: 0.5 },
+];
+
+beforeAll(async () => {
+	await writeModel(sampleModel(), input);
+	writeFileSync(encodings, JSON.stringify({ version: "2.0.0", encodings: entries }));
+});
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Runs a command line and compares all it shows with a golden file. */
 async function shows(name: string, ...args: string[]) {
 	rmSync(output, { force: true });
-	const result = await qgraph(folder, ...args.map((arg) => arg.replace("IN", input).replace("OUT", output)));
+	const result = await qgraph(
+		folder,
+		...args.map((arg) => arg.replace("ENCODINGS", encodings).replace("IN", input).replace("OUT", output)),
+	);
 	expectGolden(`cli/${name}.txt`, transcript(args, result));
 	return result;
 }
@@ -57,6 +71,7 @@ describe("what the terminal shows", () => {
 		["convert", ["convert", "--bq-to-lpbq", "IN", "OUT"]],
 		["convert-max", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "max", "IN", "OUT"]],
 		["convert-nothing", ["convert", "IN", "OUT"]],
+		["convert-encodings", ["convert", "--encodings", "ENCODINGS", "IN", "OUT"]],
 		["dry-run", ["convert", "--bq-to-lpbq", "--dry-run", "IN"]],
 		["include", ["convert", "--bq-to-lpbq", "--include", "layers.1.*", "--dry-run", "IN"]],
 		["no-command", []],

@@ -7,6 +7,7 @@ import { repoFile, sourceFiles } from "./repo.js";
 const ALL_BELOW = [
 	"diagnostics",
 	"quant",
+	"encodings",
 	"ir",
 	"weights",
 	"inference",
@@ -21,6 +22,7 @@ const ALL_BELOW = [
 const RULES: Readonly<Record<string, { readonly imports: readonly string[]; readonly packages: readonly string[] }>> = {
 	diagnostics: { imports: [], packages: [] },
 	quant: { imports: [], packages: [] },
+	encodings: { imports: ["diagnostics"], packages: ["node:"] },
 	ir: { imports: ["diagnostics"], packages: ["node:", "@dagrejs/graphlib"] },
 	onnx: { imports: ["ir", "diagnostics"], packages: ["node:", "protobufjs"] },
 	arrays: { imports: ["ir", "quant", "onnx", "diagnostics"], packages: ["node:", "fflate"] },
@@ -29,8 +31,8 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	targets: { imports: ["ir", "diagnostics", "weights", "inference"], packages: [] },
 	recipe: { imports: ["ir", "diagnostics", "weights"], packages: ["node:", "yaml", "fastest-levenshtein"] },
 	passes: {
-		imports: ["ir", "diagnostics", "quant", "weights", "inference", "targets", "recipe", "arrays"],
-		packages: ["node:"],
+		imports: ["ir", "diagnostics", "quant", "encodings", "weights", "inference", "targets", "recipe", "arrays"],
+		packages: ["node:", "fastest-levenshtein"],
 	},
 	runtime: {
 		imports: ["ir", "diagnostics", "quant", "weights", "inference", "onnx", "arrays", "targets", "passes"],
