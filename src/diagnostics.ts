@@ -55,7 +55,7 @@ export const CODES = {
 		"An entry of the encodings file is not what its version prescribes. The message names the tensor, the field, what was found and what was expected.",
 	),
 	"encodings/mismatch": error(
-		"An encoding has other axes or another number of scales than its tensor in the model. Is it the file of this model?",
+		"An encoding has other axes or another number of scales than its tensor in the model: it is the file of another model, or of another export.",
 	),
 	"encodings/unknown-tensor": warning(
 		"The encodings file names a tensor that the model does not have: its names are those of another export of the model. The message has the name that is most like it.",
