@@ -1,6 +1,9 @@
 import type { Dimension } from "../ir/types.js";
 import type { Elements, Shape } from "./fact.js";
 
+/** No tensor has more dimensions (numpy's limit): what a file says beyond is taken for unknown. */
+export const MAX_RANK = 64;
+
 /** `rank` dimensions of which nothing is known. */
 export function unknownShape(rank: number): Shape {
 	return new Array<Dimension>(rank).fill(undefined);

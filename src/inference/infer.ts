@@ -17,6 +17,9 @@ import { initialFact, sanitized, statedType } from "./stated.js";
 /** Functions that call functions are followed to this depth. */
 const MAX_CALL_DEPTH = 32;
 
+/** Functions whose calls all differ may unfold to any number of nodes; beyond this many, nothing is said of functions. */
+const MAX_CALLED_NODES = 200_000;
+
 /** A newer operator set than any is assumed where a model does not say which it uses. */
 const NEWEST = Number.MAX_SAFE_INTEGER;
 
@@ -37,6 +40,8 @@ interface Scope {
 export class Inference {
 	/** What was found out; of values in function bodies, what holds in every call. */
 	readonly facts: Map<Value, Fact> = new Map();
+	readonly #factsInFunctions: Map<Value, Fact> = new Map();
+	#calledNodes = 0;
 	readonly #model: Model;
 	readonly #functions: Map<string, FunctionDefinition>;
 	readonly #called: Set<FunctionDefinition> = new Set();
@@ -68,6 +73,8 @@ export class Inference {
 		for (const definition of this.#model.functions) {
 			if (!this.#called.has(definition)) this.#runFunction(definition, [], new Map(definition.attributeDefaults), 1);
 		}
+		if (this.#calledNodes > MAX_CALLED_NODES) return;
+		for (const [value, fact] of this.#factsInFunctions) this.facts.set(value, fact);
 	}
 
 	#inferGraph(graph: Graph, scope: Scope): void {
@@ -112,9 +119,10 @@ export class Inference {
 		const inner = { ...scope, loopDepth: scope.loopDepth + 1 };
 		const controlFlow = inferControlFlow(call, (body, inputs) => this.#runBody(body, inputs, inner), scope.loopDepth);
 		if (controlFlow !== undefined) return controlFlow;
-		const results = ruleOf(node.op)?.(call) ?? [];
-		const elements = results[0] && evaluate(call, results[0]);
-		return elements === undefined ? results : [{ type: results[0]!.type, elements }, ...results.slice(1)];
+		const [first, ...others] = ruleOf(node.op)?.(call) ?? [];
+		if (first === undefined) return [];
+		const result = { ...first, type: sanitized(first.type) };
+		return [{ type: result.type, elements: evaluate(call, result) }, ...others];
 	}
 
 	#runBody(body: Graph, inputs: readonly Fact[], scope: Scope): readonly Fact[] {
@@ -155,6 +163,8 @@ export class Inference {
 	): readonly Fact[] {
 		const { body } = definition;
 		this.#called.add(definition);
+		this.#calledNodes += body.nodes.length;
+		if (this.#calledNodes > MAX_CALLED_NODES) return [];
 		const isCalled = inputs.length > 0;
 		const absent = new Set(isCalled ? body.inputs.filter((_, index) => inputs[index] === undefined) : []);
 		const facts = new Map<Value, Fact>();
@@ -165,8 +175,8 @@ export class Inference {
 			scope,
 		);
 		for (const [value, fact] of facts) {
-			const before = this.facts.get(value);
-			this.facts.set(value, before === undefined ? fact : commonFact(before, fact));
+			const before = this.#factsInFunctions.get(value);
+			this.#factsInFunctions.set(value, before === undefined ? fact : commonFact(before, fact));
 		}
 		return results;
 	}
@@ -195,8 +205,7 @@ function evaluate(call: OperatorCall, result: Fact): Fact["elements"] {
 	if (elementType === undefined || !isStatic(shape)) return undefined;
 	const count = shape.reduce((product, length) => product * length, 1);
 	if (count > MAX_ELEMENTS) return undefined;
+	if (count === 0) return [];
 	const elements = evaluator(call, { shape, elementType });
-	return elements?.length === count && elements.some((element) => element !== undefined || count === 0)
-		? elements
-		: undefined;
+	return elements?.length === count && elements.some((element) => element !== undefined) ? elements : undefined;
 }

@@ -3,6 +3,7 @@ import type { Tensor } from "../ir/tensor.js";
 import type { Dimension, ValueType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { elementsOfTensor } from "./constant.js";
+import { MAX_RANK } from "./dimension.js";
 import { type Elements, type Fact, type Shape, tensorFact } from "./fact.js";
 
 /** Some exporters write one of these for every dimension that they do not know; the same name then says nothing. */
@@ -21,7 +22,9 @@ export function sanitized(type: ValueType | undefined): ValueType | undefined {
 	if (type?.kind === "sequence" || type?.kind === "optional")
 		return { kind: type.kind, element: sanitized(type.element) };
 	if (type?.kind !== "tensor" && type?.kind !== "sparse-tensor") return type;
-	if (type.shape === undefined || type.shape.every(isPossible)) return type;
+	if (type.shape === undefined) return type;
+	if (type.shape.length > MAX_RANK) return { ...type, shape: undefined };
+	if (type.shape.every(isPossible)) return type;
 	return { ...type, shape: type.shape.map((dimension) => (isPossible(dimension) ? dimension : undefined)) };
 }
 

@@ -120,7 +120,7 @@ function elementwise(operation: Operation): Evaluator {
 		const inputs = Array.from({ length: call.inputCount }, (_, index) => broadcastTo(call, index, shape));
 		if (inputs.some((input) => input === undefined)) return undefined;
 		const known = inputs as readonly Elements[];
-		return known[0]!.map((_, at) =>
+		return known[0]?.map((_, at) =>
 			operation(
 				known.map((input) => input[at]),
 				elementType,

@@ -1,5 +1,5 @@
 import type { Dimension } from "../../ir/types.js";
-import { elementsOfTensor } from "../constant.js";
+import { elementsOfTensor, MAX_ELEMENTS } from "../constant.js";
 import { frontAxis, isStatic, unknownShape } from "../dimension.js";
 import type { Elements } from "../fact.js";
 import type { Evaluator, OperatorCall } from "../operator-call.js";
@@ -70,7 +70,7 @@ const slice: Evaluator = (call) => {
 
 function unknownElements(call: OperatorCall, index: number): Elements | undefined {
 	const shape = lengths(call, index);
-	return shape && unknownShape(count(shape));
+	return shape && count(shape) <= MAX_ELEMENTS ? unknownShape(count(shape)) : undefined;
 }
 
 const concat: Evaluator = (call, { shape }) => {
@@ -111,7 +111,7 @@ const transpose: Evaluator = (call, { shape }) => {
 const tile: Evaluator = (call) => {
 	let [elements, shape] = [call.elements(0), lengths(call, 0)];
 	const repeats = call.numbers(1);
-	if (elements === undefined || shape === undefined || repeats === undefined) return undefined;
+	if (elements === undefined || shape === undefined || repeats?.length !== shape.length) return undefined;
 	for (const [axis, times] of repeats.entries()) {
 		const length = shape[axis]!;
 		elements = take(

@@ -52,7 +52,7 @@ const gatherBlockQuantized: Rule = (call) => {
 	const data = call.shape(0);
 	const bits = call.int("bits") ?? 4;
 	const isPacked = call.elementType(0) === DataType.UINT8;
-	const codes = data && isPacked ? data.with(-1, product([data.at(-1), 8 / bits])) : data;
+	const codes = data && isPacked ? [...data.slice(0, -1), product([data.at(-1), 8 / bits])] : data;
 	return [tensorFact(call.elementType(2), gatherShape(codes, call.shape(1), call.int("gather_axis") ?? 0))];
 };
 

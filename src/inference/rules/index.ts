@@ -13,7 +13,7 @@ import { REDUCE_RULES } from "./reduce.js";
 import { SEQUENCE_RULES } from "./sequence.js";
 import { SHAPE_RULES } from "./shape.js";
 
-const STANDARD = tableOf(
+export const STANDARD_RULES: ReadonlyMap<string, Rule> = tableOf(
 	ELEMENTWISE_RULES,
 	SHAPE_RULES,
 	GATHER_RULES,
@@ -42,6 +42,6 @@ function onlyOf(table: RuleTable, ...names: readonly string[]): RuleTable {
 
 /** The rule for an operator; undefined for one that is not known here. */
 export function ruleOf({ domain, type }: OpId): Rule | undefined {
-	if (isStandardDomain(domain)) return STANDARD.get(type);
+	if (isStandardDomain(domain)) return STANDARD_RULES.get(type);
 	return domain === "com.microsoft" ? MICROSOFT.get(type) : undefined;
 }

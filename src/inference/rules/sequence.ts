@@ -13,8 +13,8 @@ function sequenceOf(element: ValueType | undefined): Fact {
 
 /** A sequence of what all inputs have in common. */
 const construct: Rule = (call) => {
-	const types = Array.from({ length: call.inputCount }, (_, index) => call.type(index));
-	return [sequenceOf(types.reduce((all, type) => commonType(all, type)))];
+	const [first, ...others] = Array.from({ length: call.inputCount }, (_, index) => call.type(index));
+	return [sequenceOf(others.reduce(commonType, first))];
 };
 
 const empty: Rule = (call) => [

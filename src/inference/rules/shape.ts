@@ -1,5 +1,5 @@
 import { DataType, type Dimension } from "../../ir/types.js";
-import { broadcast, frontAxis, isStatic, product, quotient, sum, unknownShape } from "../dimension.js";
+import { broadcast, frontAxis, isStatic, MAX_RANK, product, quotient, sum, unknownShape } from "../dimension.js";
 import { type Elements, type Shape, tensorFact } from "../fact.js";
 import type { OperatorCall, Rule, RuleTable } from "../operator-call.js";
 
@@ -11,9 +11,9 @@ export function shaped(shapeOf: (call: OperatorCall) => Shape | undefined): Rule
 /** The shape that a tensor of dimensions stands for, as far as it is known. */
 export function shapeFromElements(call: OperatorCall, index: number): Shape | undefined {
 	const elements = call.elements(index);
-	if (elements !== undefined) return elements;
-	const [count] = call.shape(index) ?? [];
-	return call.shape(index)?.length === 1 && typeof count === "number" ? unknownShape(count) : undefined;
+	const shape = call.shape(index);
+	const rank = elements?.length ?? (shape?.length === 1 ? shape[0] : undefined);
+	return typeof rank === "number" && rank <= MAX_RANK ? (elements ?? unknownShape(rank)) : undefined;
 }
 
 function reshape(call: OperatorCall): Shape | undefined {
