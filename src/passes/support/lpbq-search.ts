@@ -53,10 +53,9 @@ export async function fitSearch(
 		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice }),
 		(ints, { first }) => spool.write(intsStart + first * layout.channels, ints),
 	);
-	const error = chosenError(sums, choice);
 	return {
 		...searchedForm(weight, choice.channelScales, spool, intsStart, options.codeMin),
-		error: async () => error,
+		error: known(chosenError(sums, choice)),
 		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
 	};
 }
@@ -86,6 +85,11 @@ function searchedForm(
 		...storedScales(layout, channelScales, intsOf),
 		codes: chosenCodes(layout, choose),
 	};
+}
+
+/** A function of its own, like `searchedForm`: one made in `fitSearch` would keep the sums over the grid in memory. */
+function known(error: ErrorSum): LpbqFit["error"] {
+	return async () => error;
 }
 
 function chosenError(sums: FitAccumulator, { gridPoints }: ChannelChoice): ErrorSum {
