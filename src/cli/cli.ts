@@ -13,7 +13,7 @@ import { print } from "./commands/print.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
-import type { Terminal } from "./terminal.js";
+import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
 	convert,
@@ -49,7 +49,7 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 			return EXIT.interrupted;
 		}
 		if (!(error instanceof QGraphError)) throw error;
-		terminal.err.write(`qgraph: error ${error.code}: ${error.message}\n`);
+		terminal.err.write(`qgraph: error ${error.code}: ${plain(error.message)}\n`);
 		return USAGE_CODES.test(error.code) ? EXIT.usage : EXIT.failed;
 	}
 }

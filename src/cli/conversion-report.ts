@@ -8,7 +8,7 @@ import type {
 	WeightEntry,
 } from "../index.js";
 import { renderFindings } from "./findings.js";
-import { byteText, decibelText, table } from "./terminal.js";
+import { byteText, decibelText, plain, table } from "./terminal.js";
 import { renderVerification } from "./verification-text.js";
 
 /** The report of `convert`; docs/report.md describes it. The version rises when a field changes its meaning or goes. */
@@ -114,7 +114,7 @@ function warningLines(warnings: readonly Diagnostic[]): string {
 	return [...byCode]
 		.map(
 			([code, list]) =>
-				`warning ${code}: ${list[0]!.message}${list.length > 1 ? ` (and ${list.length - 1} more)` : ""}`,
+				`warning ${code}: ${plain(list[0]!.message)}${list.length > 1 ? ` (and ${list.length - 1} more)` : ""}`,
 		)
 		.join("\n");
 }

@@ -16,9 +16,16 @@ export function processTerminal(): Terminal {
 	};
 }
 
+/** Text of one line out of a model or a message about one: what steers terminals, line ends too, is written out. */
+export function plain(text: string): string {
+	return text.replace(/\p{Cc}/gu, (control) =>
+		control === "\n" ? "\\n" : `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+	);
+}
+
 /** A table with two spaces between columns; columns whose cells are all numbers are set to the right. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-	const cells = [head, ...rows].map((row) => row.map(String));
+	const cells = [head, ...rows].map((row) => row.map((cell) => plain(String(cell))));
 	const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
 	const rightAligned = head.map((_, column) => rows.every((row) => isNumeric(row[column])));
 	return cells

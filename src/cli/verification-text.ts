@@ -1,6 +1,6 @@
 import type { InnerComparison, ValueComparison, Verification } from "../index.js";
 import { failureText } from "./runtime-flags.js";
-import { decibelText, table } from "./terminal.js";
+import { decibelText, plain, table } from "./terminal.js";
 
 /** What came of running two models, for people. */
 export function renderVerification(result: Verification): string {
@@ -28,7 +28,9 @@ function verdict({ passed, worstSqnrDb, minSqnrDb, samples, outputs, on, seconds
 	const problem = outputs.find((output) => output.problem !== null);
 	const limit = minSqnrDb === null ? "" : ` (--min-sqnr ${minSqnrDb})`;
 	const figure =
-		problem === undefined ? `${decibelText(worstSqnrDb)} at worst` : `output '${problem.name}': ${problem.problem}`;
+		problem === undefined
+			? `${decibelText(worstSqnrDb)} at worst`
+			: `output '${plain(problem.name)}': ${problem.problem}`;
 	const loading = on === "cpu" ? "loaded" : "compiled";
 	const times = `${loading} in ${seconds.convertedLoad.toFixed(1)} s, ran in ${seconds.convertedRun.toFixed(1)} s`;
 	return `${passed ? "passed" : "failed"}: ${figure}${limit}, ${count} ${where}, ${times}`;

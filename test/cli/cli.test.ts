@@ -240,3 +240,28 @@ describe("diff", () => {
 		expect([result.code, result.out]).toEqual([0, expect.stringContaining("no differences")]);
 	});
 });
+
+test("names in a model do not reach the terminal as control characters", async () => {
+	const hostile = path.join(folder, "hostile.onnx");
+	const name = "w\u001b[2J\u009b31m\nqgraph: all is well";
+	await writeModel(
+		modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 64]);
+			b.node("MatMul", ["x", blockWeight(b, name, { shape: [64, 32], axis: 0, blockSize: 32 })], ["y"], {}, name);
+			b.output("y");
+		}),
+		hostile,
+	);
+	expect((await qgraph(folder, "inspect", hostile)).out).toContain("w\\u001b[2J");
+	for (const args of [
+		["inspect", hostile],
+		["print", hostile],
+		["diff", input, hostile],
+		["check", "--target", "qnn-htp:v79", hostile],
+		["convert", "--bq-to-lpbq", "--dry-run", hostile],
+		["convert", "--bq-to-lpbq", "--strict", "--dry-run", hostile],
+	]) {
+		const { out, err } = await qgraph(folder, ...args);
+		expect(out + err, args.join(" ")).not.toMatch(/(?!\n)\p{Cc}|^qgraph: all is well/mu);
+	}
+});

@@ -23,7 +23,7 @@ import { conversionReport, renderReport } from "../conversion-report.js";
 import { passesFrom, passFlags, unusedOptions } from "../flags.js";
 import { lengths } from "../key-values.js";
 import { wrongNumber } from "../runtime-flags.js";
-import { ProgressBar } from "../terminal.js";
+import { ProgressBar, plain } from "../terminal.js";
 
 export const convert: Command = {
 	name: "convert",
@@ -112,7 +112,9 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 	try {
 		const model = await readModel(args.input as string);
 		for (const location of missingDataFiles(model)) {
-			terminal.err.write(`qgraph: warning: data file '${location}' is not there; weights in it are out of reach\n`);
+			terminal.err.write(
+				`qgraph: warning: data file '${plain(location)}' is not there; weights in it are out of reach\n`,
+			);
 		}
 		const before = summarizeModel(model);
 		const deferred: Promise<void>[] = [];

@@ -1,6 +1,6 @@
 import { diffModels, readModel } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
-import { byteText, table } from "../terminal.js";
+import { byteText, plain, table } from "../terminal.js";
 
 export const diff: Command = {
 	name: "diff",
@@ -32,9 +32,9 @@ export const diff: Command = {
 			node: difference.nodes,
 			constant: difference.constants,
 		})) {
-			for (const name of removed) terminal.out.write(`- ${what} ${name}\n`);
-			for (const name of added) terminal.out.write(`+ ${what} ${name}\n`);
-			for (const change of changed) terminal.out.write(`~ ${what} ${change}\n`);
+			for (const name of removed) terminal.out.write(`- ${what} ${plain(name)}\n`);
+			for (const name of added) terminal.out.write(`+ ${what} ${plain(name)}\n`);
+			for (const change of changed) terminal.out.write(`~ ${what} ${plain(change)}\n`);
 		}
 		if (difference.identical) terminal.out.write("no differences\n");
 		return exitCode;

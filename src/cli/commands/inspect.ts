@@ -1,6 +1,6 @@
 import { readModel, summarizeModel, summarizeWeights } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
-import { byteText, table } from "../terminal.js";
+import { byteText, plain, table } from "../terminal.js";
 
 export const inspect: Command = {
 	name: "inspect",
@@ -19,10 +19,10 @@ export const inspect: Command = {
 			terminal.out.write(`${JSON.stringify({ ...summary, weights }, null, 2)}\n`);
 			return EXIT.done;
 		}
-		const opsets = Object.entries(summary.opsets).map(([domain, version]) => `${domain} ${version}`);
+		const opsets = Object.entries(summary.opsets).map(([domain, version]) => `${plain(domain)} ${version}`);
 		const lines = [
 			`${args.model}`,
-			`IR version ${summary.irVersion}, operator sets ${opsets.join(", ")}${summary.producer ? `, by ${summary.producer}` : ""}`,
+			`IR version ${summary.irVersion}, operator sets ${opsets.join(", ")}${summary.producer ? `, by ${plain(summary.producer)}` : ""}`,
 			"",
 			table(["operator", "nodes"], Object.entries(summary.ops)),
 			"",
@@ -46,7 +46,8 @@ export const inspect: Command = {
 			lines.push("", table(["weight", "operator", "stored as", "scheme", "activations", "LPBQ"], rows));
 			const reasons = new Map<string, string>();
 			for (const { lpbq, reason } of weights) if (reason !== undefined && !reasons.has(lpbq)) reasons.set(lpbq, reason);
-			if (reasons.size > 0) lines.push("", ...[...reasons].map(([code, reason]) => `${code}: for one, ${reason}`));
+			if (reasons.size > 0)
+				lines.push("", ...[...reasons].map(([code, reason]) => `${code}: for one, ${plain(reason)}`));
 		}
 		terminal.out.write(`${lines.join("\n")}\n`);
 		return EXIT.done;

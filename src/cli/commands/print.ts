@@ -1,5 +1,6 @@
 import { printModel, readModel } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
+import { plain } from "../terminal.js";
 
 export const print: Command = {
 	name: "print",
@@ -12,7 +13,8 @@ export const print: Command = {
 			.example("$0 print model.onnx", ""),
 	async run(args, { terminal }) {
 		const model = await readModel(args.model as string);
-		terminal.out.write(printModel(model, { digests: args.digests === true }));
+		const lines = printModel(model, { digests: args.digests === true }).split("\n");
+		terminal.out.write(lines.map(plain).join("\n"));
 		return EXIT.done;
 	},
 };
