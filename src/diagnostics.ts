@@ -39,6 +39,10 @@ export const CODES = {
 	"runtime/missing": error("A package that runs models is not installed. The message says which and how to get it."),
 	"runtime/inputs": error("The inputs given do not fit the model, or the two models take different ones."),
 	"runtime/dimension": error("A dimension has a name instead of a length. Give it one with `--dim name=length`."),
+	"kernels/unknown": error("There is no kernel of that name. `qgraph kernels --list` names them."),
+	"kernels/command": error(
+		"The command of an implementation names {in} and {out}, the .npz files that it reads and writes, and {kernel} where it is for more than one. Wrong usage.",
+	),
 	"runtime/npz": error("The file is not an .npz archive of numpy arrays that qgraph can read."),
 	"htp/not-set-up": error("The HTP's compiler and emulator are not installed. Run `qgraph setup-htp` once."),
 	"htp/unsupported-platform": error("The HTP's compiler and emulator exist for Linux and Windows on x64 only."),

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
-import { unzipSync } from "fflate";
+import { readFileSync, writeFileSync } from "node:fs";
+import { unzipSync, zipSync } from "fflate";
 import { QGraphError } from "../diagnostics.js";
 import { elementCount } from "../ir/types.js";
 import { reasonOf } from "../onnx/io-error.js";
@@ -42,6 +42,26 @@ export function readNpz(path: string): Map<string, NumpyArray> {
 		);
 	}
 	return arrays;
+}
+
+/** Writes an .npz file, not compressed, as numpy's `savez` does. */
+export function writeNpz(path: string, arrays: ReadonlyMap<string, NumpyArray>): void {
+	const entries = [...arrays].map(([name, array]) => [`${name}.npy`, npyOf(array)] as const);
+	writeFileSync(path, zipSync(Object.fromEntries(entries), { level: 0 }));
+}
+
+/** A file of the .npy format, version 1.0: the header ends at a multiple of 64 bytes. */
+function npyOf({ type, shape, bytes }: NumpyArray): Uint8Array {
+	const [code] = Object.entries(TYPES).find(([, name]) => name === type)!;
+	const descr = `${code.endsWith("1") ? "|" : "<"}${code}`;
+	const sizes = shape.map((size) => `${size},`).join(" ");
+	const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sizes}), }`;
+	const length = Math.ceil((header.length + 11) / 64) * 64 - 10;
+	const start = Buffer.alloc(10 + length, " ", "latin1");
+	start.write("\x93NUMPY\x01\x00", 0, "latin1");
+	start.writeUInt16LE(length, 8);
+	start.write(`${header.padEnd(length - 1)}\n`, 10, "latin1");
+	return Buffer.concat([start, bytes]);
 }
 
 function unzip(path: string): Record<string, Uint8Array> {

@@ -8,6 +8,7 @@ import { convert } from "./commands/convert.js";
 import { diff } from "./commands/diff.js";
 import { explain } from "./commands/explain.js";
 import { inspect } from "./commands/inspect.js";
+import { kernels } from "./commands/kernels.js";
 import { listPasses } from "./commands/list-passes.js";
 import { print } from "./commands/print.js";
 import { recipes } from "./commands/recipes.js";
@@ -27,10 +28,11 @@ const COMMANDS: readonly Command[] = [
 	listPasses,
 	recipes,
 	explain,
+	kernels,
 ];
 
 /** Codes of errors that come of a wrong name on the command line. */
-const USAGE_CODES = /^(pass|target)\/unknown|^cli\//;
+const USAGE_CODES = /^(pass|target|kernels)\/unknown|^cli\/|^kernels\/command/;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {

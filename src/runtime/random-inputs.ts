@@ -3,6 +3,7 @@ import { isOnnxOp } from "../ir/node.js";
 import { elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { type Encoding, encodingAt } from "../passes/support/qdq.js";
+import { Random } from "../quant/random.js";
 import { constantOf } from "../weights/constant.js";
 
 /** Ranges of integer types that quantized activations have. */
@@ -83,33 +84,4 @@ function tableLength(value: Value): number | undefined {
 		if (length !== undefined) return length;
 	}
 	return undefined;
-}
-
-/** Numbers that look random, the same for the same seed on every machine (sfc32 of Practically Random). */
-class Random {
-	readonly #state: Uint32Array;
-
-	constructor(seed: string) {
-		let hash = 0x811c9dc5;
-		for (const character of seed) hash = Math.imul(hash ^ character.codePointAt(0)!, 0x01000193);
-		this.#state = Uint32Array.of(hash, 0x9e3779b9, 0x243f6a88, 1);
-		for (let index = 0; index < 20; index++) this.#next();
-	}
-
-	/** From 0 to just below 1. */
-	uniform(): number {
-		return this.#next() / 2 ** 32;
-	}
-
-	/** Mean 0, standard deviation 1. */
-	normal(): number {
-		return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
-	}
-
-	#next(): number {
-		const [a, b, c, counter] = this.#state as unknown as [number, number, number, number];
-		const result = (a + b + counter) >>> 0;
-		this.#state.set([b ^ (b >>> 9), c + (c << 3), ((c << 21) | (c >>> 11)) + result, counter + 1]);
-		return result;
-	}
 }

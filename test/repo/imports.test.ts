@@ -41,8 +41,9 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
 	analysis: { imports: ALL_BELOW, packages: ["node:"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },
+	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
 	index: { imports: [...ALL_BELOW, "recipe", "analysis", "report"], packages: [] },
-	cli: { imports: ["index"], packages: ["node:", "yargs"] },
+	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
 };
 
 const imports = sourceFiles().flatMap(importsOf);

@@ -41,7 +41,10 @@ describe("the package", () => {
 		const schemes = summarizeWeights(await readModel(output)).map(({ scheme }) => scheme);
 		expect(schemes).toEqual(["lpbq", "lpbq", "lpbq", "float"]);
 
-		const program = `import { allPasses } from "qgraph"; console.log(allPasses.length > 0);`;
+		const program = `
+			import { allPasses } from "qgraph";
+			import { KERNELS } from "qgraph/reference";
+			console.log(allPasses.length > 0 && KERNELS.length > 0);`;
 		writeFileSync(path.join(project, "program.js"), program);
 		expect((await run(process.execPath, ["program.js"], project)).trim()).toBe("true");
 	});

@@ -1,11 +1,18 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import * as api from "../../src/index.js";
+import * as reference from "../../src/reference/reference.js";
 import { repoFile } from "./repo.js";
 
-/** The exported names of src/index.ts, types with the word in front. */
-function exportedNames(): string[] {
-	const text = readFileSync(repoFile("src/index.ts"), "utf8");
+/** What users import; the names of each are listed beside this file. */
+const ENTRIES = [
+	{ file: "src/index.ts", list: "test/repo/public-api.txt", api },
+	{ file: "src/reference/reference.ts", list: "test/repo/public-api-reference.txt", api: reference },
+];
+
+/** The exported names of a file, types with the word in front. */
+function exportedNames(file: string): string[] {
+	const text = readFileSync(repoFile(file), "utf8");
 	return [...text.matchAll(/^export (type )?\{([^}]*)\} from "[^"]+";$/gm)].flatMap(([, type = "", list]) =>
 		list!
 			.split(",")
@@ -15,21 +22,20 @@ function exportedNames(): string[] {
 	);
 }
 
-it("exports the names of public-api.txt: whoever changes one changes the list and CHANGELOG.md", () => {
-	const list = repoFile("test/repo/public-api.txt");
-	if (process.env.UPDATE_GOLDEN === "1") writeFileSync(list, `${exportedNames().sort().join("\n")}\n`);
-	expect(exportedNames().sort()).toEqual(readFileSync(list, "utf8").trim().split("\n"));
-});
+describe.each(ENTRIES)("$file", ({ file, list, api }) => {
+	it("exports the names of its list: whoever changes one changes the list and CHANGELOG.md", () => {
+		const names = exportedNames(file).sort();
+		if (process.env.UPDATE_GOLDEN === "1") writeFileSync(repoFile(list), `${names.join("\n")}\n`);
+		expect(names).toEqual(readFileSync(repoFile(list), "utf8").trim().split("\n"));
+	});
 
-it("finds every value that src/index.ts exports", () => {
-	expect(
-		exportedNames()
-			.filter((name) => !name.startsWith("type "))
-			.sort(),
-	).toEqual(Object.keys(api).sort());
-});
+	it("has every value in that list", () => {
+		const values = exportedNames(file).filter((name) => !name.startsWith("type "));
+		expect(values.sort()).toEqual(Object.keys(api).sort());
+	});
 
-it("contains nothing but exports by name", () => {
-	const text = readFileSync(repoFile("src/index.ts"), "utf8");
-	expect(text.replace(/^export (type )?\{[^}]*\} from "[^"]+";$/gm, "").trim()).toBe("");
+	it("contains nothing but exports by name", () => {
+		const text = readFileSync(repoFile(file), "utf8");
+		expect(text.replace(/^export (type )?\{[^}]*\} from "[^"]+";$/gm, "").trim()).toBe("");
+	});
 });
