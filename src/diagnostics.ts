@@ -101,6 +101,12 @@ export const CODES = {
 	"recipe/unknown": error(
 		"There is no such recipe: neither a file, nor a built-in one, nor a precision. `qgraph recipes` lists them.",
 	),
+	"recipe/statistics": error(
+		"A file of importance weights or second moments cannot be read, or does not fit the weight.",
+	),
+	"recipe/no-statistics": remark(
+		"The file or folder of input statistics has nothing for this weight; it was quantized without.",
+	),
 	"recipe/unmatched": warning(
 		"A rule of the recipe matched nothing in the model: a name may be misspelt, or belong to another model.",
 	),

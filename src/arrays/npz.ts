@@ -64,6 +64,15 @@ function npyOf({ type, shape, bytes }: NumpyArray): Uint8Array {
 	return Buffer.concat([start, bytes]);
 }
 
+/** Reads a .npy file. Throws `runtime/npz`. */
+export function readNpy(path: string): NumpyArray {
+	try {
+		return parseNpy(readFileSync(path), (problem) => npzError(path, `it ${problem}`));
+	} catch (error) {
+		throw error instanceof QGraphError ? error : npzError(path, reasonOf(error), error);
+	}
+}
+
 function unzip(path: string): Record<string, Uint8Array> {
 	try {
 		const bytes = readFileSync(path);

@@ -1,7 +1,7 @@
 import { QGraphError } from "../diagnostics.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import { dataTypeName } from "../ir/types.js";
+import { dataTypeName, elementCount } from "../ir/types.js";
 import { decide } from "../recipe/decide.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
@@ -12,6 +12,7 @@ import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { annotateSite } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
+import { ImportanceFile, importanceOf, MomentsFolder } from "./support/input-statistics.js";
 import { mapAhead } from "./support/map-ahead.js";
 import { quantizeWeight } from "./support/quantize-weight.js";
 import type { QuantizedWeight, WeightFitOptions } from "./support/quantized-weight.js";
@@ -29,6 +30,10 @@ export interface ApplyPrecisionRecipeOptions {
 	readonly exponent: number;
 	/** 4-bit codes of a search in blocks: -8..7 or -7..7. */
 	readonly codes: "full" | "restricted";
+	/** File of importance weights by input channel. */
+	readonly importance: string;
+	/** Folder of second moments of inputs, for GPTQ. */
+	readonly hessian: string;
 }
 
 /**
@@ -54,6 +59,14 @@ export const applyPrecisionRecipe = definePass<ApplyPrecisionRecipeOptions>({
 			default: "full",
 			choices: ["full", "restricted"],
 			describe: "4-bit codes of a search in blocks: -8..7, or -7..7",
+		},
+		importance: {
+			default: "",
+			describe: "how much each input channel of a weight counts: .npz, .json, or llama.cpp's imatrix",
+		},
+		hessian: {
+			default: "",
+			describe: "folder of second moments of the inputs, with which codes are chosen by GPTQ",
 		},
 	},
 	requires(_model, { options: { recipe, exponent } }) {
@@ -103,15 +116,12 @@ async function quantizeAll(
 ): Promise<Quantized[]> {
 	const { options, signal } = context;
 	const names = new NameScope(model);
-	const fit: WeightFitOptions = {
-		fit: options.fit,
-		exponent: options.exponent,
-		codeMin: options.codes === "full" ? -8 : -7,
-		importance: undefined,
-	};
-	const results = mapAhead(groups, WEIGHTS_AHEAD, (group) => {
+	const fit = { fit: options.fit, exponent: options.exponent, codeMin: options.codes === "full" ? -8 : -7 } as const;
+	const statistics = statisticsOf(context);
+	const ahead = options.hessian === "" ? WEIGHTS_AHEAD : 1;
+	const results = mapAhead(groups, ahead, (group) => {
 		signal.throwIfAborted();
-		return quantizeWeight(group.weight, group.setting, fit, tools);
+		return quantizeWeight(group.weight, group.setting, { ...fit, ...statistics(group) }, tools);
 	});
 	const quantized: Quantized[] = [];
 	let done = 0;
@@ -134,6 +144,36 @@ async function quantizeAll(
 	}
 	if (quantized.some(({ weight }) => weight.form !== "fp16")) model.irVersion = Math.max(model.irVersion, 10);
 	return quantized;
+}
+
+type Statistics = Pick<WeightFitOptions, "importance" | "moments">;
+
+/** Finds what is known of the inputs of weights. Moments tell the importance, too. */
+function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
+	const { importance, hessian } = context.options;
+	const file = importance === "" ? undefined : new ImportanceFile(importance);
+	const folder = hessian === "" ? undefined : new MomentsFolder(hessian);
+	return ({ weight, decision: { unit }, setting }) => {
+		const [site] = weight.sites;
+		if (site === undefined || PRECISION_FACTS[setting.precision].isFloat)
+			return { importance: undefined, moments: undefined };
+		const { shape } = site.stored.tensor;
+		const depth = shape[site.axes!.blockAxis]!;
+		// the inputs of a kernel with several positions are more than its channels
+		const isMatrix = elementCount(shape) === depth * shape[site.axes!.channelAxis]!;
+		const name = weight.constant.value.name;
+		const moments = isMatrix ? folder?.find(name, depth) : undefined;
+		const factors = file?.find(unit, depth) ?? (moments && importanceOf(moments, depth));
+		const missing = [
+			...(file !== undefined && !factors ? [importance] : []),
+			...(folder !== undefined && !moments ? [hessian] : []),
+		];
+		for (const source of missing) {
+			const at = { graph: unit.graph, node: unit.node, value: name };
+			context.report("recipe/no-statistics", `'${source}' has nothing for weight '${name}'`, at);
+		}
+		return { importance: factors, moments };
+	};
 }
 
 /** Completes the entries of weights, which may take a walk over all of them. */
@@ -198,7 +238,7 @@ function entriesOf(group: RecipeGroup, weight: QuantizedWeight, fit: "max" | "se
 		...(PRECISION_FACTS[precision].isBlock ? { blockSize } : {}),
 		bytes: weight.bytes,
 		reference: "float",
-		...(isLossyFit ? { fit } : {}),
+		...(isLossyFit ? { fit: weight.fit ?? fit } : {}),
 		...(weight.errorOfMax === undefined ? {} : { sqnrDbOfMax: decibels(weight.errorOfMax) }),
 	} as const;
 	const tables = group.decisions.filter(({ unit }) => unit.kind === "embedding");

@@ -29,7 +29,7 @@ export interface WeightEntry {
 	readonly channelAxis?: number;
 	/** Output form of a converted weight: double-dq, exact-bq, bq, channel-int8, per-channel, per-tensor or fp16. */
 	readonly form?: string;
-	/** How scales and codes were found: max or search. */
+	/** How scales and codes were found: max, search or gptq. */
 	readonly fit?: string;
 	/** Signal to quantization noise of the new weight against its reference, dB; null means exact. */
 	readonly sqnrDb?: number | null;

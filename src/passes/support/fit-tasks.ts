@@ -14,6 +14,7 @@ import {
 	type FitChunk,
 	type FitProblem,
 } from "../../quant/fit.js";
+import { factorOfInverse, gptqCodes } from "../../quant/gptq.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
@@ -44,6 +45,19 @@ export type FitTask =
 			readonly scales: ChannelScales;
 			readonly choice: ChannelChoice;
 	  }
+	| { readonly kind: "gptq-factor"; readonly moments: Float64Array; readonly size: number }
+	| {
+			readonly kind: "gptq-codes";
+			/** In shared memory, as are the codes. */
+			readonly weights: Float32Array;
+			readonly scales: Float32Array;
+			readonly codes: Int8Array;
+			readonly factor: Float64Array;
+			readonly depth: number;
+			readonly blockSize: number;
+			readonly codeMin: number;
+			readonly codeMax: number;
+	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
 	| { readonly kind: "channel-ranges"; readonly part: WeightPart }
 	| {
@@ -60,6 +74,8 @@ interface Results {
 	"measure-new": ErrorSum;
 	accumulate: FitAccumulator;
 	"choose-ints": Uint8Array;
+	"gptq-factor": boolean;
+	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
 	"channel-ranges": ChannelRanges;
 	"channel-errors": ChannelErrors;
@@ -80,6 +96,12 @@ export function runFitTask(task: FitTask): FitResult {
 			return accumulatePart(task.part, task.problem, task.scales, task.keepsCodes);
 		case "choose-ints":
 			return chooseBlockScaleInts(task.problem, chunkOf(task.part, task.scales), task.choice);
+		case "gptq-factor":
+			return factorOfInverse(task.moments, task.size);
+		case "gptq-codes": {
+			const { weights, scales, depth, blockSize, factor, codeMin, codeMax, codes } = task;
+			return gptqCodes(weights, scales, depth, blockSize, factor, codeMin, codeMax, codes);
+		}
 		case "measure-blocks":
 			return measureBlocks(task.part);
 		case "channel-ranges":

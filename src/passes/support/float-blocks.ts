@@ -4,14 +4,23 @@ import { isOnnxOp } from "../../ir/node.js";
 import { tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { quantizeBlocks } from "../../quant/codes.js";
-import type { ErrorSum } from "../../quant/measure.js";
+import { type ErrorSum, errorSum } from "../../quant/measure.js";
 import type { Setting } from "../../recipe/recipe.js";
 import { weightSiteAt } from "../../weights/weight-site.js";
-import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
+import {
+	type BlockWeight,
+	chosenCodes,
+	partOf,
+	type SlabRange,
+	slabRanges,
+	THREAD_READER,
+	taskRanges,
+} from "./block-weight.js";
 import type { Conversion, LpbqForm } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
 import { repeatedBlockScales } from "./fit-error.js";
 import { floatSource } from "./float-source.js";
+import { type GptqGrid, gptqWeight } from "./gptq-weight.js";
 import { insertDequantization } from "./insert-quantized.js";
 import { fitMax, type LpbqFit } from "./lpbq-fit.js";
 import { rewriteToLpbq } from "./lpbq-rewrite.js";
@@ -32,8 +41,9 @@ export async function quantizeBlocksOf(
 	weight: FloatWeight,
 	{ blockSize, blockScales }: Setting,
 	options: WeightFitOptions,
-	{ pool, spool }: QuantizeTools,
+	tools: QuantizeTools,
 ): Promise<QuantizedWeight | Refusal> {
+	const { pool, spool } = tools;
 	const [site] = weight.sites;
 	const source = floatSource(site!, blockSize);
 	const scan = await scanScales(source, pool);
@@ -43,14 +53,38 @@ export async function quantizeBlocksOf(
 	const { exponent, codeMin, importance } = options;
 	const problem = { exponent, codeMin, keepsLargestInt: form === "exact-bq", ...(importance && { importance }) };
 	const fit = options.fit === "max" ? fitMax(source, scan, pool) : await fitSearch(source, scan, problem, pool, spool);
-	const codes = fit.codes!;
+	const gptq = options.moments && (await gptqWeight(source, gridOf(fit, source, codeMin), options.moments, tools));
+	const codes = gptq ?? fit.codes!;
 	return {
 		form,
+		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: codes.byteLength + fit.blockScaleInts.byteLength + fit.channelScales.byteLength,
-		insert: (names) => insertLpbq(weight, source, fit, form, names),
-		error: fit.error,
+		insert: (names) => insertLpbq(weight, source, { ...fit, codes }, form, names),
+		error: gptq === undefined ? fit.error : async () => storedError(source, codes, fit.effectiveScales),
 		errorOfMax: fit.errorOfMax,
 	};
+}
+
+function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGrid {
+	const columns = layout.channels * layout.spatial;
+	const scalesOf = ({ first, count }: SlabRange) => {
+		const bytes = fit.effectiveScales.read(first * columns * 4, (first + count) * columns * 4);
+		return new Float32Array(Uint8Array.from(bytes).buffer);
+	};
+	return { scalesOf, bits: 4, codeMin };
+}
+
+/** Compares a float weight with codes and scales that are there already. */
+function storedError(source: BlockWeight, codes: TensorData, scales: TensorData): ErrorSum {
+	const stored = { layout: source.layout, codes, scales, float: undefined };
+	const sum = { signal: 0, error: 0 };
+	for (const range of slabRanges(source.layout)) {
+		const values = Float32Array.from(THREAD_READER.values(partOf(source, range)));
+		const { signal, error } = errorSum(values, THREAD_READER.values(partOf(stored, range)));
+		sum.signal += signal;
+		sum.error += error;
+	}
+	return sum;
 }
 
 /** Float scales of every block by AIMET's calibration. */

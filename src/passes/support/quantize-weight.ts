@@ -1,14 +1,19 @@
+import type { TensorData } from "../../ir/data.js";
 import type { NameScope } from "../../ir/names.js";
 import { bytesOf, tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
+import { dequantizeBlocks } from "../../quant/codes.js";
+import { type BlockLayout, slabFirstChannel, slabStart } from "../../quant/layout.js";
 import { type ErrorSum, errorSum } from "../../quant/measure.js";
+import { unpackInt4 } from "../../quant/packing.js";
 import { PRECISION_FACTS } from "../../recipe/precision.js";
 import type { Setting } from "../../recipe/recipe.js";
-import { type BlockWeight, partOf, slabRanges, THREAD_READER } from "./block-weight.js";
+import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
 import { type ChannelFit, fitChannels } from "./channel-fit.js";
 import type { Refusal } from "./eligibility.js";
 import { quantizeBlocksOf } from "./float-blocks.js";
 import { channelSource, tableSource } from "./float-source.js";
+import { gptqWeight } from "./gptq-weight.js";
 import { halfOf } from "./half-tensor.js";
 import { insertDequantization, insertNarrowed } from "./insert-quantized.js";
 import {
@@ -41,13 +46,61 @@ export async function quantizeWeight(
 		tools.pool,
 	);
 	if (fit === undefined) return notFinite(weight.constant);
+	const gptq = await gptqChannels(source, fit, bits, options, tools);
+	const codes = gptq ?? fit.codes;
 	return {
 		form: granularity,
+		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: fit.codes.byteLength + fit.scales.byteLength,
-		insert: (names) => insertChannels(weight, fit, bits, granularity, names),
-		error: async () => fit.error,
+		insert: (names) => insertChannels(weight, { ...fit, codes }, bits, granularity, names),
+		error: async () => (gptq === undefined ? fit.error : channelError(source, codes, fit.scales, bits)),
 		errorOfMax: fit.errorOfMax,
 	};
+}
+
+/** Codes by GPTQ on the scales of a fit; undefined where there are no moments, or one scale for all, or 16 bits. */
+async function gptqChannels(
+	source: BlockWeight,
+	{ scales }: ChannelFit,
+	bits: 4 | 8 | 16,
+	{ moments }: WeightFitOptions,
+	tools: QuantizeTools,
+): Promise<TensorData | undefined> {
+	const { layout } = source;
+	if (moments === undefined || bits === 16 || scales.length !== layout.channelCount) return undefined;
+	const scalesOf = (range: SlabRange) => expandScales(layout, range, scales);
+	return gptqWeight(source, { scalesOf, bits, codeMin: -(1 << (bits - 1)) }, moments, tools);
+}
+
+/** The scales of channels for every block of some slabs, [count, channels]. */
+function expandScales(
+	{ channels, ...layout }: BlockLayout,
+	{ first, count }: SlabRange,
+	scales: Float32Array,
+): Float32Array {
+	const expanded = new Float32Array(count * channels);
+	for (let slab = 0; slab < count; slab++) {
+		const channel = slabFirstChannel({ channels, ...layout }, first + slab);
+		expanded.set(scales.subarray(channel, channel + channels), slab * channels);
+	}
+	return expanded;
+}
+
+/** Compares a float weight with codes of a scale a channel. */
+function channelError(source: BlockWeight, codes: TensorData, scales: Float32Array, bits: number): ErrorSum {
+	const { layout } = source;
+	const sum = { signal: 0, error: 0 };
+	for (const range of slabRanges(layout)) {
+		const [start, end] = [slabStart(layout, range.first), slabStart(layout, range.first + range.count)];
+		const bytes = Uint8Array.from(codes.read((start * bits) / 8, Math.ceil((end * bits) / 8)));
+		const integers = bits === 4 ? unpackInt4(bytes, 0, end - start) : new Int8Array(bytes.buffer);
+		const values = THREAD_READER.values(partOf(source, range));
+		const expanded = expandScales(layout, range, scales);
+		const { signal, error } = errorSum(values, dequantizeBlocks(integers, expanded, layout, range.first, range.count));
+		sum.signal += signal;
+		sum.error += error;
+	}
+	return sum;
 }
 
 function channelsOf({ sites }: FloatWeight): BlockWeight | undefined {

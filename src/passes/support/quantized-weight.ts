@@ -16,6 +16,8 @@ export interface WeightFitOptions {
 	readonly codeMin: -8 | -7;
 	/** Factor of every error by input channel, [depth]. */
 	readonly importance: Float64Array | undefined;
+	/** Second moments of the layer's input, [depth, depth], for GPTQ. */
+	readonly moments: Float64Array | undefined;
 }
 
 /** A float constant with the operators that read it in the same way. */
@@ -30,6 +32,8 @@ export interface FloatWeight {
 export interface QuantizedWeight {
 	/** For the report: double-dq, exact-bq, bq, per-channel, per-tensor or fp16. */
 	readonly form: string;
+	/** How codes were found, where it is not as asked for. */
+	readonly fit?: "gptq";
 	/** Bytes of codes and scales. */
 	readonly bytes: number;
 	insert(names: NameScope): void;

@@ -1,0 +1,159 @@
+import { readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { numbersOf } from "../../arrays/element-type.js";
+import { type NumpyArray, readNpy, readNpz } from "../../arrays/npz.js";
+import { QGraphError } from "../../diagnostics.js";
+import { layerFromNames, roleFromNames } from "../../recipe/role.js";
+import type { Unit } from "../../recipe/unit.js";
+
+/**
+ * How much each input channel of a weight matters: the mean square of its inputs, or anything in proportion to it. From
+ * .npz or JSON (weight name -> list of numbers), or an importance matrix of llama.cpp (its binary format, not GGUF).
+ */
+export class ImportanceFile {
+	readonly #file: string;
+	readonly #byName: ReadonlyMap<string, ArrayLike<number>>;
+	/** By role and layer, for names of other worlds: `blk.3.attn_q.weight` is q_proj of layer 3. */
+	readonly #byRole: Map<string, ArrayLike<number>> = new Map();
+
+	/** @throws QGraphError `recipe/statistics` for a file that is none of these. */
+	constructor(file: string) {
+		this.#file = file;
+		this.#byName = readImportance(file);
+		for (const [name, values] of this.#byName) {
+			const key = roleKey([name]);
+			if (key !== undefined) this.#byRole.set(key, values);
+		}
+	}
+
+	/**
+	 * The factors of the weight of `unit`, scaled to a mean of 1; undefined where the file has none.
+	 *
+	 * @throws QGraphError `recipe/statistics` where there are not `depth` of them, or one is negative or not finite.
+	 */
+	find(unit: Unit, depth: number): Float64Array | undefined {
+		const { weight = "", role, layer } = unit;
+		const values = this.#byName.get(weight) ?? (role && this.#byRole.get(`${role} ${layer}`));
+		if (values === undefined) return undefined;
+		if (values.length !== depth) {
+			throw statisticsError(
+				this.#file,
+				`'${weight}' has ${values.length} numbers, expected ${depth}, one an input channel`,
+			);
+		}
+		const factors = Float64Array.from(values);
+		const mean = factors.reduce((sum, value) => sum + value, 0) / depth;
+		if (!factors.every((value) => value >= 0 && value < Number.POSITIVE_INFINITY)) {
+			throw statisticsError(this.#file, `a number of '${weight}' is negative or not finite`);
+		}
+		return mean === 0 ? undefined : factors.map((value) => value / mean);
+	}
+}
+
+function roleKey(names: readonly string[]): string | undefined {
+	const layer = layerFromNames(names);
+	const role = roleFromNames(names, layer);
+	return role === undefined ? undefined : `${role} ${layer}`;
+}
+
+function readImportance(file: string): Map<string, ArrayLike<number>> {
+	if (file.endsWith(".npz")) return new Map([...readNpz(file)].map(([name, array]) => [name, floatsIn(array)]));
+	const bytes = readBytes(file);
+	return file.endsWith(".json") ? readJson(file, bytes) : readLlamaMatrix(file, bytes);
+}
+
+function readJson(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
+	let content: unknown;
+	try {
+		content = JSON.parse(bytes.toString("utf8"));
+	} catch (error) {
+		throw statisticsError(file, error instanceof Error ? error.message : String(error));
+	}
+	const entries = typeof content === "object" && content !== null ? Object.entries(content) : [];
+	const odd = entries.find(([, list]) => !Array.isArray(list) || list.some((value) => typeof value !== "number"));
+	if (entries.length === 0 || odd !== undefined) {
+		throw statisticsError(file, "it is no JSON object of weight names with lists of numbers");
+	}
+	return new Map(entries as [string, number[]][]);
+}
+
+/** Count, then for each: name length, name, calls, values, float32 sums of squares times calls over counts. */
+function readLlamaMatrix(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
+	const broken = () => statisticsError(file, "it is neither .npz nor .json nor an importance matrix of llama.cpp");
+	if (bytes.subarray(0, 4).toString("latin1") === "GGUF") {
+		throw statisticsError(file, "it is GGUF; `llama-imatrix --output-format dat` writes what is read here");
+	}
+	const matrix = new Map<string, ArrayLike<number>>();
+	let at = 0;
+	const integer = () => {
+		if (at + 4 > bytes.length) throw broken();
+		at += 4;
+		return bytes.readInt32LE(at - 4);
+	};
+	const take = (length: number) => {
+		if (length < 0 || at + length > bytes.length) throw broken();
+		at += length;
+		return bytes.subarray(at - length, at);
+	};
+	const count = integer();
+	if (count <= 0) throw broken();
+	for (let entry = 0; entry < count; entry++) {
+		const name = take(integer()).toString("utf8");
+		integer();
+		const values = take(integer() * 4);
+		matrix.set(name, new Float32Array(Uint8Array.from(values).buffer));
+	}
+	return matrix;
+}
+
+/** Files of second moments, [depth, depth], of the inputs of weights: a folder of .npy files named after the weights. */
+export class MomentsFolder {
+	readonly #folder: string;
+
+	/** @throws QGraphError `recipe/statistics` where there is no such folder. */
+	constructor(folder: string) {
+		this.#folder = folder;
+		if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
+			throw statisticsError(folder, "there is no such folder");
+		}
+	}
+
+	/** Where the moments of a weight are, or would be. */
+	static fileName(weight: string): string {
+		return `${encodeURIComponent(weight)}.npy`;
+	}
+
+	/** The moments of a weight's input; undefined where there are none. */
+	find(weight: string, depth: number): Float64Array | undefined {
+		const file = path.join(this.#folder, MomentsFolder.fileName(weight));
+		if (statSync(file, { throwIfNoEntry: false }) === undefined) return undefined;
+		const array = readNpy(file);
+		if (array.shape.join() !== `${depth},${depth}`) {
+			throw statisticsError(file, `it has shape [${array.shape.join(", ")}], expected [${depth}, ${depth}]`);
+		}
+		return Float64Array.from(floatsIn(array));
+	}
+}
+
+/** The diagonal of second moments, the mean squares of the inputs, scaled to a mean of 1; undefined where it is all 0. */
+export function importanceOf(moments: Float64Array, depth: number): Float64Array | undefined {
+	const squares = Float64Array.from({ length: depth }, (_, i) => Math.max(0, moments[i * depth + i]!));
+	const mean = squares.reduce((sum, value) => sum + value, 0) / depth;
+	return mean > 0 ? squares.map((value) => value / mean) : undefined;
+}
+
+function floatsIn({ type, bytes }: NumpyArray): ArrayLike<number> {
+	return numbersOf(type, Uint8Array.from(bytes).buffer);
+}
+
+function readBytes(file: string): Buffer {
+	try {
+		return readFileSync(file);
+	} catch (error) {
+		throw statisticsError(file, error instanceof Error ? error.message : String(error));
+	}
+}
+
+function statisticsError(file: string, problem: string): QGraphError {
+	return new QGraphError("recipe/statistics", `cannot use '${file}': ${problem}`, { file });
+}

@@ -1,0 +1,184 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { readAll } from "../../src/ir/data.js";
+import type { Model } from "../../src/ir/model.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { serializeModel } from "../../src/onnx/file.js";
+import { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "../../src/passes/apply-precision-recipe.js";
+import type { PipelineReport } from "../../src/passes/infra/report.js";
+import { MomentsFolder } from "../../src/passes/support/input-statistics.js";
+import { runPasses } from "../../src/run-passes.js";
+import { modelOf } from "../support/build.js";
+import { floatFeed, floatsOf, run, sqnrDb } from "../support/ort.js";
+import { randomSource } from "../support/random.js";
+
+const [DEPTH, CHANNELS, SAMPLES] = [64, 24, 400] as const;
+const NAME = "layers.3/q_proj.weight";
+
+const random = randomSource(11);
+const normal = () => random() + random() + random() + random() - 2;
+const weights = Float32Array.from({ length: DEPTH * CHANNELS }, () => normal());
+/** Inputs with few directions and channels of very different size. */
+const directions = Array.from({ length: 6 }, () =>
+	Float64Array.from({ length: DEPTH }, (_, i) => normal() * (1 + (i % 7))),
+);
+function inputs(count: number): Float32Array {
+	const values = new Float32Array(count * DEPTH);
+	for (let sample = 0; sample < count; sample++) {
+		const parts = directions.map(() => normal());
+		for (let i = 0; i < DEPTH; i++) {
+			const mixed = directions.reduce((sum, direction, d) => sum + parts[d]! * direction[i]!, 0);
+			values[sample * DEPTH + i] = mixed + 0.3 * normal();
+		}
+	}
+	return values;
+}
+const calibration = inputs(SAMPLES);
+const unseen = inputs(50);
+
+function model(name = NAME): Model {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [50, DEPTH]);
+		b.initializer(name, floatTensor([DEPTH, CHANNELS], weights));
+		b.node("MatMul", ["x", name], ["y"], {}, "matmul");
+		b.output("y");
+	});
+}
+
+function folder(): string {
+	const made = mkdtempSync(path.join(tmpdir(), "qgraph-statistics-"));
+	onTestFinished(() => rmSync(made, { recursive: true, force: true }));
+	return made;
+}
+
+/** An .npy file of float64. */
+function writeNpy(file: string, shape: readonly number[], values: Float64Array): void {
+	const header = `{'descr': '<f8', 'fortran_order': False, 'shape': (${shape.join(", ")},), }`.padEnd(117);
+	const prefix = Buffer.from(`\x93NUMPY\x01\x00\x76\x00${header}\n`, "latin1");
+	writeFileSync(file, Buffer.concat([prefix, Buffer.from(values.buffer)]));
+}
+
+function momentsFolder(): string {
+	const moments = new Float64Array(DEPTH * DEPTH);
+	for (let sample = 0; sample < SAMPLES; sample++) {
+		for (let i = 0; i < DEPTH; i++) {
+			for (let j = 0; j < DEPTH; j++) {
+				moments[i * DEPTH + j]! += calibration[sample * DEPTH + i]! * calibration[sample * DEPTH + j]!;
+			}
+		}
+	}
+	const made = folder();
+	writeNpy(path.join(made, MomentsFolder.fileName(NAME)), [DEPTH, DEPTH], moments);
+	return made;
+}
+
+function meanSquares(): number[] {
+	return Array.from({ length: DEPTH }, (_, i) => {
+		let sum = 0;
+		for (let sample = 0; sample < SAMPLES; sample++) sum += calibration[sample * DEPTH + i]! ** 2;
+		return sum / SAMPLES;
+	});
+}
+
+async function quantize(
+	options: Partial<ApplyPrecisionRecipeOptions>,
+): Promise<{ output: number; report: PipelineReport }> {
+	const before = await run(serializeModel(model()), { x: floatFeed([50, DEPTH], unseen) });
+	const made = model();
+	const report = await runPasses(made, [applyPrecisionRecipe({ recipe: "16a4w_block", ...options })]);
+	const after = await run(serializeModel(made), { x: floatFeed([50, DEPTH], unseen) });
+	return { output: sqnrDb(floatsOf(before.y), floatsOf(after.y)), report };
+}
+
+describe("statistics of inputs", () => {
+	test("GPTQ gains many dB at the output, and loses a few in the weights", async () => {
+		const plain = await quantize({});
+		for (const recipe of ["16a4w_block", "16a4w", "16a8w"]) {
+			const search = await quantize({ recipe });
+			const gptq = await quantize({ recipe, hessian: momentsFolder() });
+			expect(gptq.output, recipe).toBeGreaterThan(search.output + 5);
+			const [weight] = gptq.report.weights;
+			expect(weight?.fit).toBe("gptq");
+			expect(weight?.sqnrDb).toBeLessThan(search.report.weights[0]?.sqnrDb as number);
+		}
+		expect(plain.output).toBeGreaterThan(10);
+	});
+
+	test("importance weights gain at the output, from any of the files that hold them", async () => {
+		const made = folder();
+		const squares = meanSquares();
+		const json = path.join(made, "importance.json");
+		writeFileSync(json, JSON.stringify({ [NAME]: squares }));
+		const llama = path.join(made, "imatrix.dat");
+		const name = Buffer.from("blk.3.attn_q.weight");
+		const numbers = (...values: number[]) => Buffer.from(Int32Array.from(values).buffer);
+		writeFileSync(
+			llama,
+			Buffer.concat([
+				numbers(1, name.length),
+				name,
+				numbers(7, DEPTH),
+				Buffer.from(Float32Array.from(squares, (value) => 7 * value).buffer),
+			]),
+		);
+		const search = await quantize({});
+		const fromJson = await quantize({ importance: json });
+		const fromLlama = await quantize({ importance: llama });
+		expect(fromJson.output).toBeGreaterThan(search.output + 0.1);
+		expect(fromLlama.output).toBeCloseTo(fromJson.output, 1);
+		expect(fromJson.report.weights[0]?.fit).toBe("search");
+	});
+
+	test("is said to be missing where a weight has none", async () => {
+		const made = folder();
+		mkdirSync(path.join(made, "empty"));
+		writeFileSync(path.join(made, "other.json"), '{ "other": [1] }');
+		for (const options of [{ hessian: path.join(made, "empty") }, { importance: path.join(made, "other.json") }]) {
+			const { report } = await quantize(options);
+			expect(report.diagnostics.map(({ code }) => code)).toContain("recipe/no-statistics");
+			expect(report.weights[0]).toMatchObject({ status: "converted", fit: "search" });
+		}
+	});
+
+	test.each<[reason: string, content: string | Buffer, file: string, message: string]>([
+		["no JSON", "{", "a.json", "JSON"],
+		["JSON of something else", '{ "w": "x" }', "a.json", "no JSON object of weight names"],
+		["too few numbers", JSON.stringify({ [NAME]: [1, 2] }), "a.json", "has 2 numbers, expected 64"],
+		["negative numbers", JSON.stringify({ [NAME]: new Array(DEPTH).fill(-1) }), "a.json", "negative or not finite"],
+		["GGUF", "GGUF....", "a.gguf", "llama-imatrix --output-format dat"],
+		["another binary", Buffer.alloc(9, 0xff), "a.dat", "neither .npz nor .json nor an importance matrix"],
+	])("refuses %s", async (_reason, content, file, message) => {
+		const at = path.join(folder(), file);
+		writeFileSync(at, content);
+		const attempt = quantize({ importance: at });
+		await expect(attempt).rejects.toMatchObject({ code: "recipe/statistics" });
+		await expect(attempt).rejects.toThrow(message);
+	});
+
+	test("refuses moments of another size, and a folder that is not there", async () => {
+		const made = folder();
+		writeNpy(path.join(made, MomentsFolder.fileName(NAME)), [2, 2], new Float64Array(4));
+		await expect(quantize({ hessian: made })).rejects.toThrow("it has shape [2, 2], expected [64, 64]");
+		await expect(quantize({ hessian: path.join(made, "none") })).rejects.toMatchObject({ code: "recipe/statistics" });
+	});
+
+	test("leaves a weight to the search where moments are not positive definite", async () => {
+		const made = folder();
+		const broken = new Float64Array(DEPTH * DEPTH).fill(1e9);
+		for (let i = 0; i < DEPTH; i++) broken[i * DEPTH + i] = 1;
+		writeNpy(path.join(made, MomentsFolder.fileName(NAME)), [DEPTH, DEPTH], broken);
+		const { report } = await quantize({ hessian: made });
+		expect(report.weights[0]?.fit).toBe("search");
+	});
+
+	test("gives int4 codes of the weight's own shape and order", async () => {
+		const made = model();
+		await runPasses(made, [applyPrecisionRecipe({ recipe: "16a4w_block", hessian: momentsFolder() })]);
+		const codes = [...made.graph.initializers].find(({ name }) => name === `${NAME}_quantized`)?.initializer;
+		expect(codes?.shape).toEqual([DEPTH, CHANNELS]);
+		expect(readAll(codes!.data).byteLength).toBe((DEPTH * CHANNELS) / 2);
+	});
+});
