@@ -47,5 +47,5 @@ describe("the package", () => {
 			console.log(allPasses.length > 0 && KERNELS.length > 0);`;
 		writeFileSync(path.join(project, "program.js"), program);
 		expect((await run(process.execPath, ["program.js"], project)).trim()).toBe("true");
-	});
+	}, 300_000);
 });
