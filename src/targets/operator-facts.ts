@@ -39,6 +39,14 @@ export interface OperandFacts {
 	readonly quantization: QuantizationFacts | undefined;
 }
 
+/** An Add of a constant vector behind a MatMul, which ONNX Runtime makes a Gemm of the two with. */
+export interface FusedAddFacts {
+	readonly node: Node;
+	/** The vector: the bias of that Gemm. */
+	readonly addend: OperandFacts;
+	readonly output: OperandFacts;
+}
+
 /** What rules look at: an operator, the quantization around it and its weight. */
 export interface OperatorFacts {
 	readonly node: Node;
@@ -49,6 +57,8 @@ export interface OperatorFacts {
 	readonly outputs: readonly OperandFacts[];
 	/** undefined: none of its inputs is a constant weight. */
 	readonly weight: WeightFacts | undefined;
+	/** Of a MatMul with a constant matrix: the only reader of its result, where that makes a Gemm of it. */
+	readonly fusedAdd: FusedAddFacts | undefined;
 }
 
 /** The facts of every node of a model, in order. */
@@ -65,6 +75,7 @@ export function operatorFacts(model: Model, types: TypeSource): OperatorFacts[] 
 				inputs: node.inputs.map((value) => value && inputFacts(value, types)),
 				outputs: node.outputs.map((value) => outputFacts(value, types)),
 				weight: weights.get(node),
+				fusedAdd: weights.has(node) ? fusedAddFacts(node, types) : undefined,
 			});
 		}
 	}
@@ -82,6 +93,19 @@ export function inputFacts(value: Value, types: TypeSource): OperandFacts {
 		constant: constantOf(value)?.tensor,
 		quantization: dequantized && quantizationFacts(dequantized, dequantized.inputs[0], types),
 	};
+}
+
+function fusedAddFacts(node: Node, types: TypeSource): FusedAddFacts | undefined {
+	const [use, ...others] = node.outputs[0]!.uses;
+	if (!isOnnxOp(node, "MatMul") || use === undefined || others.length > 0 || node.outputs[0]!.isGraphOutput)
+		return undefined;
+	const add = use.node;
+	const addend = add.inputs[1 - use.index];
+	if (!isOnnxOp(add, "Add") || add.graph !== node.graph || addend === undefined) return undefined;
+	const facts = inputFacts(addend, types);
+	const stored = facts.constant ?? facts.quantization?.codes;
+	if (stored?.shape.length !== 1 || stored.shape[0] !== types.shapeOf(node.inputs[1]!)?.[1]) return undefined;
+	return { node: add, addend: facts, output: outputFacts(add.outputs[0]!, types) };
 }
 
 function outputFacts(value: Value, types: TypeSource): OperandFacts {

@@ -59,6 +59,15 @@ export function blockWeight(graph: GraphBuilder, name: string, spec: BlockWeight
 	return `${name}_dq`;
 }
 
+/** `W_DQ(W, W_scale)` with random int8 codes and one scale a channel; returns the name of the dequantized weight. */
+export function channelWeight(graph: GraphBuilder, name: string, shape: readonly number[], axis: number): string {
+	const codes = randomCodes(elementCount(shape), 1, -127, 127);
+	graph.initializer(name, tensor(DataType.INT8, shape, new Uint8Array(codes.buffer)));
+	graph.initializer(`${name}_scale`, floatTensor([shape[axis]!], randomScales(shape[axis]!, 2)));
+	graph.node("DequantizeLinear", [name, `${name}_scale`], [`${name}_dq`], { axis: intAttribute(axis) }, `${name}_DQ`);
+	return `${name}_dq`;
+}
+
 /** `Q -> DQ` in uint16 behind `source`; returns the name of what comes out. */
 export function quantized(graph: GraphBuilder, source: string, scale = 0.001): string {
 	graph.initializer(`${source}_scale`, floatTensor([], [scale]));

@@ -2,14 +2,16 @@ import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { readModel } from "../../src/onnx/file.js";
 import { checkModel, type Finding } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
 import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { linearModel } from "../runtime/models.js";
-import { modelOf } from "../support/build.js";
+import { type LinearSpec, linearModel, linearOutput } from "../runtime/models.js";
+import { type ModelBuilder, modelOf } from "../support/build.js";
+import { blockWeight, channelWeight, quantized } from "../support/weights.js";
 
 const shared = fileURLToPath(new URL("../../../shared/", import.meta.url));
 const oracles = path.join(shared, "oracles/htp");
@@ -107,6 +109,76 @@ describe("operators", () => {
 			b.output("y");
 		});
 		expect(rulesOf(await checkModel(model, targets[0]!))).toEqual(["htp/operator-domain"]);
+	});
+});
+
+describe("what is around weights with several scales", () => {
+	const spec: LinearSpec = { op: "MatMul", depth: 64, channels: 8, blockSize: 32, rows: 4, activations: "integer" };
+	type Fill = (b: ModelBuilder, product: string) => string;
+
+	/** `x -> Q -> DQ -> MatMul -> behind -> y` */
+	async function rulesBehind(scheme: "block" | "per-channel", behind: Fill, input: Fill = (_, x) => x) {
+		const model = linearModel(spec, (b, x) => {
+			const shape = [spec.depth, spec.channels];
+			const weight =
+				scheme === "block" ? blockWeight(b, "W", { shape, axis: 0, blockSize: 32 }) : channelWeight(b, "W", shape, 1);
+			b.node("MatMul", [input(b, x), weight], ["product"], {}, "op");
+			linearOutput(b, spec, behind(b, "product"));
+		});
+		return rulesOf(await checkModel(model, parseTarget("qnn-htp:v73")));
+	}
+
+	const relu: Fill = (b, product) => {
+		b.node("Relu", [product], ["relu"]);
+		return quantized(b, "relu");
+	};
+	const plus =
+		(...shape: number[]): Fill =>
+		(b, product) => {
+			b.initializer("bias", floatTensor(shape, new Float32Array(shape.reduce((a, c) => a * c, 1)).fill(0.5)));
+			b.node("Add", ["bias", product], ["sum"]);
+			return quantized(b, "sum");
+		};
+	const sigmoid: Fill = (b, x) => {
+		b.node("Sigmoid", [x], ["sigmoid"]);
+		return quantized(b, "sigmoid", 2 ** -15);
+	};
+
+	test("block scales", async () => {
+		expect(await rulesBehind("block", quantized)).toEqual([]);
+		expect(await rulesBehind("block", relu)).toEqual(["htp/block-output"]);
+		expect(await rulesBehind("block", plus(8))).toEqual(["htp/block-output"]);
+		expect(await rulesBehind("block", (_, product) => product)).toEqual(["htp/block-output"]);
+	});
+
+	test("one scale a channel", async () => {
+		expect(await rulesBehind("per-channel", quantized)).toEqual([]);
+		expect(await rulesBehind("per-channel", relu)).toEqual(["htp/channel-output"]);
+		expect(await rulesBehind("per-channel", plus(8))).toEqual([]);
+		expect(await rulesBehind("per-channel", plus(1, 8))).toEqual(["htp/channel-output"]);
+		expect(await rulesBehind("per-channel", quantized, () => "x")).toEqual(["htp/channel-activation"]);
+	});
+
+	test("a bias too large for its scale, and one behind a Sigmoid that the compiler encodes otherwise", async () => {
+		const large: Fill = (b, product) => {
+			b.initializer("bias", floatTensor([8], new Float32Array(8).fill(1e7)));
+			b.node("Add", [product, "bias"], ["sum"]);
+			return quantized(b, "sum", 100);
+		};
+		expect(await rulesBehind("per-channel", large)).toEqual(["htp/bias-overflow"]);
+		expect(await rulesBehind("per-channel", quantized, sigmoid)).toEqual([]);
+		expect(await rulesBehind("per-channel", plus(8), sigmoid)).toEqual(["htp/fixed-output-bias"]);
+	});
+
+	test.each([
+		[48, 24, 32, []],
+		[48, 24, 33, ["htp/exact-block-size"]],
+		[24, 8, 96, []],
+		[28, 4, 8, ["htp/exact-block-size"]],
+	])("exact block scales, K = %i in blocks of %i, N = %i", async (depth, blockSize, channels, rules) => {
+		const scales = new Float32Array((depth / blockSize) * channels).fill(2 ** -6);
+		const model = linearModel({ ...spec, depth, blockSize, channels, scales });
+		expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v73")))).toEqual(rules);
 	});
 });
 

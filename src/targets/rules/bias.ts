@@ -18,12 +18,13 @@ interface Biased {
 	readonly inputScale: number | undefined;
 }
 
-/** The operator's bias, where its quantized weight is none that lpbq.ts, gemm.ts or conv.ts have rules for. */
-function biased({ node, weight, inputs }: OperatorFacts): Biased | undefined {
-	const bias = inputs[2];
+/** The operator's bias, or the vector added behind a MatMul, where its quantized weight is none that lpbq.ts, gemm.ts or conv.ts have rules for. */
+function biased({ node, weight, inputs, fusedAdd }: OperatorFacts): Biased | undefined {
+	const bias = isOnnxOp(node, "MatMul") ? fusedAdd?.addend : inputs[2];
 	if (weight === undefined || bias === undefined || weight.scheme === "lpbq" || weight.scheme === "float")
 		return undefined;
-	const isTaken = isOnnxOp(node, "Conv", "ConvTranspose") || (isOnnxOp(node, "Gemm") && weight.scheme !== "block");
+	const isTaken =
+		isOnnxOp(node, "Conv", "ConvTranspose") || (isOnnxOp(node, "Gemm", "MatMul") && weight.scheme !== "block");
 	return isTaken ? { weight, bias, inputScale: inputs[0]?.quantization?.scale } : undefined;
 }
 
@@ -49,14 +50,16 @@ export const BIAS_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/gemm-bias-scale",
-			about: "The scales of a Gemm's INT32 bias are those of the input times those of the weight's channels.",
+			about:
+				"The scales of the INT32 bias of a Gemm, or of a MatMul's in an Add, are those of the input times those of the weight's channels.",
 			consequence: "wrong",
 			measured: "0.4 dB with 257 times these; a Conv takes any",
 			remedy: "store the bias anew with such scales, or as float",
 			appliedBy: "legalize-bias",
 			broken(operator) {
 				const found = biased(operator);
-				if (found === undefined || found.inputScale === undefined || !isOnnxOp(operator.node, "Gemm")) return undefined;
+				if (found === undefined || found.inputScale === undefined || !isOnnxOp(operator.node, "Gemm", "MatMul"))
+					return undefined;
 				const { weight, bias, inputScale } = found;
 				const scales = bias.quantization?.scales;
 				if (weight.scheme === "per-tensor" || bias.quantization?.granularity !== "channel" || scales === undefined)

@@ -8,6 +8,7 @@ import { EMBEDDING_RULES } from "./embedding.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { OPERATOR_RULES } from "./operators.js";
+import { RESULT_RULES } from "./results.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 
@@ -18,6 +19,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	BLOCK_RULES,
 	CONV_RULES,
 	BIAS_RULES,
+	RESULT_RULES,
 	SCALE_RULES,
 	ACTIVATION_RULES,
 	SHAPE_RULES,
