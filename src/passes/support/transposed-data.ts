@@ -1,18 +1,24 @@
-import { computedData, type TensorData } from "../../ir/data.js";
+import type { TensorData } from "../../ir/data.js";
 import { bytesOf } from "../../ir/tensor.js";
 import { bitsPerElement, type DataType, dataTypeName, elementCount } from "../../ir/types.js";
-import { packUint4, unpackUint4 } from "../../quant/packing.js";
+import { packUint2, packUint4, unpackUint2, unpackUint4 } from "../../quant/packing.js";
 import { type Elements, transposeInto } from "../../quant/transpose.js";
+import { stripwise } from "./strips.js";
+import { hasWholeWords, transposedNibbles } from "./transposed-nibbles.js";
 
 /** Elements read at a time. */
 const PIECE_ELEMENTS = 2 ** 20;
+
+/** Bytes that are made at a time; of elements below a byte, each of which takes one meanwhile, fewer. */
+const STRIP_BYTES = 2 ** 24;
+const PACKED_STRIP_BYTES = 2 ** 22;
 
 /** Rows are read whole where at least one in so many of their elements is wanted: then that is faster than many small reads. */
 const WHOLE_ROW_SHARE = 16;
 
 /**
- * The transpose [columns, rows] of the matrix [rows, columns] in `data`, made when it is asked for: of elements of 4, 8,
- * 16, 32 or more bits. A piece of it takes a read of a strip of the matrix, so that pieces should not be small.
+ * The transpose [columns, rows] of the matrix [rows, columns] in `data`, made when it is asked for: of elements of 2, 4,
+ * 8, 16, 32 or more bits. It is made in strips, some of which are kept, so that small pieces take no longer than large ones.
  */
 export function transposedData(data: TensorData, dtype: DataType, rows: number, columns: number): TensorData {
 	return permutedData(data, dtype, [rows, columns], [1, 0]);
@@ -29,7 +35,7 @@ export function permutedData(
 	permutation: readonly number[],
 ): TensorData {
 	const bits = bitsPerElement(dtype);
-	if (bits === undefined || (bits !== 4 && bits % 8 !== 0)) throw new Error(`transposing ${dataTypeName(dtype)}`);
+	if (bits === undefined || (bits !== 2 && bits !== 4 && bits % 8 !== 0)) throw new Error(`transposing ${dataTypeName(dtype)}`);
 	let result = data;
 	const order = shape.map((_, axis) => axis).filter((axis) => shape[axis] !== 1);
 	const wanted = permutation.filter((axis) => shape[axis] !== 1);
@@ -63,16 +69,19 @@ interface Matrices {
 
 function swapped(data: TensorData, bits: number, matrices: Matrices): TensorData {
 	if (bits > 32) return swapped(data, 32, { ...matrices, run: (matrices.run * bits) / 32 });
-	const total = matrices.outer * matrices.rows * matrices.columns * matrices.run;
-	return computedData(data.byteLength, (start, end) => {
-		if (start === end) return new Uint8Array();
-		const first = Math.floor((start * 8) / bits);
-		const last = Math.min(total, Math.ceil((end * 8) / bits));
-		const elements = gather(data, bits, matrices, first, last);
-		const bytes = bits === 4 ? packUint4(elements as Uint8Array) : bytesOf(elements);
-		const skipped = start - (first * bits) / 8;
-		return bytes.subarray(skipped, skipped + end - start);
+	const { outer, rows, columns, run } = matrices;
+	if (bits === 4 && outer * run === 1 && hasWholeWords(rows, columns)) return transposedNibbles(data, rows, columns);
+	const total = outer * rows * columns * run;
+	return stripwise(data.byteLength, bits < 8 ? PACKED_STRIP_BYTES : STRIP_BYTES, (start, end) => {
+		const first = (start * 8) / bits;
+		const last = Math.min(total, (end * 8) / bits);
+		return packed(gather(data, bits, matrices, first, last), bits);
 	});
+}
+
+function packed(elements: Elements, bits: number): Uint8Array {
+	if (bits === 2) return packUint2(elements as Uint8Array);
+	return bits === 4 ? packUint4(elements as Uint8Array) : bytesOf(elements);
 }
 
 /** The elements [first, last) of the swapped matrices. */
@@ -133,9 +142,10 @@ function newElements(bits: number, count: number): Elements {
 }
 
 function readElements(data: TensorData, bits: number, first: number, count: number): Elements {
-	if (bits === 4) {
-		const bytes = data.read(Math.floor(first / 2), Math.ceil((first + count) / 2));
-		return unpackUint4(bytes, first % 2, count);
+	if (bits < 8) {
+		const perByte = 8 / bits;
+		const bytes = data.read(Math.floor(first / perByte), Math.ceil((first + count) / perByte));
+		return (bits === 2 ? unpackUint2 : unpackUint4)(bytes, first % perByte, count);
 	}
 	const bytes = data.read((first * bits) / 8, ((first + count) * bits) / 8);
 	if (bits === 8) return bytes;

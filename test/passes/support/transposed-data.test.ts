@@ -3,10 +3,11 @@ import { describe, expect, test } from "vitest";
 import { bytesData, computedData, readAll } from "../../../src/ir/data.js";
 import { DataType, elementCount } from "../../../src/ir/types.js";
 import { permutedData, transposedData } from "../../../src/passes/support/transposed-data.js";
-import { packUint4, unpackUint4 } from "../../../src/quant/packing.js";
+import { transposedNibbles } from "../../../src/passes/support/transposed-nibbles.js";
+import { packUint2, packUint4, unpackUint2, unpackUint4 } from "../../../src/quant/packing.js";
 import { randomSource } from "../../support/random.js";
 
-const TYPES = [DataType.INT4, DataType.INT8, DataType.FLOAT16, DataType.FLOAT, DataType.INT64];
+const TYPES = [DataType.INT2, DataType.INT4, DataType.INT8, DataType.FLOAT16, DataType.FLOAT, DataType.INT64];
 const BYTES: Readonly<Record<number, number>> = {
 	[DataType.INT8]: 1,
 	[DataType.FLOAT16]: 2,
@@ -14,9 +15,10 @@ const BYTES: Readonly<Record<number, number>> = {
 	[DataType.INT64]: 8,
 };
 
-/** Elements as lists of bytes; of four bits, of their value. */
+/** Elements as lists of bytes; of two or four bits, of their value. */
 function elementsOf(bytes: Uint8Array, dtype: number, count: number): number[][] {
 	if (dtype === DataType.INT4) return [...unpackUint4(bytes, 0, count)].map((value) => [value]);
+	if (dtype === DataType.INT2) return [...unpackUint2(bytes, 0, count)].map((value) => [value]);
 	const width = BYTES[dtype]!;
 	return Array.from({ length: count }, (_, index) => [...bytes.subarray(index * width, (index + 1) * width)]);
 }
@@ -24,6 +26,7 @@ function elementsOf(bytes: Uint8Array, dtype: number, count: number): number[][]
 function randomBytes(dtype: number, count: number): Uint8Array {
 	const random = randomSource(count);
 	if (dtype === DataType.INT4) return packUint4(Uint8Array.from({ length: count }, () => random() * 16));
+	if (dtype === DataType.INT2) return packUint2(Uint8Array.from({ length: count }, () => random() * 4));
 	return Uint8Array.from({ length: count * BYTES[dtype]! }, () => random() * 256);
 }
 
@@ -42,7 +45,8 @@ function permuted<T>(elements: readonly T[], shape: readonly number[], permutati
 }
 
 describe("permutedData", () => {
-	const shapes = fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 5 });
+	const lengths = fc.oneof(fc.integer({ min: 1, max: 7 }), fc.constantFrom(8, 16, 24));
+	const shapes = fc.array(lengths, { minLength: 1, maxLength: 4 });
 	const cases = fc.tuple(fc.constantFrom(...TYPES), shapes).chain(([dtype, shape]) =>
 		fc.record({
 			dtype: fc.constant(dtype),
@@ -82,23 +86,35 @@ describe("permutedData", () => {
 });
 
 describe("transposedData", () => {
-	test("reads strips, not the whole matrix, and each piece once", () => {
-		const [rows, columns] = [300, 512];
-		const bytes = randomBytes(DataType.INT4, rows * columns);
-		let largest = 0;
-		let total = 0;
-		const source = computedData(bytes.byteLength, (start, end) => {
-			largest = Math.max(largest, end - start);
-			total += end - start;
-			return bytes.subarray(start, end);
-		});
-		const data = transposedData(source, DataType.INT4, rows, columns);
-		const [first, last] = [10, 20];
-		const strip = data.read((first * rows) / 2, (last * rows) / 2);
-		expect(largest).toBe((last - first) / 2);
-		expect(total).toBe((rows * (last - first)) / 2);
-		const expected = permuted(elementsOf(bytes, DataType.INT4, rows * columns), [rows, columns], [1, 0]);
-		expect(elementsOf(strip, DataType.INT4, (last - first) * rows)).toEqual(expected.slice(first * rows, last * rows));
+	test("reads the matrix once, in whatever small pieces it is asked for", () => {
+		for (const [rows, columns] of [
+			[1000, 2400],
+			[1001, 2401],
+		] as const) {
+			const bytes = randomBytes(DataType.INT4, rows * columns);
+			let total = 0;
+			const source = computedData(bytes.byteLength, (start, end) => {
+				total += end - start;
+				return bytes.subarray(start, end);
+			});
+			const data = transposedData(source, DataType.INT4, rows, columns);
+			for (let at = 0; at < data.byteLength; at += 99_999) data.read(at, Math.min(at + 99_999, data.byteLength));
+			expect(total).toBeLessThanOrEqual(bytes.byteLength + 1);
+			expect(total).toBeGreaterThanOrEqual(bytes.byteLength);
+		}
+	});
+
+	test("matrices of many strips come out right, whole rows read or parts of them", () => {
+		for (const [rows, columns] of [
+			[64, 20_000],
+			[640, 200],
+		] as const) {
+			const bytes = randomBytes(DataType.INT4, rows * columns);
+			for (const strip of [1, 1000, 30_000]) {
+				const made = transposedNibbles(bytesData(bytes), rows, columns, strip);
+				expect(Buffer.compare(readAll(transposedData(made, DataType.INT4, columns, rows)), bytes)).toBe(0);
+			}
+		}
 	});
 
 	test("large matrices come out right", () => {
