@@ -131,7 +131,7 @@ export const CODES = {
 		"The weight was brought into the one form that passes take, signed codes and their scales directly in front of the operator, without loss.",
 	),
 	"weight/requantized": warning(
-		"The weight was asymmetric and was quantized anew without zero points, because --requantize was given; the figure says how well that represents it.",
+		"The weight was quantized anew, symmetric and 4-bit, as `--requantize` asks; the figure says how well that represents it.",
 	),
 	"weight/copied": remark(
 		"The weight is read in two forms or orders, so that the model holds a copy of it beside the original.",
@@ -158,6 +158,27 @@ export const CODES = {
 		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. qgraph has no pass that adds them yet: calibrate the model with another tool, such as AIMET or ONNX Runtime's quantizer. `--bq-to-lpbq-activations any` converts all the same, for other runtimes.",
 	),
 	"weight/depthwise": remark("Each output channel of the convolution sums over too few input channels to form blocks."),
+	"nbits/lowered": remark(
+		"The weight was unpacked from MatMulNBits into DequantizeLinear and MatMul, without loss; the message says what else changed.",
+	),
+	"nbits/unsupported": remark(
+		"The MatMulNBits is none that qgraph reads: other bits than 2, 4 or 8, lengths that contradict its attributes, or attributes of the function's caller.",
+	),
+	"nbits/zero-point": remark(
+		"The weight has zero points between its codes, which DequantizeLinear cannot hold. `--requantize` makes it symmetric 4-bit, and says at what loss.",
+	),
+	"nbits/group-index": remark(
+		"The group index gives each block another number of rows, so that no order of rows makes blocks of them. `--requantize` quantizes the weight anew, and says at what loss.",
+	),
+	"nbits/opset": remark(
+		"DequantizeLinear takes blocks from operator set 21 on (2-bit codes: 25), and the model cannot be raised to it.",
+	),
+	"nbits/copied": remark(
+		"The packed weight is read by another operator, too, which needs it as it was: the model holds the weight twice.",
+	),
+	"weight/packed": remark(
+		"The weight is packed for MatMulNBits, which is no operator of ONNX. `--lower-matmul-nbits` makes it a DequantizeLinear and a MatMul.",
+	),
 	"qdq/bound": warning(
 		"Nothing but the weight and the input says in what range an output lies. The range taken is sound but several times wider than what occurs, which costs bits: calibrate the model, so that the output has a QuantizeLinear of its own.",
 	),

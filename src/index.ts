@@ -73,7 +73,7 @@ export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swish.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
-export { allPasses, legalizingPasses, recipePasses } from "./passes/index.js";
+export { allPasses, legalizingPasses, normalizingPasses, recipePasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,
 	definePass,
@@ -90,6 +90,7 @@ export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
+export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-matmul-nbits.js";
 export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";
 export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normalize-weights.js";
 export { saveAnnotations } from "./passes/save-annotations.js";

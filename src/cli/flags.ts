@@ -3,6 +3,7 @@ import {
 	allPasses,
 	applyEncodings,
 	legalizingPasses,
+	normalizingPasses,
 	type OptionSpec,
 	type OptionValue,
 	type Pass,
@@ -106,10 +107,7 @@ function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[]
 	if (typeof args.passes !== "string") {
 		return allPasses.filter((pass) => {
 			const wanted = args[pass.definition.name] as boolean | undefined;
-			if (wanted !== undefined) return wanted;
-			if (args.recipe !== undefined && recipePasses.includes(pass)) return true;
-			if (args.encodings !== undefined && pass === applyEncodings) return true;
-			return args.target !== undefined && legalizingPasses.includes(pass);
+			return wanted ?? impliedPasses(args).includes(pass);
 		});
 	}
 	return args.passes.split(",").map((name) => {
@@ -118,6 +116,16 @@ function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[]
 		const names = allPasses.map((candidate) => candidate.definition.name).join(", ");
 		throw new QGraphError("pass/unknown", `there is no pass '${name.trim()}'; there are ${names}`);
 	});
+}
+
+/** What runs unless it is switched off: what applies encodings or a recipe, what makes a model legal on a target, or weights fit for LPBQ. */
+function impliedPasses(args: Readonly<Record<string, unknown>>): readonly AnyPassFactory[] {
+	return [
+		...(args.encodings === undefined ? [] : [applyEncodings]),
+		...(args.recipe === undefined ? [] : recipePasses),
+		...(args.target === undefined ? [] : legalizingPasses),
+		...(args["bq-to-lpbq"] === true ? normalizingPasses : []),
+	];
 }
 
 function kebab(name: string): string {

@@ -14,6 +14,8 @@ import { FloatWeights } from "./support/float-weights.js";
 import type { LpbqFit } from "./support/lpbq-fit.js";
 import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
 import { mapAhead } from "./support/map-ahead.js";
+import { findNBitsSites, type NBitsSite, packedEntryOf } from "./support/nbits-form.js";
+import { packedRefusalOf } from "./support/nbits-tensors.js";
 import { normalizeWeights, REQUANTIZE_OPTION, type RequantizeOption, type Workshop } from "./support/normalize.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
@@ -78,6 +80,7 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 		for (const site of sites) {
 			if (!selected.includes(site)) keep(context, site, exclusionOf(site));
 		}
+		for (const site of findNBitsSites(model)) keepPacked(context, site);
 		const work = { names: new NameScope(model), spool: new Spool() };
 		const refusal = (site: WeightSite) => refusalOf(site, options.activations);
 		const normal = normalizeWeights(selected, refusal, work, context);
@@ -165,6 +168,14 @@ function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, m
 	context.count("weights kept");
 	context.report(code, message, { graph: site.graphSite.path, node: nodeLabel(site.node), value: site.weightName });
 	context.reportWeight({ ...describeSite(site), status: "kept", code, message });
+}
+
+/** Weights that nobody unpacked are named, too. */
+function keepPacked(context: PassContext<BqToLpbqOptions>, site: NBitsSite): void {
+	const { code, message } = isSelected(site, context.options) ? packedRefusalOf(site) : exclusionOf(site);
+	context.count("weights kept");
+	context.report(code, message, { graph: site.graphSite.path, node: nodeLabel(site.node), value: site.weightName });
+	context.reportWeight({ ...packedEntryOf(site), status: "kept", code, message });
 }
 
 function reportConverted(

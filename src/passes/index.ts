@@ -14,6 +14,7 @@ import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerGemm } from "./lower-gemm.js";
+import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
 import { normalizeWeights } from "./normalize-weights.js";
 import { saveAnnotations } from "./save-annotations.js";
@@ -24,6 +25,7 @@ import { upgradeOpset } from "./upgrade-opset.js";
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
 	applyEncodings,
+	lowerMatmulNbits,
 	fixShapes,
 	foldShapes,
 	fuseGelu,
@@ -57,3 +59,6 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 		(pass) => ![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, saveAnnotations].includes(pass),
 	),
 );
+
+/** Those of {@link allPasses} that bring weights into the form that `bq-to-lpbq` takes: what `convert --bq-to-lpbq` runs before. */
+export const normalizingPasses: readonly AnyPassFactory[] = Object.freeze([lowerMatmulNbits]);

@@ -53,15 +53,15 @@ function turnWords(
 	origin: number,
 ): void {
 	for (let at = row; at < rowEnd; at += NIBBLES_A_WORD) {
-		let from = at * words + column;
+		const from = at * words + column;
 		let a = source[from]!;
-		let b = source[(from += words)]!;
-		let c = source[(from += words)]!;
-		let d = source[(from += words)]!;
-		let e = source[(from += words)]!;
-		let f = source[(from += words)]!;
-		let g = source[(from += words)]!;
-		let h = source[(from += words)]!;
+		let b = source[from + words]!;
+		let c = source[from + 2 * words]!;
+		let d = source[from + 3 * words]!;
+		let e = source[from + 4 * words]!;
+		let f = source[from + 5 * words]!;
+		let g = source[from + 6 * words]!;
+		let h = source[from + 7 * words]!;
 
 		let t = ((a >>> 16) ^ e) & 0xffff;
 		e ^= t;
@@ -102,14 +102,14 @@ function turnWords(
 		h ^= t;
 		g ^= t << 4;
 
-		let to = origin + at / NIBBLES_A_WORD;
+		const to = origin + at / NIBBLES_A_WORD;
 		out[to] = a;
-		out[(to += outWords)] = b;
-		out[(to += outWords)] = c;
-		out[(to += outWords)] = d;
-		out[(to += outWords)] = e;
-		out[(to += outWords)] = f;
-		out[(to += outWords)] = g;
-		out[to + outWords] = h;
+		out[to + outWords] = b;
+		out[to + 2 * outWords] = c;
+		out[to + 3 * outWords] = d;
+		out[to + 4 * outWords] = e;
+		out[to + 5 * outWords] = f;
+		out[to + 6 * outWords] = g;
+		out[to + 7 * outWords] = h;
 	}
 }

@@ -1,8 +1,10 @@
 import type { Model } from "../ir/model.js";
 import { dataTypeName } from "../ir/types.js";
 import { allNodes, allTensors, nodeLabel } from "../ir/walk.js";
-import { annotationOf, type WeightAnnotation } from "../passes/support/annotation.js";
-import { findWeightSites } from "../weights/weight-site.js";
+import { annotationOf, packedAnnotationOf, type WeightAnnotation } from "../passes/support/annotation.js";
+import type { Refusal } from "../passes/support/eligibility.js";
+import { findNBitsSites } from "../passes/support/nbits-form.js";
+import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 
 /** A weight at one place where it is used. */
 export interface WeightSummary extends WeightAnnotation {
@@ -56,14 +58,14 @@ export function summarizeModel(model: Model): ModelSummary {
 
 /** Every constant weight with its scheme, and whether and why not it could become LPBQ. Reads scales and zero points, not weights. */
 export function summarizeWeights(model: Model): WeightSummary[] {
-	return findWeightSites(model).map((site) => {
-		const { annotation, refusal } = annotationOf(site);
-		return {
-			...annotation,
-			node: nodeLabel(site.node),
-			op: site.node.op.type,
-			graph: site.graphSite.path,
-			reason: refusal?.message,
-		};
-	});
+	const summaries = findWeightSites(model).map((site) => summaryOf(site, annotationOf(site)));
+	const packed = findNBitsSites(model).map((site) => summaryOf(site, packedAnnotationOf(site)));
+	return [...summaries, ...packed];
+}
+
+function summaryOf(
+	{ node, graphSite }: Pick<WeightSite, "node" | "graphSite">,
+	{ annotation, refusal }: { readonly annotation: WeightAnnotation; readonly refusal: Refusal | undefined },
+): WeightSummary {
+	return { ...annotation, node: nodeLabel(node), op: node.op.type, graph: graphSite.path, reason: refusal?.message };
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from "../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount, rawByteLength } from "../ir/types.js";
 import { bfloat16ToFloat32, decodeBfloat16, decodeFloat16, float16ToFloat32 } from "../quant/float16.js";
-import { unpackInt4, unpackUint4 } from "../quant/packing.js";
+import { unpackInt4, unpackUint2, unpackUint4 } from "../quant/packing.js";
 import type { Constant } from "./constant.js";
 
 /** Elements of this many bytes are read at a time; whole elements of every type fit. */
@@ -113,6 +113,8 @@ export function elementsOf(
 			return unpackUint4(bytes, first % 2, count);
 		case DataType.INT4:
 			return unpackInt4(bytes, first % 2, count);
+		case DataType.UINT2:
+			return unpackUint2(bytes, first % 4, count);
 		case DataType.INT64:
 			return Float64Array.from(new BigInt64Array(bytes.buffer), Number);
 		default:

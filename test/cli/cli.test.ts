@@ -9,6 +9,7 @@ import { readModel, writeModel } from "../../src/onnx/file.js";
 import { legalizingPasses } from "../../src/passes/index.js";
 import { modelOf } from "../support/build.js";
 import { expectGolden } from "../support/golden.js";
+import { nbitsNode, nbitsWeight } from "../support/nbits.js";
 import { blockWeight, quantized } from "../support/weights.js";
 import { qgraph, transcript } from "./run.js";
 
@@ -132,6 +133,36 @@ describe("convert", () => {
 		expect(err).toContain("weight/float-activations");
 		expect(existsSync(output)).toBe(false);
 		expect((await qgraph(folder, "convert", "-q", "--bq-to-lpbq", "--strict", input, output)).code).toBe(0);
+	});
+
+	test("--bq-to-lpbq brings weights into the form that it takes first, unless told not to", async () => {
+		const packed = path.join(folder, "packed.onnx");
+		await writeModel(
+			modelOf((b) => {
+				b.model.opsetImports.set("com.microsoft", 1);
+				b.input("x", DataType.FLOAT, [4, 64]);
+				const spec = { k: 64, n: 8 };
+				nbitsNode(b, "x", nbitsWeight(b, "w", spec), "y", spec);
+				b.output("y");
+			}),
+			packed,
+		);
+		const weights = async (...args: string[]) => {
+			const activations = ["--bq-to-lpbq-activations", "any"];
+			const { out } = await qgraph(
+				folder,
+				"convert",
+				"--dry-run",
+				"--json",
+				"--bq-to-lpbq",
+				...activations,
+				...args,
+				packed,
+			);
+			return (JSON.parse(out) as { weights: { op: string; code: string }[] }).weights.map(({ op, code }) => [op, code]);
+		};
+		expect(await weights()).toEqual([["MatMul", "weight/converted"]]);
+		expect(await weights("--no-lower-matmul-nbits")).toEqual([["MatMulNBits", "weight/packed"]]);
 	});
 
 	test("--target runs what makes the model legal, unless told not to", async () => {

@@ -3,10 +3,13 @@ import { intAttribute, stringAttribute, tensorAttribute } from "../../src/ir/att
 import { floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { annotateBlockQuant } from "../../src/passes/annotate-block-quant.js";
+import { bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
 import { weightAnnotation } from "../../src/passes/support/annotation.js";
+import { summarizeWeights } from "../../src/report/summary.js";
 import { runPasses } from "../../src/run-passes.js";
 import { type GraphBuilder, ModelBuilder, modelOf, nodeNamed } from "../support/build.js";
 import { golden } from "../support/golden.js";
+import { nbitsNode, nbitsWeight } from "../support/nbits.js";
 import { blockWeight, int4Tensor, quantized, randomCodes } from "../support/weights.js";
 
 const { FLOAT, INT8 } = DataType;
@@ -154,4 +157,32 @@ test("negative and infinite scales are seen", async () => {
 		lpbq: "weight/converted",
 	});
 	expect(weightAnnotation(nodeNamed(model.graph, "infinite_matmul"))?.lpbq).toBe("weight/scale-not-finite");
+});
+
+test("weights that are packed for MatMulNBits are named", async () => {
+	const model = modelOf((b) => {
+		b.model.opsetImports.set("com.microsoft", 1);
+		b.input("x", FLOAT, [4, 64]);
+		const spec = { k: 64, n: 8 };
+		const outputs = [
+			nbitsNode(b, quantized(b, "x"), nbitsWeight(b, "plain", spec), "a", spec),
+			nbitsNode(b, "x", nbitsWeight(b, "zeros", { ...spec, bits: 8, zeroPoints: "packed" }), "b", { ...spec, bits: 8 }),
+			nbitsNode(b, "x", nbitsWeight(b, "fractions", { ...spec, zeroPoints: Array(16).fill(7.5) }), "c", spec),
+			nbitsNode(b, "x", nbitsWeight(b, "odd", spec), "d", { ...spec, n: 7 }),
+		];
+		for (const node of outputs) b.output(node.outputs[0]!.name);
+	});
+	await golden(annotateBlockQuant(), "matmul-nbits", model);
+	expect(summarizeWeights(model).map(({ weight, lpbq }) => [weight, lpbq])).toEqual([
+		["plain", "weight/packed"],
+		["zeros", "weight/packed"],
+		["fractions", "nbits/zero-point"],
+		["odd", "weight/data-length"],
+	]);
+	const report = await runPasses(model, [bqToLpbq()]);
+	expect(report.weights.map(({ weight, status, code }) => [weight, status, code])).toContainEqual([
+		"plain",
+		"kept",
+		"weight/packed",
+	]);
 });

@@ -1,8 +1,12 @@
+import { intOf } from "../../ir/attribute.js";
 import type { Model } from "../../ir/model.js";
 import type { Node } from "../../ir/node.js";
-import { dataTypeName } from "../../ir/types.js";
+import { DataType, dataTypeName } from "../../ir/types.js";
+import { hasIntegerActivations } from "../../weights/activation.js";
 import { findWeightSites, isSymmetric, type WeightScheme, type WeightSite } from "../../weights/weight-site.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
+import { findNBitsSites, type NBitsSite } from "./nbits-form.js";
+import { hasMiddleZeroPoints, packedRefusalOf } from "./nbits-tensors.js";
 import { normalWeight } from "./normal-weight.js";
 import { WeightViewer } from "./seen-weight.js";
 import { storedScaleFacts } from "./stored-scales.js";
@@ -118,8 +122,34 @@ function lpbqRefusal(site: WeightSite): Refusal | undefined {
 	return "code" in normal ? normal : refusalOf(normal.site, "integer");
 }
 
+/** The same of a weight that is packed for MatMulNBits. Reads its zero points. */
+export function packedAnnotationOf(site: NBitsSite): { annotation: WeightAnnotation; refusal: Refusal } {
+	const { node, weightName, form } = site;
+	const refusal = packedRefusalOf(site);
+	const known = "code" in form ? undefined : form;
+	const annotation: WeightAnnotation = {
+		weight: weightName,
+		input: 1,
+		scheme: "block",
+		dtype: dataTypeName(DataType.UINT8),
+		bits: known?.bits ?? intOf(node, "bits", 4),
+		shape: known === undefined ? [] : [known.depth, known.channels],
+		blockAxis: 0,
+		channelAxis: 1,
+		blockSize: known?.blockSize ?? 0,
+		symmetric: known !== undefined && hasMiddleZeroPoints(known),
+		negativeScales: undefined,
+		activations: hasIntegerActivations(node, 0) ? "integer" : "float",
+		lpbq: refusal.code,
+	};
+	return { annotation, refusal };
+}
+
 /** Brings the annotations of an earlier pass up to date. */
 export function refreshAnnotations(model: Model): void {
+	for (const site of findNBitsSites(model)) {
+		if (weightAnnotation(site.node) !== undefined) annotate(site.node, packedAnnotationOf(site).annotation);
+	}
 	for (const site of findWeightSites(model)) {
 		if (weightAnnotation(site.node) !== undefined) annotate(site.node, annotationOf(site).annotation);
 	}

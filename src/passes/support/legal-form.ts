@@ -8,17 +8,13 @@ import type { ErrorSum } from "../../quant/measure.js";
 import { slabRanges } from "./block-weight.js";
 import { formScales, formValues } from "./form-values.js";
 import { gatheredRows, ZERO_ROW } from "./row-data.js";
+import { signedCodes } from "./signed-codes.js";
 import { layoutOf, type WeightForm } from "./weight-form.js";
 
 /** UINT4 codes with zero points 8 as INT4 with zero points 0: the same weight. */
 export function withSignedCodes(form: WeightForm): WeightForm {
 	const { data, shape } = form.codes;
-	const isOdd = elementCount(shape) % 2 === 1;
-	const signed = computedData(data.byteLength, (start, end) => {
-		const bytes = Uint8Array.from(data.read(start, end), (byte) => byte ^ 0x88);
-		if (isOdd && end === data.byteLength && end > start) bytes[bytes.length - 1]! &= 0x0f;
-		return bytes;
-	});
+	const signed = signedCodes(data, 4, elementCount(shape));
 	return withZeroPoints({ ...form, codes: tensor(DataType.INT4, shape, signed) });
 }
 

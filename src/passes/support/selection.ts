@@ -17,7 +17,7 @@ export interface SelectionOptions {
 }
 
 /** Is the weight among those that the options pick? A glob matches the weight's name or its operator's. */
-export function isSelected(site: WeightSite, options: SelectionOptions): boolean {
+export function isSelected(site: Pick<WeightSite, "weightName" | "node">, options: SelectionOptions): boolean {
 	const names = [site.weightName, site.node.name];
 	const matches = (globs: readonly string[]) =>
 		globs.map(globPattern).some((pattern) => names.some((name) => pattern.test(name)));
@@ -25,6 +25,6 @@ export function isSelected(site: WeightSite, options: SelectionOptions): boolean
 }
 
 /** What is said of a weight that the options do not pick. */
-export function exclusionOf({ weightName }: WeightSite): Refusal {
+export function exclusionOf({ weightName }: Pick<WeightSite, "weightName">): Refusal {
 	return { code: "weight/excluded", message: `weight '${weightName}' was not selected` };
 }

@@ -35,7 +35,8 @@ export function permutedData(
 	permutation: readonly number[],
 ): TensorData {
 	const bits = bitsPerElement(dtype);
-	if (bits === undefined || (bits !== 2 && bits !== 4 && bits % 8 !== 0)) throw new Error(`transposing ${dataTypeName(dtype)}`);
+	if (bits === undefined || (bits !== 2 && bits !== 4 && bits % 8 !== 0))
+		throw new Error(`transposing ${dataTypeName(dtype)}`);
 	let result = data;
 	const order = shape.map((_, axis) => axis).filter((axis) => shape[axis] !== 1);
 	const wanted = permutation.filter((axis) => shape[axis] !== 1);
