@@ -117,6 +117,21 @@ describe("convert", () => {
 		expect(readFileSync(output)).toEqual(readFileSync(input));
 	});
 
+	test("says at once that the output or the report cannot be written", async () => {
+		for (const [args, problem] of [
+			[[input, folder], "'<folder>': it exists and is not a file"],
+			[["--force", input, folder], "'<folder>': it exists and is not a file"],
+			[[input, path.join(folder, "no", "out.onnx")], "'<folder>/no/out.onnx': there is no such folder"],
+			[
+				["--dry-run", "--report", path.join(folder, "no", "r.json"), input],
+				"'<folder>/no/r.json': there is no such folder",
+			],
+		] as const) {
+			const { code, out, err } = await qgraph(folder, "convert", ...args);
+			expect([code, out, err]).toEqual([1, "", `qgraph: error write/failed: cannot write ${problem}\n`]);
+		}
+	});
+
 	test("--strict fails when a block-quantized weight stays, and writes nothing", async () => {
 		rmSync(output, { force: true });
 		const float = path.join(folder, "float.onnx");

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import {
 	checkModel,
@@ -107,6 +107,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 	const passes = passesFrom(args);
 	const target = args.target === undefined ? undefined : parseTarget(args.target as string);
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
+	if (typeof args.report === "string") checkFolder(args.report);
 	const bar = new ProgressBar(terminal);
 	const failure = new AbortController();
 	try {
@@ -163,12 +164,19 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 
 /** Says at once what writing would only find out after all the work. */
 function checkOutput(output: string, force: boolean): void {
-	if (!existsSync(path.dirname(path.resolve(output)))) {
-		throw new QGraphError("write/failed", `cannot write '${output}': there is no such folder`, { file: output });
+	checkFolder(output);
+	if (!existsSync(output)) return;
+	if (!statSync(output).isFile()) {
+		throw new QGraphError("write/failed", `cannot write '${output}': it exists and is not a file`, { file: output });
 	}
-	if (existsSync(output) && !force) {
+	if (!force) {
 		throw new QGraphError("write/exists", `'${output}' exists; use --force to replace it`, { file: output });
 	}
+}
+
+function checkFolder(file: string): void {
+	if (existsSync(path.dirname(path.resolve(file)))) return;
+	throw new QGraphError("write/failed", `cannot write '${file}': there is no such folder`, { file });
 }
 
 function writeReport(file: string, json: string): void {
