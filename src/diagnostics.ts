@@ -98,6 +98,9 @@ export const CODES = {
 	"recipe/invalid": error(
 		"The recipe has a key, a value or a pattern that recipes do not have. The message names the line.",
 	),
+	"recipe/budget": error(
+		"The budget is not one, or no choice of precisions keeps it. The message says what is possible.",
+	),
 	"recipe/unknown": error(
 		"There is no such recipe: neither a file, nor a built-in one, nor a precision. `qgraph recipes` lists them.",
 	),

@@ -1,3 +1,11 @@
+export { type Budget, parseBudget } from "./analysis/budget.js";
+export {
+	type ParetoPoint,
+	type PlannedUnit,
+	type PlanOptions,
+	type PrecisionPlan,
+	planPrecision,
+} from "./analysis/plan-precision.js";
 export {
 	CODES,
 	type Diagnostic,

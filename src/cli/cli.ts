@@ -10,6 +10,7 @@ import { explain } from "./commands/explain.js";
 import { inspect } from "./commands/inspect.js";
 import { kernels } from "./commands/kernels.js";
 import { listPasses } from "./commands/list-passes.js";
+import { plan } from "./commands/plan.js";
 import { print } from "./commands/print.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
@@ -28,6 +29,7 @@ const COMMANDS: readonly Command[] = [
 	listPasses,
 	recipes,
 	explain,
+	plan,
 	kernels,
 ];
 

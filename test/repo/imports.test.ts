@@ -39,7 +39,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		packages: ["node:", "onnxruntime-node"],
 	},
 	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
-	analysis: { imports: ALL_BELOW, packages: ["node:"] },
+	analysis: { imports: [...ALL_BELOW, "recipe", "report"], packages: ["node:"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },
 	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
 	index: { imports: [...ALL_BELOW, "recipe", "analysis", "report"], packages: [] },
