@@ -210,6 +210,13 @@ export const CODES = {
 	"lpbq/htp-block-size": warning(
 		"The HTP computes this block size wrong: it wants 16 or a multiple of 32, and K a multiple of 32 (docs/lpbq.md).",
 	),
+	"silu/float": remark("A Sigmoid of values that are not quantized is computed in float."),
+	"silu/8-bit": remark(
+		"Between values of 8 bits a Sigmoid is left in float, as it was: where the HTP has float16, that is closer.",
+	),
+	"silu/reader": remark(
+		"A Sigmoid is quantized where it only goes into products with values that are quantized as its argument is.",
+	),
 	"fuse/opset": remark(
 		"The operator that the subgraph would become is not in the operator set that the model imports. `--upgrade-opset` raises that.",
 	),

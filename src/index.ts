@@ -96,6 +96,7 @@ export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js"
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
 export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
+export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-matmul-nbits.js";

@@ -12,6 +12,7 @@ import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
+import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
@@ -37,6 +38,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	normalizeWeights,
 	lowerGemm,
 	separateMatmulOutputs,
+	legalizeSilu,
 	legalizeWeights,
 	lpbqToBq,
 	annotateBlockQuant,

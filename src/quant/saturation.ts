@@ -8,12 +8,14 @@ import type { Interval } from "./grid.js";
 const FAR = 40;
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
-const silu = (x: number): number => x * sigmoid(x);
+/** x * sigmoid(x). */
+export const silu = (x: number): number => x * sigmoid(x);
 const gelu = (x: number): number => x * (x < 0 ? normalTail(-x) : 1 - normalTail(x));
 
-/** Where gelu and silu are lowest. */
+/** Where gelu is lowest. */
 const GELU_LOWEST = -0.752;
-const SILU_LOWEST = -1.279;
+/** Where x * sigmoid(x) is lowest. */
+export const SILU_LOWEST = -1.279;
 
 export function sigmoidInverse({ lo, hi }: Interval, step: number): Interval {
 	return monotone(sigmoid, Math.max(lo, step / 2), Math.min(hi, 1 - step / 2));

@@ -10,6 +10,7 @@ import { fuseHardSwish } from "../../src/passes/fuse-hard-swish.js";
 import { fuseLayerNorm } from "../../src/passes/fuse-layer-norm.js";
 import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
+import { legalizeSilu } from "../../src/passes/legalize-silu.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
@@ -84,6 +85,27 @@ const CASES: readonly Case[] = [
 		passes: [fuseHardSwish()],
 		operators: ["HardSwish"],
 		leastDb: 60,
+	},
+	{
+		name: "SiLU",
+		write: (e, x) => e.call("Mul", x, e.call("Sigmoid", x)),
+		passes: [legalizeSilu()],
+		operators: ["Sigmoid", "Mul"],
+		leastDb: 75,
+	},
+	{
+		name: "SwiGLU",
+		write: (e, x) => e.call("Mul", e.call("Mul", x, e.call("Sigmoid", x)), x),
+		passes: [legalizeSilu()],
+		operators: ["Sigmoid", "Mul", "Mul"],
+		leastDb: 72,
+	},
+	{
+		name: "QuickGelu",
+		write: (e, x) => e.apply("com.microsoft.QuickGelu", [x], {}),
+		passes: [legalizeSilu()],
+		operators: ["Mul", "Sigmoid", "Mul"],
+		leastDb: 75,
 	},
 	...[21, 23].map((opset) => ({
 		name: `RMS normalization, operator set ${opset}`,
