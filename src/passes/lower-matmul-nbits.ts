@@ -1,8 +1,9 @@
+import { inferTypes } from "../inference/index.js";
 import { type FunctionDefinition, type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { nodeLabel } from "../ir/walk.js";
+import { allNodes, nodeLabel } from "../ir/walk.js";
 import { sqnrDb } from "../quant/measure.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { refreshAnnotations } from "./support/annotation.js";
@@ -14,6 +15,7 @@ import { irVersionOf } from "./support/opset/history.js";
 import { raiseIrVersion, raiseOpset } from "./support/opset/raise-opset.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
+import { isEmbedding, retieEmbedding } from "./support/tied-embedding.js";
 
 export interface LowerMatmulNbitsOptions extends SelectionOptions {
 	/** Make weights that DequantizeLinear cannot hold symmetric 4-bit, which loses something. */
@@ -26,7 +28,7 @@ export interface LowerMatmulNbitsOptions extends SelectionOptions {
  * `MatMulNBits(x, packed [N, blocks, bytes], scales, zero points, group index, bias)` ->
  * `MatMul(x, DequantizeLinear(codes [K, N], scales)) + bias`: codes of 4 and 8 bits become signed, and so do zero points,
  * which go where all are 0 then. Rows are sorted by the group index, and x with them. The operator set is raised where
- * DequantizeLinear has no blocks. A weight that several nodes read stays one.
+ * DequantizeLinear has no blocks. A weight that several nodes read stays one, a GatherBlockQuantized among them.
  */
 export const lowerMatmulNbits = definePass<LowerMatmulNbitsOptions>({
 	name: "lower-matmul-nbits",
@@ -49,11 +51,18 @@ export const lowerMatmulNbits = definePass<LowerMatmulNbitsOptions>({
 		if (lowered.length === 0) return false;
 		const names = new NameScope(model);
 		const rewriter = new NBitsRewriter(names);
+		const embeddings = [...allNodes(model)].filter(({ node }) => isEmbedding(node));
+		const types = embeddings.length > 0 ? inferTypes(model) : undefined;
 		for (const { site, form, tensors } of lowered) {
 			const { node } = site;
 			report(context, site, form, tensors);
-			rewriter.replace(node, form, tensors, rewriter.constants(form, tensors, node));
+			const weight = rewriter.constants(form, tensors, node);
+			rewriter.replace(node, form, tensors, weight);
 			context.count("nodes lowered");
+			for (const { node } of embeddings.filter(({ node }) => node.graph !== undefined)) {
+				const idsRank = types?.shapeOf(node.inputs[1]!)?.length;
+				if (retieEmbedding(node, form, tensors, weight, idsRank, names)) context.count("embeddings tied");
+			}
 		}
 		rewriter.takeNames();
 		reportCopies(lowered, context);

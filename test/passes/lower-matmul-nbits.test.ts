@@ -1,3 +1,4 @@
+import { Tensor } from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
@@ -15,7 +16,7 @@ import { type NBitsSpec, nbitsNode, nbitsWeight } from "../support/nbits.js";
 import { floatFeed, floatsOf, run, sqnrDb } from "../support/ort.js";
 import { expectSameOutputs } from "../support/same-outputs.js";
 
-const { BOOL, FLOAT, FLOAT16, INT32, UINT8 } = DataType;
+const { BOOL, FLOAT, FLOAT16, INT32, INT64, UINT8 } = DataType;
 const PASS = lowerMatmulNbits();
 
 function modelWith(spec: NBitsSpec, { opset = 21, irVersion = 10, name = "w" } = {}): Model {
@@ -213,6 +214,59 @@ describe("lower-matmul-nbits", () => {
 			b.output("z").type = tensorType(UINT8, [8, 2, 16]);
 		});
 		await golden(PASS, "shared", model);
+	});
+
+	const table: NBitsSpec = { k: 64, n: 48, blockSize: 32, zeroPoints: "packed" };
+	/** `MatMulNBits(Relu(GatherBlockQuantized(w, ids)), w)`, the one weight in both. */
+	function tiedModel(spec: NBitsSpec, rank: readonly number[] = [2, 3]) {
+		return modelOf((b) => {
+			setUp(b);
+			b.input("ids", INT64, rank);
+			const [codes, scales, zeros] = nbitsWeight(b, "w", spec);
+			b.initializer("shape", int64Tensor([2], [spec.n, spec.k / 2]));
+			b.node("Reshape", [codes!, "shape"], ["w_rows"], {}, "rows");
+			const attributes = { bits: intAttribute(4), block_size: intAttribute(32) };
+			const op = { domain: "com.microsoft", type: "GatherBlockQuantized" };
+			const inputs = ["w_rows", "ids", scales!, ...(zeros === undefined ? [] : [zeros])];
+			b.node(op, inputs, ["embedded"], attributes, "embedding");
+			b.node("Relu", ["embedded"], ["h"], {}, "relu");
+			nbitsNode(b, "h", zeros === undefined ? [codes!, scales!] : [codes!, scales!, zeros], "y", spec);
+			b.output("y").type = tensorType(FLOAT, [...rank, spec.n]);
+			b.output("embedded").type = tensorType(FLOAT, [...rank, spec.k]);
+		});
+	}
+	const ids = { ids: new Tensor("int64", BigInt64Array.from([1n, 0n, 47n, 5n, 5n, 30n]), [2, 3]) };
+
+	test("an embedding that shares the weight shares the codes", async () => {
+		await golden(PASS, "tied-embedding", tiedModel(table));
+		await expectSameOutputs(tiedModel(table), PASS, ids);
+	});
+
+	test("an embedding and its MatMul stay one weight as LPBQ", async () => {
+		for (const [fit, form] of [
+			["search", "double-dq"],
+			["max", "double-dq"],
+			["search", "exact-bq"],
+		] as const) {
+			const model = tiedModel({ ...table, zeroPoints: "middle" });
+			const before = await run(serializeModel(model), ids);
+			const report = await runPasses(model, [PASS, bqToLpbq({ activations: "any", fit, form })]);
+			const embedding = nodeNamed(model.graph, "embedding");
+			const dequantize = nodeNamed(model.graph, "w_DQ");
+			expect([embedding.inputs[0], embedding.inputs[2]]).toEqual(dequantize.inputs.slice(0, 2));
+			const tables = [...model.graph.initializers].filter(({ initializer }) => initializer?.shape.join() === "64,48");
+			expect(tables).toHaveLength(1);
+			const after = await run(serializeModel(model), ids);
+			const { sqnrDb: reported } = report.weights[0]!;
+			expect(Math.abs(sqnrDb(floatsOf(before.embedded), floatsOf(after.embedded)) - reported!)).toBeLessThan(3);
+		}
+	});
+
+	test("an embedding whose rank is not known keeps the packed weight", async () => {
+		const model = tiedModel(table);
+		model.graph.inputs[0]!.type = tensorType(INT64);
+		for (const value of model.graph.outputs) value.type = tensorType(FLOAT);
+		await golden(PASS, "untied-embedding", model);
 	});
 
 	const fractions = (count: number) => Array.from({ length: count }, (_, index) => 7.25 + (index % 3) / 4);

@@ -5,6 +5,7 @@ import { asFloatType } from "../../weights/derived-tensor.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
 import type { BlockWeight } from "./block-weight.js";
 import { type Refusal, refusalOf } from "./eligibility.js";
+import { embeddingsOf } from "./tied-embedding.js";
 
 /** How LPBQ is written in ONNX: a second DequantizeLinear that makes the scales, or scales that are products already. */
 export type LpbqForm = "double-dq" | "exact-bq";
@@ -14,6 +15,8 @@ export interface Conversion {
 	readonly sites: readonly WeightSite[];
 	/** Several where DequantizeLinear nodes share codes and scales. */
 	readonly dequantizations: readonly Dequantization[];
+	/** GatherBlockQuantized nodes that read the same codes and scales, and are to read the new ones. */
+	readonly embeddings: readonly Node[];
 	readonly form: LpbqForm;
 	readonly layout: BlockLayout;
 	readonly weight: BlockWeight;
@@ -71,6 +74,7 @@ function conversionOf(sites: readonly WeightSite[], form: "auto" | LpbqForm): Co
 	return {
 		sites,
 		dequantizations: [...dequantizations.values()],
+		embeddings: axes!.blockAxis === 0 ? embeddingsOf(codes.value, scale!.value, blockSize) : [],
 		form: formOf(first!, form),
 		layout,
 		weight: {

@@ -143,7 +143,15 @@ function insertLpbq(weight: FloatWeight, source: BlockWeight, fit: LpbqFit, form
 	const dequantizations = new Map(sites.map(({ dequantization }) => [dequantization!.node, dequantization!]));
 	const { channelAxis } = sites[0]!.axes!;
 	rewriteToLpbq(
-		{ sites, dequantizations: [...dequantizations.values()], form, layout: source.layout, weight: source, channelAxis },
+		{
+			sites,
+			dequantizations: [...dequantizations.values()],
+			embeddings: [],
+			form,
+			layout: source.layout,
+			weight: source,
+			channelAxis,
+		},
 		{ ...fit, codes: undefined },
 		names,
 	);

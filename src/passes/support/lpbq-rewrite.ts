@@ -2,6 +2,7 @@ import { intAttribute } from "../../ir/attribute.js";
 import { bytesData } from "../../ir/data.js";
 import type { Graph } from "../../ir/graph.js";
 import type { NameScope } from "../../ir/names.js";
+import type { Node } from "../../ir/node.js";
 import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, rawByteLength } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
@@ -37,32 +38,40 @@ function insertScaleNodes(conversion: Conversion, fit: LpbqFit, names: NameScope
 	const channelScales = tensor(DataType.FLOAT, [wide.length], bytesOf(wide));
 	const channels = constant("_channel_scale", asFloatType(channelScales, scale.tensor.dtype));
 	const scaleOf = new Map<Graph, Value>();
+	const scaleIn = (graph: Graph): Value => {
+		const known = scaleOf.get(graph);
+		if (known !== undefined) return known;
+		const product = graph.createValue(names.fresh(`${name}_scale_dq`));
+		graph.createNode(
+			{
+				op: "DequantizeLinear",
+				name: names.fresh(`${name}_scale_DQ`),
+				inputs: [ints, channels],
+				outputs: [product],
+				attributes: { axis: intAttribute(conversion.channelAxis) },
+			},
+			firstReader(conversion, graph),
+		);
+		scaleOf.set(graph, product);
+		return product;
+	};
 	let zeroPoint: Value | undefined;
-	for (const dequantization of conversion.dequantizations) {
-		const { node } = dequantization;
-		const graph = node.graph!;
-		let product = scaleOf.get(graph);
-		if (product === undefined) {
-			product = graph.createValue(names.fresh(`${name}_scale_dq`));
-			graph.createNode(
-				{
-					op: "DequantizeLinear",
-					name: names.fresh(`${name}_scale_DQ`),
-					inputs: [ints, channels],
-					outputs: [product],
-					attributes: { axis: intAttribute(conversion.channelAxis) },
-				},
-				node,
-			);
-			scaleOf.set(graph, product);
-		}
-		node.setInput(1, product);
-		if (!dequantization.hasZeroPoint) {
-			zeroPoint ??= constant("_zero_point", zeroTensor(scale.tensor.shape));
-			node.setInput(2, zeroPoint);
-		}
+	for (const { node, hasZeroPoint } of conversion.dequantizations) {
+		node.setInput(1, scaleIn(node.graph!));
+		if (hasZeroPoint) continue;
+		zeroPoint ??= constant("_zero_point", zeroTensor(scale.tensor.shape));
+		node.setInput(2, zeroPoint);
 	}
+	for (const node of conversion.embeddings) node.setInput(2, scaleIn(node.graph!));
 	for (const dequantization of conversion.dequantizations) removeIfUnused(dequantization.scale!.value);
+}
+
+/** The first node of `graph` that reads the weight. */
+function firstReader({ dequantizations, embeddings }: Conversion, graph: Graph): Node | undefined {
+	const readers = [...dequantizations.map(({ node }) => node), ...embeddings].filter((node) => node.graph === graph);
+	if (embeddings.length === 0) return readers[0];
+	for (const node of graph.nodes) if (readers.includes(node)) return node;
+	return undefined;
 }
 
 /** What channels without weights get in float16, so that it is not 0; those with weights have more. */
@@ -77,32 +86,35 @@ function replaceScales(conversion: Conversion, fit: LpbqFit, names: NameScope): 
 	const scale = first!.scale!;
 	const scales = tensor(DataType.FLOAT, scale.tensor.shape, fit.effectiveScales);
 	const typed = asFloatType(scales, scale.tensor.dtype);
-	replaceInput(conversion, 1, scale, typed, `${conversion.sites[0]!.weightName}_lpbq_scale`, names);
+	replaceInput(conversion, "scale", scale, typed, `${conversion.sites[0]!.weightName}_lpbq_scale`, names);
 }
 
 function replaceCodes(conversion: Conversion, codes: NonNullable<LpbqFit["codes"]>, names: NameScope): void {
 	const { stored, weightName } = conversion.sites[0]!;
-	replaceInput(conversion, 0, stored, tensor(DataType.INT4, stored.tensor.shape, codes), `${weightName}_lpbq`, names);
+	const replacement = tensor(DataType.INT4, stored.tensor.shape, codes);
+	replaceInput(conversion, "codes", stored, replacement, `${weightName}_lpbq`, names);
 }
 
-/** Gives input `index` of the DequantizeLinear nodes another constant: in place where nothing else reads the old one. */
+/** Gives what reads the weight other codes or scales: in place where nothing else reads the old ones. */
 function replaceInput(
-	{ dequantizations }: Conversion,
-	index: number,
+	{ dequantizations, embeddings }: Conversion,
+	part: "codes" | "scale",
 	constant: Constant,
 	replacement: Tensor,
 	name: string,
 	names: NameScope,
 ): void {
 	const { value } = constant;
-	const nodes = new Set(dequantizations.map(({ node }) => node));
-	if (value.uses.every((use) => nodes.has(use.node) && use.index === index) && !value.isGraphOutput) {
+	const indices = new Map<Node, number>();
+	for (const { node } of dequantizations) indices.set(node, part === "codes" ? 0 : 1);
+	for (const node of embeddings) indices.set(node, part === "codes" ? 0 : 2);
+	if (value.uses.every((use) => indices.get(use.node) === use.index) && !value.isGraphOutput) {
 		replaceConstant(value, replacement);
 		return;
 	}
 	const home = homeOf(constant, dequantizations[0]!);
 	const added = addConstant(home.graph, names.fresh(name), replacement, home.before);
-	for (const node of nodes) node.setInput(index, added);
+	for (const [node, index] of indices) node.setInput(index, added);
 	removeIfUnused(value);
 }
 

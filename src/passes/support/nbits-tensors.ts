@@ -1,10 +1,10 @@
 import { computedData, type TensorData } from "../../ir/data.js";
 import { type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
-import { encodeBfloat16, encodeFloat16 } from "../../quant/float16.js";
 import { blockLayout } from "../../quant/layout.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { packInt4, packUint2, packUint4 } from "../../quant/packing.js";
+import { asFloatType } from "../../weights/derived-tensor.js";
 import { eachNumber, elementsOf } from "../../weights/numbers.js";
 import type { SlabRange } from "./block-weight.js";
 import type { Refusal } from "./eligibility.js";
@@ -266,22 +266,10 @@ function requantized(form: NBitsForm, spool: Spool): NBitsTensors | Refusal {
 	const { dtype } = scales.tensor;
 	return {
 		codes: tensor(DataType.INT4, [depth, channels], made.codes),
-		scale: tensor(dtype, [blocks, channels], narrowed(made.scales, dtype)),
+		scale: asFloatType(tensor(DataType.FLOAT, [blocks, channels], made.scales), dtype),
 		zeroPoint: undefined,
 		blockSize: layout.blockSize,
 		order: undefined,
 		error: made.error,
 	};
-}
-
-/** FLOAT numbers as those of type `dtype`. */
-function narrowed(floats: TensorData, dtype: DataType): TensorData {
-	if (dtype === DataType.FLOAT) return floats;
-	const encode = dtype === DataType.FLOAT16 ? encodeFloat16 : encodeBfloat16;
-	return computedData(floats.byteLength / 2, (start, end) => {
-		const first = start - (start % 2);
-		const last = end + (end % 2);
-		const bytes = Uint8Array.from(floats.read(first * 2, last * 2));
-		return encode(new Float32Array(bytes.buffer)).subarray(start - first, end - first);
-	});
 }
