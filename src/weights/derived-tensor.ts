@@ -1,4 +1,4 @@
-import { computedData } from "../ir/data.js";
+import { computedData, type TensorData } from "../ir/data.js";
 import { bytesOf, type Tensor, tensor } from "../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount } from "../ir/types.js";
 import { encodeBfloat16, encodeFloat16 } from "../quant/float16.js";
@@ -55,7 +55,10 @@ export function asCodeType(source: Tensor, dtype: DataType): Tensor | undefined 
 
 /** How QuantizeLinear makes codes. */
 export interface QuantizeParameters {
-	/** FLOAT, FLOAT16 or BFLOAT16: one element, one for every index of `axis`, or with blocks one a block. */
+	/**
+	 * FLOAT, FLOAT16 or BFLOAT16: one element, one for every index of `axis`, or with blocks one a block. Those of blocks may
+	 * have length 1 along other axes, too, for all of them, as AIMET writes them where ONNX does not allow it.
+	 */
 	readonly scale: Tensor;
 	/** Of the codes' type and the shape of `scale`; undefined: all 0. */
 	readonly zeroPoint: Tensor | undefined;
@@ -78,11 +81,15 @@ export function quantizedTensor(source: Tensor, parameters: QuantizeParameters):
 	const blocks = blockSize === 0 ? depth : Math.ceil(depth / blockSize);
 	const expected = source.shape.map((dim, index) => (index === axis ? blocks : dim));
 	const fits =
-		blockSize === 0 ? scaleCount === 1 || scale.shape.join() === String(depth) : scale.shape.join() === expected.join();
+		blockSize === 0 ? scaleCount === 1 || scale.shape.join() === String(depth) : spreadsTo(scale.shape, expected);
 	const isTyped = isFloatType(source.dtype) && isFloatType(scale.dtype) && (zeroPoint?.dtype ?? dtype) === dtype;
 	const isWhole = [source, scale, ...(zeroPoint === undefined ? [] : [zeroPoint])].every(isReadable);
 	if (range === undefined || !fits || !isTyped || !isWhole) return undefined;
 	if (zeroPoint !== undefined && elementCount(zeroPoint.shape) !== scaleCount) return undefined;
+	if (blockSize !== 0 && scale.shape.join() !== expected.join()) {
+		const spread = (small: Tensor) => tensor(small.dtype, expected, spreadData(small, expected));
+		return quantizedTensor(source, { ...parameters, scale: spread(scale), zeroPoint: zeroPoint && spread(zeroPoint) });
+	}
 	const inner = elementCount(source.shape.slice(axis + 1));
 	/** Which scale the element has. */
 	const placeOf = (element: number): number => {
@@ -110,6 +117,32 @@ export function quantizedTensor(source: Tensor, parameters: QuantizeParameters):
 		}
 		return encodeCodes(codes, dtype);
 	});
+}
+
+function spreadsTo(shape: readonly number[], wanted: readonly number[]): boolean {
+	return shape.length === wanted.length && shape.every((dim, axis) => dim === wanted[axis] || dim === 1);
+}
+
+/** The elements of a tensor repeated along its axes of length 1, made when they are read. */
+function spreadData({ dtype, shape, data }: Tensor, wanted: readonly number[]): TensorData {
+	const placeOf = (element: number): number => {
+		let place = 0;
+		let stride = 1;
+		for (let axis = wanted.length - 1, rest = element; axis >= 0; axis--) {
+			const index = rest % wanted[axis]!;
+			rest = (rest - index) / wanted[axis]!;
+			if (shape[axis] === 1) continue;
+			place += index * stride;
+			stride *= shape[axis]!;
+		}
+		return place;
+	};
+	const source = tensor(dtype, shape, data);
+	return derived({ ...source, shape: wanted }, dtype, (first, count) => {
+		const all = elementsOf(source, 0, elementCount(shape))!;
+		const elements = Float32Array.from({ length: count }, (_, index) => all[placeOf(first + index)]!);
+		return isFloatType(dtype) ? ENCODERS[dtype]!(elements) : encodeCodes(elements, dtype);
+	}).data;
 }
 
 /** Adding and taking away 1.5 * 2^52 rounds to the nearest integer, halves to even. */
