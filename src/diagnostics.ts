@@ -144,6 +144,9 @@ export const CODES = {
 	"weight/opset": remark(
 		"The model imports an operator set in which this form of DequantizeLinear does not exist (4-bit and blocks: 21; 2-bit: 25).",
 	),
+	"weight/operator": remark(
+		"The operator takes its quantized weight itself, as QLinearMatMul and MatMulNBits do. LPBQ needs the QDQ form: a DequantizeLinear in front of MatMul, Gemm or Conv. Most quantizers write either.",
+	),
 	"weight/rank": remark("The weight's rank is none that its operator takes."),
 	"weight/overridable": remark("The weight is also a graph input, so that the caller may replace it."),
 	"weight/scale-not-constant": remark("The scales or zero points are computed, not stored."),
@@ -197,6 +200,9 @@ export const CODES = {
 		"LPBQ exists for the right operand of MatMul and Gemm and for Conv; left operands and ConvTranspose stay as they are.",
 	),
 	"lpbq/already": remark("The weight has LPBQ scales already."),
+	"lpbq/malformed": warning(
+		"The weight has LPBQ scales, but not such as LPBQ has: UINT8 integers from 1 to 16, one a block, and a normal FLOAT for each channel.",
+	),
 	"lpbq/kernel": remark(
 		"The scales of one block differ over the positions of the kernel; LPBQ has one for all. `--bq-to-lpbq-fit search` finds one.",
 	),

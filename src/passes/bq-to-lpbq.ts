@@ -11,6 +11,8 @@ import { type Conversion, groupConversions, type LpbqForm } from "./support/conv
 import { type Refusal, refusalOf } from "./support/eligibility.js";
 import { type FittedWeight, fitWeight } from "./support/fit-weight.js";
 import { FloatWeights } from "./support/float-weights.js";
+import { foreignWeights } from "./support/foreign-weights.js";
+import { malformation } from "./support/lpbq-faults.js";
 import type { LpbqFit } from "./support/lpbq-fit.js";
 import { rewriteToLpbq } from "./support/lpbq-rewrite.js";
 import { mapAhead } from "./support/map-ahead.js";
@@ -84,7 +86,16 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 		const work = { names: new NameScope(model), spool: new Spool() };
 		const refusal = (site: WeightSite) => refusalOf(site, options.activations);
 		const normal = normalizeWeights(selected, refusal, work, context);
-		for (const { site, refusal } of normal.kept) keep(context, site, refusal);
+		for (const { site, refusal } of normal.kept) {
+			const fault = refusal.code === "lpbq/already" ? malformation(site) : undefined;
+			keep(context, site, fault === undefined ? refusal : { code: "lpbq/malformed", message: fault });
+		}
+		for (const entry of foreignWeights(model)) {
+			const { code, message, graph, node, weight } = entry;
+			context.count("weights kept");
+			context.report(code, message, { graph, node, value: weight });
+			context.reportWeight(entry);
+		}
 		const nodes = new Set(normal.taken.map(({ node }) => node));
 		const taken = normal.changed ? findWeightSites(model).filter(({ node }) => nodes.has(node)) : normal.taken;
 		const { conversions, kept } = groupConversions(taken, options);

@@ -351,6 +351,28 @@ const NEAR_MISSES: Record<string, { model: () => ReturnType<typeof matMulModel>;
 					return "w_dq";
 				}),
 		},
+		"weight/operator": {
+			model: () =>
+				modelOf((b) => {
+					b.input("x", DataType.UINT8, [4, 64]);
+					b.initializer("w", tensor(DataType.UINT8, [64, 8], new Uint8Array(512)));
+					b.initializer("s", floatTensor([], [0.5]));
+					b.initializer("z", tensor(DataType.UINT8, [], new Uint8Array(1)));
+					b.node("QLinearMatMul", ["x", "s", "z", "w", "s", "z", "s", "z"], ["y"], {}, "qlinear");
+					b.output("y");
+				}),
+		},
+		"lpbq/malformed": {
+			model: () =>
+				matMulModel((b) => {
+					b.initializer("w", int4Tensor([64, 8], randomCodes(512, 1)));
+					b.initializer("ints", tensor(DataType.UINT8, [2, 8], new Uint8Array(16).fill(19)));
+					b.initializer("channels", floatTensor([8], randomScales(8, 1)));
+					b.node("DequantizeLinear", ["ints", "channels"], ["s"], { axis: intAttribute(1) });
+					b.node("DequantizeLinear", ["w", "s"], ["w_dq"], { axis: intAttribute(0), block_size: intAttribute(32) });
+					return "w_dq";
+				}),
+		},
 		"lpbq/kernel": {
 			model: () =>
 				modelOf((b) => {
@@ -375,7 +397,7 @@ describe("bq-to-lpbq leaves alone, and says why:", () => {
 			return weight;
 		});
 		const report = await runPasses(asymmetric, [bqToLpbq()]);
-		expect(report.weights[0]?.message).toContain(`UINT4`);
+		expect(report.weights[0]?.message).toContain("--requantize");
 		expect(asymmetric.graph.nodes.length).toBeGreaterThan(0);
 		expect(UINT4).toBe(21);
 	});

@@ -291,6 +291,14 @@ describe("asymmetric weights", () => {
 		expect(report.diagnostics[0]?.message).toContain("--requantize");
 	});
 
+	test("bq-to-lpbq names the flag, too", async () => {
+		const made = model((b) => unsigned(b, "w", (index) => 5 + (index % 6)));
+		const report = await runPasses(made, [bqToLpbq()]);
+		expect(report.passes[0]?.changed).toBe(false);
+		expect(report.weights[0]?.code).toBe("weight/zero-point");
+		expect(report.weights[0]?.message).toContain("--requantize");
+	});
+
 	test("are quantized anew on request", async () => {
 		const made = model((b) => unsigned(b, "w", (index) => 5 + (index % 6)));
 		const report = await check("requantized", made, normalizeWeights({ requantize: true }), 18);

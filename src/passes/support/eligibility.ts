@@ -60,8 +60,9 @@ function isReachedDirectly({ indirect, weightName }: WeightSite): Refusal | unde
 	return refuse("weight/indirect", `weight '${weightName}' reaches its operator through ${indirect.op.type}`);
 }
 
-function isInt4({ stored, weightName }: WeightSite): Refusal | undefined {
+function isInt4({ stored, scheme, weightName }: WeightSite): Refusal | undefined {
 	if (stored.tensor.dtype === DataType.INT4) return undefined;
+	if (stored.tensor.dtype === DataType.UINT4 && scheme === "block") return asymmetryOf(weightName);
 	return refuse("weight/not-int4", `weight '${weightName}' is ${dataTypeName(stored.tensor.dtype)}, expected INT4`);
 }
 

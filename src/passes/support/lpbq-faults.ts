@@ -1,6 +1,9 @@
 import { readAll } from "../../ir/data.js";
+import { DataType } from "../../ir/types.js";
 import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
-import type { WeightForm } from "./weight-form.js";
+import { constantOf } from "../../weights/constant.js";
+import type { WeightSite } from "../../weights/weight-site.js";
+import { formOf, type WeightForm } from "./weight-form.js";
 
 /** Bytes read at a time. */
 const PIECE_BYTES = 2 ** 18;
@@ -26,6 +29,17 @@ export function lpbqFaults(form: WeightForm, needsLargest: boolean): string | un
 		return `a channel's largest integer scale is not ${MAX_BLOCK_SCALE_INT} (${integers.shape.join("x")} integers)`;
 	}
 	return undefined;
+}
+
+/** What is odd about a weight that has LPBQ scales; undefined where nothing is, and where it is not looked at. */
+export function malformation(site: WeightSite): string | undefined {
+	const { weightName, indirect, dequantization } = site;
+	const channelScales = constantOf(dequantization?.scaleNode?.inputs[1])?.tensor;
+	if (indirect !== undefined || channelScales?.dtype === DataType.FLOAT16) return undefined;
+	const form = formOf(site);
+	if ("code" in form) return form.message;
+	const fault = lpbqFaults(form, false);
+	return fault && `weight '${weightName}' is LPBQ, but ${fault}`;
 }
 
 /** Of each channel. */
