@@ -145,7 +145,7 @@ export const CODES = {
 		"The model imports an operator set in which this form of DequantizeLinear does not exist (4-bit and blocks: 21; 2-bit: 25).",
 	),
 	"weight/operator": remark(
-		"The operator takes its quantized weight itself, as QLinearMatMul and MatMulNBits do. LPBQ needs the QDQ form: a DequantizeLinear in front of MatMul, Gemm or Conv. Most quantizers write either.",
+		"The operator takes its quantized weight itself, as QLinearMatMul does. LPBQ needs the QDQ form: a DequantizeLinear in front of MatMul, Gemm or Conv. Most quantizers write either.",
 	),
 	"weight/rank": remark("The weight's rank is none that its operator takes."),
 	"weight/overridable": remark("The weight is also a graph input, so that the caller may replace it."),

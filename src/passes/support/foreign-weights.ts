@@ -13,7 +13,6 @@ const OPERATORS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
 		GatherBlockQuantized: 0,
 		MatMulBnb4: 1,
 		MatMulIntegerToFloat: 1,
-		MatMulNBits: 1,
 		QAttention: 1,
 		QGemm: 3,
 		QLinearConv: 3,
