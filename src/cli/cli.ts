@@ -7,6 +7,7 @@ import { compile } from "./commands/compile.js";
 import { convert } from "./commands/convert.js";
 import { diff } from "./commands/diff.js";
 import { explain } from "./commands/explain.js";
+import { exportEncodingsCommand } from "./commands/export-encodings.js";
 import { inspect } from "./commands/inspect.js";
 import { kernels } from "./commands/kernels.js";
 import { listPasses } from "./commands/list-passes.js";
@@ -23,6 +24,7 @@ const COMMANDS: readonly Command[] = [
 	verify,
 	compile,
 	setupHtpCommand,
+	exportEncodingsCommand,
 	inspect,
 	print,
 	diff,

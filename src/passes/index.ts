@@ -18,6 +18,7 @@ import { lowerGemm } from "./lower-gemm.js";
 import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
 import { normalizeWeights } from "./normalize-weights.js";
+import { removeQdq } from "./remove-qdq.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
 import { upgradeOpset } from "./upgrade-opset.js";
@@ -25,6 +26,7 @@ import { upgradeOpset } from "./upgrade-opset.js";
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	removeQdq,
 	applyEncodings,
 	lowerMatmulNbits,
 	fixShapes,
@@ -58,7 +60,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 /** Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. */
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 	allPasses.filter(
-		(pass) => ![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, saveAnnotations].includes(pass),
+		(pass) => ![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, removeQdq, saveAnnotations].includes(pass),
 	),
 );
 

@@ -116,3 +116,20 @@ export function quantizeOnGrid(values: Float32Array, first: number, grid: ScaleG
 	});
 	return result;
 }
+
+/** What codes stand for, fround((code - zero point) * scale), of the elements from `first` on; {@link quantizeOnGrid} back. */
+export function dequantizeOnGrid(
+	codes: ArrayLike<number>,
+	first: number,
+	grid: ScaleGrid,
+	{ scaleAt, zeroPoints }: Pick<GridCodes, "scaleAt" | "zeroPoints">,
+): Float32Array {
+	const result = new Float32Array(codes.length);
+	eachScaleRun(grid, first, codes.length, (start, end, firstScale, step) => {
+		for (let at = start; at < end; at++) {
+			const scale = firstScale + (at - start) * step;
+			result[at] = (codes[at]! - (zeroPoints?.[scale] ?? 0)) * Math.fround(scaleAt(scale));
+		}
+	});
+	return result;
+}

@@ -54,7 +54,13 @@ async function shows(name: string, ...args: string[]) {
 	rmSync(output, { force: true });
 	const result = await qgraph(
 		folder,
-		...args.map((arg) => arg.replace("ENCODINGS", encodings).replace("IN", input).replace("OUT", output)),
+		...args.map((arg) =>
+			arg
+				.replace("ENCODINGS", encodings)
+				.replace("FLOATS", path.join(folder, "float.onnx"))
+				.replace("IN", input)
+				.replace("OUT", output),
+		),
 	);
 	expectGolden(`cli/${name}.txt`, transcript(args, result));
 	return result;
@@ -72,6 +78,7 @@ describe("what the terminal shows", () => {
 		["convert", ["convert", "--bq-to-lpbq", "IN", "OUT"]],
 		["convert-max", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "max", "IN", "OUT"]],
 		["convert-nothing", ["convert", "IN", "OUT"]],
+		["export-encodings", ["export-encodings", "IN", "OUT", "--version", "2.0.0", "--float-model", "FLOATS", "--force"]],
 		["convert-encodings", ["convert", "--encodings", "ENCODINGS", "IN", "OUT"]],
 		["dry-run", ["convert", "--bq-to-lpbq", "--dry-run", "IN"]],
 		["include", ["convert", "--bq-to-lpbq", "--include", "layers.1.*", "--dry-run", "IN"]],

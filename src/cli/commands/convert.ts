@@ -1,5 +1,4 @@
-import { existsSync, statSync, writeFileSync } from "node:fs";
-import path from "node:path";
+import { writeFileSync } from "node:fs";
 import {
 	checkModel,
 	type ExternalDataPolicy,
@@ -22,6 +21,7 @@ import { type Arguments, type Command, type CommandContext, EXIT } from "../comm
 import { conversionReport, renderReport } from "../conversion-report.js";
 import { passesFrom, passFlags, unusedOptions } from "../flags.js";
 import { lengths } from "../key-values.js";
+import { checkFolder, checkOutput } from "../output.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar, plain } from "../terminal.js";
 
@@ -160,23 +160,6 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		failure.abort();
 		bar.clear();
 	}
-}
-
-/** Says at once what writing would only find out after all the work. */
-function checkOutput(output: string, force: boolean): void {
-	checkFolder(output);
-	if (!existsSync(output)) return;
-	if (!statSync(output).isFile()) {
-		throw new QGraphError("write/failed", `cannot write '${output}': it exists and is not a file`, { file: output });
-	}
-	if (!force) {
-		throw new QGraphError("write/exists", `'${output}' exists; use --force to replace it`, { file: output });
-	}
-}
-
-function checkFolder(file: string): void {
-	if (existsSync(path.dirname(path.resolve(file)))) return;
-	throw new QGraphError("write/failed", `cannot write '${file}': there is no such folder`, { file });
 }
 
 function writeReport(file: string, json: string): void {

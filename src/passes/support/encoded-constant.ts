@@ -126,10 +126,8 @@ function parameterTensor({ shape }: Tensor, placed: PlacedEncoding, dtype: DataT
 function codesData({ shape, data }: Tensor, placed: PlacedEncoding, dtype: DataType) {
 	const bits = bitsPerElement(dtype)!;
 	const total = elementCount(shape);
-	const { blockAxis, blockSize, codes } = placed;
-	const grid: ScaleGrid = { shape, scaleShape: placed.shape, blockAxis, blockSize };
-	const zeroPoints = placed.kind === "affine" ? placed.zeroPoints : undefined;
-	const gridCodes = { ...codes, zeroPoints, scaleAt: scaleReader(placed) };
+	const grid = scaleGridOf(shape, placed);
+	const gridCodes = { ...placed.codes, zeroPoints: zeroPointsOf(placed), scaleAt: scaleReader(placed) };
 	return computedData(rawByteLength(dtype, shape)!, (start, end) => {
 		const first = Math.floor((start * 8) / bits);
 		const last = Math.max(first, Math.min(total, Math.ceil((end * 8) / bits)));
@@ -140,7 +138,17 @@ function codesData({ shape, data }: Tensor, placed: PlacedEncoding, dtype: DataT
 	});
 }
 
-function scaleReader(placed: PlacedEncoding): (index: number) => number {
+export function scaleGridOf(shape: readonly number[], placed: PlacedEncoding): ScaleGrid {
+	const { blockAxis, blockSize } = placed;
+	return { shape, scaleShape: placed.shape, blockAxis, blockSize };
+}
+
+export function zeroPointsOf(placed: PlacedEncoding): Float64Array | undefined {
+	return placed.kind === "affine" ? placed.zeroPoints : undefined;
+}
+
+/** The scale of a place of the grid, of LPBQ the product. */
+export function scaleReader(placed: PlacedEncoding): (index: number) => number {
 	if (placed.kind === "affine") return (index) => placed.scales[index]!;
 	const { shape, channelAxis, integers, channelScales } = placed;
 	const inner = elementCount(shape.slice(channelAxis + 1));

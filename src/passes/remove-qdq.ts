@@ -1,0 +1,140 @@
+import { isDeepStrictEqual } from "node:util";
+import type { PlacedEncoding } from "../encodings/placement.js";
+import type { Attribute } from "../ir/attribute.js";
+import { computedData } from "../ir/data.js";
+import type { Model } from "../ir/model.js";
+import { NameScope } from "../ir/names.js";
+import type { Node } from "../ir/node.js";
+import { bytesOf, type Tensor, tensor } from "../ir/tensor.js";
+import { DataType, elementCount, tensorType } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { dequantizeOnGrid } from "../quant/scale-grid.js";
+import { addConstant } from "../weights/constant.js";
+import { elementsOf } from "../weights/numbers.js";
+import { definePass } from "./infra/pass.js";
+import { scaleGridOf, scaleReader, zeroPointsOf } from "./support/encoded-constant.js";
+import { placedEncodingAt } from "./support/node-encoding.js";
+import { canTakeName, findQuantizedTensors, type QuantizedTensor } from "./support/quantized-tensors.js";
+import { removeUnused } from "./support/remove-unused.js";
+import { replaceValue } from "./support/replace-value.js";
+
+/**
+ * `DQ(Q(x))` -> `x`, `DQ(codes)` -> `FLOAT`: the float model that an encodings file is applied to, its constants what the
+ * codes stand for, made when they are written. Every tensor has the name that `export-encodings` calls it by.
+ */
+export const removeQdq = definePass({
+	name: "remove-qdq",
+	summary: "Take quantizers out and store quantized constants as floats: the model that goes with an encodings file.",
+	options: {},
+	run(model, context) {
+		const names = new NameScope(model);
+		const constants = new FloatConstants(names);
+		let changed = false;
+		for (const found of findQuantizedTensors(model)) {
+			const reason = typeof found.encoding === "string" ? found.encoding : undefined;
+			const isStored = found.codes !== undefined;
+			const isRemoved = reason === undefined && (isStored ? constants.replace(found) : removePair(model, found, names));
+			if (isRemoved) context.count(found.kind === "constant" ? "constants made float" : "activations made float");
+			else {
+				const why = reason ?? "its codes are read by more than DequantizeLinear, or in another way than they were made";
+				context.report("encodings/kept", `'${found.name}' stays quantized: ${why}`, { value: found.name });
+			}
+			changed ||= isRemoved;
+		}
+		return changed;
+	},
+});
+
+/** The float constants that the pass made: one for all places that dequantize the same codes in the same way. */
+class FloatConstants {
+	readonly #names: NameScope;
+	readonly #made: Map<string, Value> = new Map();
+	readonly #ids: Map<unknown, number> = new Map();
+	readonly #taken: Set<string> = new Set();
+
+	constructor(names: NameScope) {
+		this.#names = names;
+	}
+
+	/** Makes the readers of a dequantized constant read floats; says whether it could. */
+	replace({ codes, dequantize: [node], encoding, name }: QuantizedTensor): boolean {
+		const output = node?.outputs[0];
+		if (node === undefined || output === undefined || output.isGraphOutput || codes === undefined) return false;
+		const { value, tensor: stored } = codes;
+		const key = [...node.inputs.map((input) => this.#id(input)), ...[...node.attributes.values()].map(attributeText)];
+		const made =
+			this.#made.get(key.join()) ?? this.#add(value, dequantizedTensor(stored, encoding as PlacedEncoding), node);
+		this.#made.set(key.join(), made);
+		output.replaceUsesWith(made);
+		removeUnused(output);
+		const isFree = name !== value.name || (value.initializer === undefined && value.producer === undefined);
+		if (isFree && !this.#taken.has(name)) {
+			made.name = name;
+			this.#taken.add(name);
+		}
+		return true;
+	}
+
+	#add({ graph, producer, name, type }: Value, floats: Tensor, node: Node): Value {
+		const made = addConstant(graph, this.#names.fresh(`${name}_float`), floats, producer ?? node);
+		if (type !== undefined) made.type = tensorType(DataType.FLOAT, floats.shape);
+		return made;
+	}
+
+	#id(object: unknown): number {
+		const id = this.#ids.get(object) ?? this.#ids.size;
+		this.#ids.set(object, id);
+		return id;
+	}
+}
+
+function attributeText(attribute: Attribute): string {
+	return attribute.kind === "int" ? String(attribute.value) : attribute.kind;
+}
+
+function dequantizedTensor(codes: Tensor, placed: PlacedEncoding): Tensor {
+	const { shape } = codes;
+	const grid = scaleGridOf(shape, placed);
+	const parameters = { scaleAt: scaleReader(placed), zeroPoints: zeroPointsOf(placed) };
+	const data = computedData(elementCount(shape) * 4, (start, end) => {
+		const first = Math.floor(start / 4);
+		const values = elementsOf(codes, first, Math.ceil(end / 4) - first)!;
+		const bytes = bytesOf(dequantizeOnGrid(values, first, grid, parameters));
+		return bytes.subarray(start - first * 4, end - first * 4);
+	});
+	return tensor(DataType.FLOAT, shape, data);
+}
+
+/** `source -> Q -> DQ -> readers` -> `source -> readers`; where something else reads the codes, the quantizer stays for that. */
+function removePair(model: Model, { quantize, dequantize }: QuantizedTensor, names: NameScope): boolean {
+	const source = quantize?.inputs[0];
+	if (quantize === undefined || source === undefined || dequantize.length === 0) return false;
+	if (!dequantize.every((node) => isInverse(node, quantize))) return false;
+	for (const node of dequantize) {
+		const output = node.outputs[0]!;
+		if (output.isGraphOutput && !(canTakeName(source) && source.graph === output.graph)) {
+			const name = names.fresh(`${output.name}_identity`);
+			output.graph.replaceNode(node, { op: "Identity", name, inputs: [source], outputs: [output] });
+			continue;
+		}
+		if (output.isGraphOutput) replaceValue(model, output, source, names.fresh(`${output.name}_dq`));
+		else output.replaceUsesWith(source);
+		removeNode(node);
+	}
+	const codes = quantize.outputs[0]!;
+	if (codes.uses.length === 0 && !codes.isGraphOutput) removeNode(quantize);
+	return true;
+}
+
+function isInverse(node: Node, quantize: Node): boolean {
+	if ([1, 2].every((index) => node.inputs[index] === quantize.inputs[index])) return true;
+	const unknown = { shape: undefined, axes: undefined, dtype: undefined };
+	const [there, back] = [quantize, node].map((each) => placedEncodingAt(each, unknown));
+	return typeof there !== "string" && isDeepStrictEqual(there, back);
+}
+
+function removeNode(node: Node): void {
+	const parameters = node.inputs.slice(1).filter((input) => input !== undefined);
+	node.remove();
+	for (const parameter of new Set(parameters)) removeUnused(parameter);
+}
