@@ -1,4 +1,3 @@
-import { createRequire } from "node:module";
 import yargs, { type Argv } from "yargs";
 import { QGraphError } from "../index.js";
 import { type Arguments, type Command, EXIT } from "./command.js";
@@ -16,6 +15,7 @@ import { print } from "./commands/print.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
+import { ownVersion } from "./own-version.js";
 import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
@@ -63,11 +63,10 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 /** The command that the arguments name, or undefined where they only asked for help or the version, which is printed. */
 async function parse(args: readonly string[], terminal: Terminal): Promise<Chosen | undefined> {
 	let usageError = "";
-	const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
 	const parser: Argv = yargs()
 		.scriptName("qgraph")
 		.usage("$0 <command> [options]\n\nTakes int4 block-quantized ONNX models to Qualcomm's Hexagon HTP.")
-		.version(version)
+		.version(ownVersion())
 		.help()
 		.alias("help", "h")
 		.strict()

@@ -26,7 +26,13 @@ const numbers = (count: number, arbitrary: fc.Arbitrary<number>) =>
 	fc.array(arbitrary, { minLength: count, maxLength: count }).map((values) => Float64Array.from(values));
 const scale = fc.double({ min: 1e-12, max: 1e6, noNaN: true });
 
-const placed: fc.Arbitrary<{ shape: readonly number[]; axes: Axes; encoding: PlacedEncoding }> = fc
+interface PlacedWeight {
+	readonly shape: readonly number[];
+	readonly axes: Axes;
+	readonly encoding: PlacedEncoding;
+}
+
+const placed: fc.Arbitrary<PlacedWeight> = fc
 	.record({
 		weight: fc.constantFrom(...WEIGHTS),
 		blocks: fc.constantFrom(0, 1, 2, 3),
@@ -34,7 +40,7 @@ const placed: fc.Arbitrary<{ shape: readonly number[]; axes: Axes; encoding: Pla
 		codes: fc.record({ signed: fc.boolean(), bits: fc.constantFrom(2, 4, 8, 16) }),
 		isOne: fc.boolean(),
 	})
-	.chain(({ weight: [shape, axes], blocks, kind, codes, isOne }) => {
+	.chain(({ weight: [shape, axes], blocks, kind, codes, isOne }): fc.Arbitrary<PlacedWeight> => {
 		const { blockAxis, channelAxis } = axes;
 		const along = (dim: number, axis: number) =>
 			axis === channelAxis ? dim : axis === blockAxis ? Math.max(1, blocks) : 1;

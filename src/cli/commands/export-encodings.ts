@@ -1,4 +1,3 @@
-import { createRequire } from "node:module";
 import {
 	type EncodingsVersion,
 	exportEncodings,
@@ -10,6 +9,7 @@ import {
 } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
+import { ownVersion } from "../own-version.js";
 
 export const exportEncodingsCommand: Command = {
 	name: "export-encodings",
@@ -38,10 +38,9 @@ export const exportEncodingsCommand: Command = {
 		const overwrite = args.force === true;
 		for (const file of [output, ...(floatModel === undefined ? [] : [floatModel])]) checkOutput(file, overwrite);
 		const model = await readModel(args.model as string);
-		const { version: own } = createRequire(import.meta.url)("../../package.json") as { version: string };
 		const { encodings, diagnostics } = exportEncodings(model, {
 			version: args.version as EncodingsVersion,
-			producer: { package: "qgraph", version: own },
+			producer: { package: "qgraph", version: ownVersion() },
 			...(args.bias === undefined ? {} : { bias: args.bias === true }),
 		});
 		for (const { code, message } of diagnostics) terminal.err.write(`warning ${code}: ${message}\n`);
