@@ -172,7 +172,14 @@ function writeReport(file: string, json: string): void {
 }
 
 /** Reasons that no conversion could overcome and that --strict therefore accepts. */
-const ACCEPTED = new Set(["weight/excluded", "weight/float", "weight/not-int4", "weight/not-block", "lpbq/already"]);
+const ACCEPTED = new Set([
+	"weight/excluded",
+	"weight/float",
+	"weight/not-int4",
+	"weight/not-block",
+	"weight/operator",
+	"lpbq/already",
+]);
 
 function strictFailure(result: PipelineReport): QGraphError | undefined {
 	const kept = result.weights.filter((weight) => weight.status === "kept" && !ACCEPTED.has(weight.code));

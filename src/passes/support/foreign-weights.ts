@@ -10,7 +10,6 @@ const OPERATORS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
 	"": { QLinearMatMul: 3, QLinearConv: 3, MatMulInteger: 1, ConvInteger: 1 },
 	"com.microsoft": {
 		DynamicQuantizeMatMul: 1,
-		GatherBlockQuantized: 0,
 		MatMulBnb4: 1,
 		MatMulIntegerToFloat: 1,
 		QAttention: 1,
