@@ -18,7 +18,7 @@ function renderRule(places: readonly Finding[], shown: number): string {
 		`${consequence}: ${rule} (${places.length === 1 ? "1 place" : `${places.length} places`})`,
 		table(["node", "operator", "what"], rows).replace(/^/gm, "  "),
 	];
-	if (places.length > shown) lines.push(`  and ${places.length - shown} more; --all lists them`);
+	if (places.length > shown) lines.push(`  and ${places.length - shown} more; \`qgraph check --all\` lists them`);
 	const by = appliedBy === undefined ? "by hand" : `\`convert --target\` does it with --${appliedBy}`;
 	lines.push(`  remedy: ${remedy} (${by})`);
 	return lines.join("\n");

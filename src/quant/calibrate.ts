@@ -4,7 +4,7 @@ import { SCALE_FLOOR } from "./lpbq.js";
 /**
  * AIMET's symmetric min-max scale, computed in float64: max(max / P, -min / N, SCALE_FLOOR), where codes reach from -N =
  * -2^(bits-1) to P = N - 1. The negative side has one code more, so a group whose extreme is negative gets |min| / 8 with
- * 4 bits, not |min| / 7. With 2 bits AIMET takes P = 2 as well. Source: shared/facts/lpbq.md 1.1.
+ * 4 bits, not |min| / 7. With 2 bits AIMET takes P = 2 as well. Source: aimet-onnx 2.42.0.
  *
  * @param min smallest value of the group; anything above 0 counts as 0.
  * @param max largest value of the group; anything below 0 counts as 0.

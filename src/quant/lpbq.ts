@@ -9,9 +9,9 @@
  *   effectiveScale = 7 * 0.05            = 0.35          what a weight of the second block is divided by
  *   code of 1.23   = round(1.23 / 0.35)  = round(3.51) = 4, which stands for 4 * 0.35 = 1.4      quantizeCode
  *
- * The formulas are those of aimet-onnx 2.42.0, which test/vectors/aimet holds results of: shared/facts/lpbq.md 1.2, 1.4.
+ * The formulas are those of aimet-onnx 2.42.0, which test/vectors/aimet holds results of.
  */
-import { type BlockLayout, expectLength, slabCountOf, slabFirstChannel } from "./layout.js";
+import { type BlockLayout, expectLength, slabFirstChannel } from "./layout.js";
 import { roundHalfEven } from "./rounding.js";
 
 /** No calibrated scale is below this: 2^-23, the spacing of float32 at 1. AIMET's floor. */
@@ -110,19 +110,6 @@ export function largestOverSpatial<T extends Float64Array | Float32Array>(blockS
 		largest[block] = Math.max(largest[block]!, blockScales[i]!);
 	}
 	return largest;
-}
-
-/**
- * Whether block scales already have LPBQ's form, so that codes made with them need no change: every scale is
- * fround(i * c), with one integer i in 1..16 for all spatial positions of a block and c = max / 16 of its channel.
- *
- * @param blockScales float32, [outer, blocks, channels, spatial].
- * @throws RangeError when there are not that many scales.
- */
-export function isExactLpbq(blockScales: Float32Array, layout: BlockLayout): boolean {
-	const { channelScales, blockScaleInts } = decomposeScales(largestOverSpatial(blockScales, layout), layout);
-	const snapped = effectiveScales(blockScaleInts, channelScales, layout, 0, slabCountOf(layout));
-	return blockScales.every((scale, i) => scale === snapped[i]);
 }
 
 /**

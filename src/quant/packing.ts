@@ -38,17 +38,6 @@ export function unpackUint4(
 	return out;
 }
 
-/** Unpacks `count` int2 elements (-2..1); see {@link unpackInt4}. */
-export function unpackInt2(
-	bytes: Uint8Array,
-	elementOffset: number,
-	count: number,
-	out: Int8Array = new Int8Array(count),
-): Int8Array {
-	unpack(bytes, elementOffset, count, out, int2);
-	return out;
-}
-
 /** Unpacks `count` uint2 elements (0..3); see {@link unpackInt4}. */
 export function unpackUint2(
 	bytes: Uint8Array,
@@ -70,11 +59,6 @@ export function packUint4(codes: Uint8Array): Uint8Array {
 	return pack4(codes);
 }
 
-/** Packs int2 codes, four a byte; only the low two bits of each code are kept. */
-export function packInt2(codes: Int8Array): Uint8Array {
-	return pack2(codes);
-}
-
 /** Packs uint2 codes, four a byte; only the low two bits of each code are kept. */
 export function packUint2(codes: Uint8Array): Uint8Array {
 	return pack2(codes);
@@ -89,7 +73,6 @@ interface Expansion {
 
 const int4 = expansion(4, 28);
 const uint4 = expansion(4, 0);
-const int2 = expansion(2, 30);
 const uint2 = expansion(2, 0);
 
 function expansion(bits: 2 | 4, signShift: number): Expansion {

@@ -86,11 +86,6 @@ export function tensorType({ type }: TensorSpec, config: LinearConfig): TensorTy
 	return type === "activation" ? config.activation : type;
 }
 
-/** `float32 [K/g, N]` */
-export function tensorText({ type, dims }: TensorSpec): string {
-	return `${type} [${dims.join(", ")}]`;
-}
-
 /** What the constructor of a type's arrays is. */
 export const ARRAY_CLASSES = {
 	float32: Float32Array,

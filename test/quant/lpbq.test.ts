@@ -7,7 +7,6 @@ import {
 	decomposeScales,
 	effectiveScale,
 	effectiveScales,
-	isExactLpbq,
 	largestOverSpatial,
 	quantizeCode,
 	SCALE_FLOOR,
@@ -124,38 +123,6 @@ describe("decomposeScales", () => {
 
 	it("refuses another number of scales", () => {
 		expect(() => decomposeScales(new Float64Array(11), layout)).toThrow("11 block scales, expected 12");
-	});
-});
-
-describe("isExactLpbq", () => {
-	const layout = blockLayout([2, 4], 1, 0, 1);
-	const someInts = fc.array(fc.integer({ min: 1, max: 16 }), { minLength: 3, maxLength: 3 });
-	const exact = fc.tuple(scale, someInts, someInts).map(([channelScale, first, second]) => {
-		const ints = Uint8Array.of(16, ...first, 16, ...second);
-		return effectiveScales(ints, Float32Array.of(channelScale, channelScale / 3), layout, 0, 8);
-	});
-
-	it("knows scales that are integers times their channel's scale", () => {
-		fc.assert(fc.property(exact, (scales) => isExactLpbq(scales, layout)));
-	});
-
-	it("sees one scale that is a single float32 step off", () => {
-		fc.assert(
-			fc.property(exact, fc.nat(7), (scales, at) => {
-				fc.pre(at % 4 !== 0);
-				const bits = new Uint32Array(scales.buffer);
-				bits[at]! += 1;
-				expect(isExactLpbq(scales, layout)).toBe(false);
-			}),
-		);
-	});
-
-	it("does not take zero scales for it, nor scales that differ over the kernel", () => {
-		expect(isExactLpbq(Float32Array.of(1, 0, 1, 1, 1, 1, 1, 1), layout)).toBe(false);
-		expect(isExactLpbq(new Float32Array(8), layout)).toBe(false);
-		const kernel = blockLayout([1, 2, 2], 1, 0, 1);
-		expect(isExactLpbq(Float32Array.of(16, 16, 3, 3), kernel)).toBe(true);
-		expect(isExactLpbq(Float32Array.of(16, 16, 3, 4), kernel)).toBe(false);
 	});
 });
 

@@ -2,11 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
 	packedByteLength,
-	packInt2,
 	packInt4,
 	packUint2,
 	packUint4,
-	unpackInt2,
 	unpackInt4,
 	unpackUint2,
 	unpackUint4,
@@ -26,13 +24,11 @@ const uint8 = (codes: readonly number[]) => Uint8Array.from(codes);
 
 describe("int4", () => laws({ bits: 4, min: -8, max: 7, from: int8, pack: packInt4, unpack: unpackInt4 }));
 describe("uint4", () => laws({ bits: 4, min: 0, max: 15, from: uint8, pack: packUint4, unpack: unpackUint4 }));
-describe("int2", () => laws({ bits: 2, min: -2, max: 1, from: int8, pack: packInt2, unpack: unpackInt2 }));
 describe("uint2", () => laws({ bits: 2, min: 0, max: 3, from: uint8, pack: packUint2, unpack: unpackUint2 }));
 
 it("puts the first element lowest and pads with zeros", () => {
 	expect(packInt4(int8([1, -8, -1]))).toEqual(uint8([0x81, 0x0f]));
 	expect(packUint4(uint8([1, 2, 3, 15]))).toEqual(uint8([0x21, 0xf3]));
-	expect(packInt2(int8([1, -2, -1, 0, -1]))).toEqual(uint8([0b00111001, 0b11]));
 	expect(packUint2(uint8([0, 1, 2, 3]))).toEqual(uint8([0b11100100]));
 	expect(unpackInt4(uint8([0x81, 0xff]), 1, 2)).toEqual(int8([-8, -1]));
 	expect(unpackUint2(uint8([0b11100100, 0b01]), 2, 3)).toEqual(uint8([2, 3, 1]));
