@@ -128,7 +128,8 @@ export function allRows({ rows }: LinearConfig): number[] {
 	return Array.from({ length: rows }, (_, row) => row);
 }
 
-function quantizeSums(
+/** Quantizes the sums of `rows`, [rows, N], into `out`. */
+export function quantizeSums(
 	sums: Float32Array,
 	rows: readonly number[],
 	{ channels, rounding }: LinearConfig,

@@ -11,7 +11,7 @@ export const DYNAMIC_QPARAMS = {
 		dims: ["M"],
 		about: "one a row",
 		typical: between(0.02, 0.1),
-		exact: powerOfTwo(-3, -2),
+		exact: powerOfTwo(-3, 1),
 	},
 	input_zero_point: {
 		type: "int8",

@@ -11,6 +11,7 @@ export { type CheckLinearConfig, checkLinear, type LinearCheck } from "./check-l
 export { chooseQparamsPerToken, SMALLEST_TOKEN_SCALE, type TokenQparams } from "./choose-qparams.js";
 export type { DifferentValue, Disagreement, KernelCall, KernelCase, KernelFunction, KernelOutputs } from "./compare.js";
 export type { LinearKernel, LinearResult } from "./define-linear.js";
+export { htpLpbq } from "./htp-lpbq.js";
 export type { GroupSums } from "./integer-form.js";
 export type { DataKind, Derivation, Kernel, PublishedConfig, Tolerance } from "./kernel.js";
 export { type KernelCommandOptions, kernelCommand } from "./kernel-command.js";

@@ -113,6 +113,28 @@ export class WeightFacts {
 		return dead;
 	}
 
+	/**
+	 * Of every output channel of an LPBQ matrix, the sum of its positive codes times their integer block scales, and of its
+	 * negative ones. Reads all codes.
+	 */
+	channelSums(): { readonly positive: number; readonly negative: number }[] {
+		const { axes, stored } = this.site;
+		if (axes === undefined || this.integerScales === undefined || this.shape.length !== 2) return [];
+		const integers = numbersOf(this.integerScales);
+		const blocks = Math.ceil(this.depth / this.blockSize);
+		const sums = Array.from({ length: this.channels }, () => ({ positive: 0, negative: 0 }));
+		const isOutputFirst = axes.channelAxis === 0;
+		eachNumber(stored.tensor, (code, index) => {
+			const channel = isOutputFirst ? Math.floor(index / this.depth) : index % this.channels;
+			const k = isOutputFirst ? index % this.depth : Math.floor(index / this.channels);
+			const block = Math.floor(k / this.blockSize);
+			const integer = integers[isOutputFirst ? channel * blocks + block : block * this.channels + channel]!;
+			if (code > 0) sums[channel]!.positive += code * integer;
+			else sums[channel]!.negative += code * integer;
+		});
+		return sums;
+	}
+
 	#readChannelScales(): Float64Array {
 		const { dequantization } = this.site;
 		if (this.scheme === "block") return this.exact.channelScales;

@@ -28,7 +28,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	arrays: { imports: ["ir", "quant", "onnx", "diagnostics"], packages: ["node:", "fflate"] },
 	weights: { imports: ["ir", "quant", "diagnostics"], packages: [] },
 	inference: { imports: ["ir", "diagnostics"], packages: [] },
-	targets: { imports: ["ir", "diagnostics", "weights", "inference"], packages: [] },
+	targets: { imports: ["ir", "diagnostics", "quant", "weights", "inference"], packages: [] },
 	recipe: { imports: ["ir", "diagnostics", "weights"], packages: ["node:", "yaml", "fastest-levenshtein"] },
 	passes: {
 		imports: ["ir", "diagnostics", "quant", "encodings", "weights", "inference", "targets", "recipe", "arrays"],

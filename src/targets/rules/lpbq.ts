@@ -2,6 +2,15 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { nodeLabel } from "../../ir/walk.js";
+import {
+	accumulatorRange,
+	centered,
+	fitsBits,
+	type IntegerRange,
+	linearRange,
+	productRange,
+	rangeOfBits,
+} from "../../quant/range.js";
 import { constantOf } from "../../weights/constant.js";
 import { LARGEST_BLOCK_SCALE } from "../capabilities.js";
 import { isComputedLpbqShape } from "../lpbq-blocks.js";
@@ -27,6 +36,30 @@ function fusedAddend({ node, weight }: OperatorFacts): { readonly add: Node; rea
 
 function isDequantized(value: Value | undefined): boolean {
 	return value?.producer !== undefined && isOnnxOp(value.producer, "DequantizeLinear");
+}
+
+/** What an 8-bit activation is once its zero point is taken away; undefined for others. */
+function eightBitActivation({ inputs }: OperatorFacts): IntegerRange | undefined {
+	const quantization = inputs[0]?.quantization;
+	if (quantization?.zeroPoint === undefined) return undefined;
+	const { dtype, zeroPoint } = quantization;
+	if (dtype !== DataType.UINT8 && dtype !== DataType.INT8) return undefined;
+	return centered(rangeOfBits(8, dtype === DataType.INT8), zeroPoint);
+}
+
+/** The largest sum that some channel can come to where that does not fit 32 bits. Reads codes only where K alone does not tell. */
+function overflowingSum(operator: OperatorFacts): number | undefined {
+	const weight = lpbqWeight(operator);
+	const activation = eightBitActivation(operator);
+	if (weight === undefined || activation === undefined) return undefined;
+	const { depth, largestInteger } = weight;
+	const worst = linearRange({ depth, activation, weight: rangeOfBits(4), largestBlockScale: largestInteger });
+	if (worst.accumulatorFitsInt32) return undefined;
+	for (const { positive, negative } of weight.channelSums()) {
+		const range = accumulatorRange(activation, positive, negative);
+		if (!fitsBits(range, 32)) return Math.max(-range.min, range.max);
+	}
+	return undefined;
 }
 
 export const LPBQ_RULES: RuleGroup = {
@@ -163,7 +196,21 @@ export const LPBQ_RULES: RuleGroup = {
 			broken(operator) {
 				const weight = lpbqWeight(operator);
 				if (weight === undefined || weight.largestInteger <= LARGEST_BLOCK_SCALE) return undefined;
-				return `weight '${weight.name}' has integer block scales up to ${weight.largestInteger}, expected ${LARGEST_BLOCK_SCALE} at most`;
+				const { min, max } = productRange(rangeOfBits(4), { min: 0, max: weight.largestInteger });
+				return `weight '${weight.name}' has integer block scales up to ${weight.largestInteger}, expected ${LARGEST_BLOCK_SCALE} at most: times codes they can be ${min} to ${max}`;
+			},
+		},
+		{
+			id: "htp/lpbq-accumulator",
+			about: "The sums of codes times codes of an LPBQ operator with 8-bit activations fit 32 bits.",
+			consequence: "wrong",
+			measured: "right with sums up to 2^31 - 1, wrong from 2^31 on; with 16-bit activations right up to 2^35",
+			remedy: "quantize the activation with 16 bits",
+			broken(operator) {
+				const sum = overflowingSum(operator);
+				if (sum === undefined) return undefined;
+				const { name, depth } = operator.weight!;
+				return `the sums of weight '${name}', K = ${depth}, can reach 2^${Math.log2(sum).toFixed(2)}, expected less than 2^31`;
 			},
 		},
 		{
