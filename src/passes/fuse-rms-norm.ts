@@ -5,9 +5,10 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
+import { HTP_CAPABILITIES } from "../targets/capabilities.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { lazyTypes, leave, QUANTIZED_OPTION, type Quantized, type Types } from "./support/fusion.js";
-import { channelVector, type NormFusion, normFusion } from "./support/norm-fusion.js";
+import { channelVector, normFusion } from "./support/norm-fusion.js";
 import { normalizationAt } from "./support/normalization.js";
 import { addQuantizedConstant, encodingBehind } from "./support/qdq.js";
 import { smallConstantOf } from "./support/small-constant.js";
@@ -21,7 +22,8 @@ export interface FuseRmsNormOptions {
  * `x / sqrt(mean(x^2) + epsilon) * scale` -> `RMSNormalization(x, scale)`, where the mean goes over the last axis; below
  * operator set 23, which brought it, `SimplifiedLayerNormalization`, ONNX Runtime's operator of the same meaning.
  *
- * For a target, the scale is quantized where x is: with a float scale the HTP computes in float, where it can at all.
+ * For a target, the scale is quantized where x is, that of operators which are there already, too: with a float scale the
+ * HTP computes in float, where it can at all.
  */
 export const fuseRmsNorm = definePass<FuseRmsNormOptions>({
 	name: "fuse-rms-norm",
@@ -31,11 +33,16 @@ export const fuseRmsNorm = definePass<FuseRmsNormOptions>({
 		const run = { model, types: lazyTypes(model), context, names: new NameScope(model) };
 		let changed = false;
 		for (const site of allGraphs(model)) {
-			for (const node of site.graph.nodes) if (isOnnxOp(node, "Sqrt")) changed = fuse(node, site, run) || changed;
+			for (const node of site.graph.nodes) {
+				if (isOnnxOp(node, "Sqrt")) changed = fuse(node, site, run) || changed;
+				else if (isOnnxOp(node, ...OPERATORS)) changed = quantizeScale(node, run) || changed;
+			}
 		}
 		return changed;
 	},
 });
+
+const OPERATORS = ["RMSNormalization", "SimplifiedLayerNormalization"];
 
 interface Run {
 	readonly model: Model;
@@ -44,7 +51,8 @@ interface Run {
 	readonly names: NameScope;
 }
 
-function fuse(sqrt: Node, site: GraphSite, { model, types, context, names }: Run): boolean {
+function fuse(sqrt: Node, site: GraphSite, run: Run): boolean {
+	const { model, types, context, names } = run;
 	const found = normalizationAt(sqrt);
 	if (found === undefined || found.isCentered) return false;
 	const isStandard = (onnxOpset(site.function ?? model) ?? 0) >= RMS_NORMALIZATION_SINCE;
@@ -55,7 +63,7 @@ function fuse(sqrt: Node, site: GraphSite, { model, types, context, names }: Run
 	const { root, x } = fusion;
 	const name = `${root.outputs[0]!.name}_norm_scale`;
 	const float = channelVector(fusion.scale, fusion, { name, names, types });
-	const scale = context.target === undefined ? float : scaleLike(x, float, fusion, names);
+	const scale = scaleLike(x, float, root, run) ?? float;
 	const attributes = { axis: intAttribute(-1), epsilon: floatAttribute(found.epsilon), stash_type: intAttribute(1) };
 	replaceSubgraph(root, { op, name: root.name, inputs: [x, scale], attributes });
 	removeUnused(float);
@@ -65,11 +73,28 @@ function fuse(sqrt: Node, site: GraphSite, { model, types, context, names }: Run
 
 const RMS_NORMALIZATION_SINCE = 23;
 
-/** The scale as codes of the type that `x` has, where that is of 16 bits; fewer bits lose more than float costs. */
-function scaleLike(x: Value, scale: Value, { root, channels }: NormFusion, names: NameScope): Value {
+/** Gives an operator that is there already the scale that a fused one gets. */
+function quantizeScale(node: Node, run: Run): boolean {
+	const [x, scale] = node.inputs;
+	const codes = x && scale && scaleLike(x, scale, node, run);
+	if (codes === undefined) return false;
+	node.setInput(1, codes);
+	removeUnused(scale!);
+	run.context.count("scales quantized");
+	return true;
+}
+
+/**
+ * The scale as codes of the type that x has, where the model is made for a target and that is of 16 bits: fewer lose more
+ * than float costs, so that they are taken only where there are no float operators. undefined: it stays as it is.
+ */
+function scaleLike(x: Value, scale: Value, before: Node, { context, names }: Run): Value | undefined {
 	const dtype = encodingBehind(x)?.dtype;
-	const isStored = scale.initializer !== undefined || isOnnxOp(scale.producer!, "Constant");
-	if ((dtype !== DataType.UINT16 && dtype !== DataType.INT16) || !isStored) return scale;
-	const { values } = smallConstantOf(scale)!;
-	return addQuantizedConstant(root.graph!, scale.name, { shape: [channels], values, dtype }, names, root);
+	const isStored =
+		scale.initializer !== undefined || (scale.producer !== undefined && isOnnxOp(scale.producer, "Constant"));
+	const constant = isStored ? smallConstantOf(scale) : undefined;
+	if (context.target === undefined || dtype === undefined || constant === undefined) return undefined;
+	const is16Bit = dtype === DataType.UINT16 || dtype === DataType.INT16;
+	if (!is16Bit && HTP_CAPABILITIES[context.target.architecture].floatOperators) return undefined;
+	return addQuantizedConstant(before.graph!, scale.name, { ...constant, dtype }, names, before);
 }

@@ -193,3 +193,31 @@ describe("fuse-rms-norm", () => {
 		expect((await runPasses(model(layer()), [fuseRmsNorm()])).passes[0]!.changed).toBe(false);
 	});
 });
+
+describe("fuse-rms-norm, operators that are there already", () => {
+	const operator = (name: string, opset: number, stored = true) =>
+		model(
+			(e, x) => {
+				const scale = e.vector(SCALE);
+				return e.apply(name, [x, stored ? scale : e.call("Relu", scale)], { axis: intAttribute(-1) });
+			},
+			{ opset, qdq: true },
+		);
+
+	test("get a quantized scale for a target", async () => {
+		const target = parseTarget("qnn-htp:v68");
+		await golden(fuseRmsNorm(), "operator", operator("RMSNormalization", 23), { target });
+		const made = operator("SimplifiedLayerNormalization", 21);
+		const report = await expectSameOutputs(made, fuseRmsNorm(), feeds, { target, tolerance: 1e-3 });
+		expect(report.passes[0]!.stats).toEqual({ "scales quantized": 1 });
+	});
+
+	test("keep it without a target, and where it is computed", async () => {
+		for (const [made, options] of [
+			[operator("RMSNormalization", 23), {}],
+			[operator("RMSNormalization", 23, false), { target: parseTarget("qnn-htp:v68") }],
+		] as const) {
+			expect((await runPasses(made, [fuseRmsNorm()], options)).passes[0]!.changed).toBe(false);
+		}
+	});
+});

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { floatAttribute } from "../../src/ir/attribute.js";
+import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
 import { int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
@@ -115,6 +115,14 @@ const CASES: readonly Case[] = [
 		leastDb: 65,
 		opset,
 	})),
+	{
+		name: "an RMSNormalization that was there",
+		write: (e, x) => e.apply("RMSNormalization", [x, scale(e)], { axis: intAttribute(-1) }),
+		passes: [fuseRmsNorm()],
+		operators: ["RMSNormalization"],
+		leastDb: 65,
+		opset: 23,
+	},
 	{
 		name: "layer normalization",
 		write(e, x) {
