@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import path from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { setupHtp } from "../../src/runtime/htp-environment.js";
@@ -6,6 +7,7 @@ import { setupHtp } from "../../src/runtime/htp-environment.js";
 /** Where the suites have the HTP's compiler and emulator. */
 export const HTP_HOME = fileURLToPath(new URL("../../.cache/htp/", import.meta.url));
 const SCRIPT = fileURLToPath(new URL("htp_check.py", import.meta.url));
+const BATCH_SCRIPT = fileURLToPath(new URL("htp_batch.py", import.meta.url));
 
 /** One run of htp_check.py, which says what the fields mean. */
 export interface HtpJob {
@@ -43,9 +45,20 @@ export async function prepareHtp(): Promise<HtpSetup> {
 
 /** Compiles a model for the HTP, runs it on the emulator and compares it with the CPU. */
 export async function checkOnHtp(python: string, job: HtpJob): Promise<HtpReport> {
-	const child = spawn(python, [SCRIPT], { stdio: ["pipe", "pipe", "pipe"] });
-	child.stdin.end(JSON.stringify(job));
+	return JSON.parse(await answerOf(python, SCRIPT, job));
+}
+
+/** As {@link checkOnHtp}, for many models; faster, as all have one process with the libraries loaded. */
+export async function checkManyOnHtp(python: string, jobs: readonly HtpJob[]): Promise<HtpReport[]> {
+	const lines = (await answerOf(python, BATCH_SCRIPT, jobs)).trim().split("\n");
+	if (lines.length !== jobs.length) throw new Error(`${lines.length} reports instead of ${jobs.length}`);
+	return lines.map((line) => JSON.parse(line));
+}
+
+async function answerOf(python: string, script: string, question: unknown): Promise<string> {
+	const child = spawn(python, [script], { stdio: ["pipe", "pipe", "pipe"] });
+	child.stdin.end(JSON.stringify(question));
 	const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-	if (stdout === "") throw new Error(`htp_check.py failed: ${stderr}`);
-	return JSON.parse(stdout);
+	if (stdout === "") throw new Error(`${path.basename(script)} failed: ${stderr}`);
+	return stdout;
 }

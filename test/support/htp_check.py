@@ -42,7 +42,8 @@ def read_json(path):
         return json.load(file)
 
 
-def check(job, folder):
+def check(job, folder, run_session=None):
+    run_session = run_session or run_in_process
     job_file = os.path.join(folder, "job.json")
     with open(job_file, "w", encoding="utf-8") as file:
         json.dump({**job, "model": os.path.abspath(job["model"])}, file)
@@ -61,7 +62,7 @@ def check(job, folder):
     return report
 
 
-def run_session(kind, job_file, folder):
+def run_in_process(kind, job_file, folder):
     """One session in a process of its own; what it makes is in <kind>.npz."""
     answer_file = os.path.join(folder, kind + ".json")
     command = [sys.executable, os.path.abspath(__file__), kind, job_file, folder]

@@ -94,6 +94,20 @@ export const RESULT_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/int4-zero-point",
+			about: "An INT4 weight with one scale, or one a channel, has zero points.",
+			consequence: "wrong",
+			measured: "-7 dB without the input, 67 dB with it: the compiler takes such codes for INT8",
+			remedy: "give its DequantizeLinear INT4 zero points of 0",
+			broken(operator) {
+				const { node, weight } = operator;
+				if (!isOnnxOp(node, ...LINEAR) || weight?.dtype !== DataType.INT4) return undefined;
+				if (weight.scheme !== "per-channel" && weight.scheme !== "per-tensor") return undefined;
+				if (weight.site.dequantization?.hasZeroPoint === true) return undefined;
+				return `weight '${weight.name}' is INT4 without zero points`;
+			},
+		},
+		{
 			id: "htp/gemm-output",
 			about: "A Gemm that reads nothing but dequantized values goes into a QuantizeLinear.",
 			consequence: "refused",

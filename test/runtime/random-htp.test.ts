@@ -1,0 +1,132 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Model } from "../../src/ir/model.js";
+import { serializeModel } from "../../src/onnx/file.js";
+import { legalizingPasses } from "../../src/passes/index.js";
+import { PipelineError } from "../../src/passes/infra/pipeline.js";
+import { runPasses } from "../../src/run-passes.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { providerOptions } from "../../src/targets/provider-options.js";
+import { parseTarget, type Target } from "../../src/targets/target.js";
+import { temporaryFolder } from "../repo/run.js";
+import { checkManyOnHtp, type HtpJob, type HtpReport, prepareHtp } from "../support/htp.js";
+import { type RandomModel, randomModel } from "./random-models.js";
+
+/*
+ * What `check` passes, the emulator computes right: models that nobody thought of, as they are and after what
+ * `convert --bq-to-lpbq --target` runs. For longer hunts:
+ *
+ *   QGRAPH_RANDOM_SEED=1000 QGRAPH_RANDOM_MODELS=500 npx vitest run test/runtime/random-htp.test.ts
+ *
+ * With QGRAPH_RANDOM_ALARMS=1 what `check` finds fault with is run too, and what is right nevertheless is printed.
+ */
+
+const {
+	QGRAPH_RANDOM_SEED = "1",
+	QGRAPH_RANDOM_MODELS = "32",
+	QGRAPH_RANDOM_ALARMS,
+	QGRAPH_RANDOM_TARGETS,
+} = process.env;
+const firstSeed = Number(QGRAPH_RANDOM_SEED);
+const count = Number(QGRAPH_RANDOM_MODELS);
+const targets = (QGRAPH_RANDOM_TARGETS ?? "v68,v73,v79,v81").split(",").map((name) => parseTarget(`qnn-htp:${name}`));
+const withAlarms = QGRAPH_RANDOM_ALARMS === "1";
+
+const setup = await prepareHtp();
+const python = "python" in setup ? setup.python : "";
+
+interface Case {
+	readonly seed: number;
+	readonly random: RandomModel;
+	readonly form: "as it is" | "converted";
+	/** Rules that are broken, those about speed aside. */
+	readonly rules: readonly string[];
+	readonly job: HtpJob;
+}
+
+async function caseOf(
+	seed: number,
+	random: RandomModel,
+	model: Model,
+	target: Target,
+	form: Case["form"],
+	folder: string,
+): Promise<Case> {
+	const findings = await checkModel(model, target);
+	const file = path.join(folder, `${seed}-${target.architecture}-${form === "converted" ? "converted" : "input"}.onnx`);
+	writeFileSync(file, serializeModel(model));
+	const rules = new Set(findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule));
+	return {
+		seed,
+		random,
+		form,
+		rules: [...rules],
+		job: { model: file, options: { ...providerOptions(model, target) } },
+	};
+}
+
+/** Models that are refused before anything is written have no case. */
+async function casesOf(seed: number, target: Target, folder: string): Promise<Case[]> {
+	const random = await randomModel(seed);
+	const cases = [await caseOf(seed, random, random.build(), target, "as it is", folder)];
+	const model = random.build();
+	try {
+		await runPasses(
+			model,
+			legalizingPasses.map((pass) => pass()),
+			{ target },
+		);
+		cases.push(await caseOf(seed, random, model, target, "converted", folder));
+	} catch (error) {
+		if (!(error instanceof PipelineError)) throw error;
+	}
+	return cases;
+}
+
+function worstDb({ outputs }: HtpReport): number {
+	return Math.min(...outputs.map(({ sqnrDb }) => sqnrDb ?? Number.POSITIVE_INFINITY));
+}
+
+function isRight({ random }: Case, report: HtpReport): boolean {
+	return report.status === "ok" && worstDb(report) >= random.leastDb;
+}
+
+function describeCase({ seed, random, form, rules }: Case, report: HtpReport): string {
+	const nodes = report.unsupported.map(({ name, type }) => (name === "" ? type : name)).join(", ");
+	const what = report.status === "ok" ? `${worstDb(report).toFixed(1)} dB` : `${report.status} ${nodes}`;
+	return `seed ${seed}, ${form}: ${what} [${rules.join(" ")}] ${random.description}`;
+}
+
+describe.skipIf(python === "")("random models on the HTP", () => {
+	test.each(targets)("$architecture computes right what check passes", { timeout: 3_600_000 }, async (target) => {
+		const folder = temporaryFolder();
+		const cases: Case[] = [];
+		for (let seed = firstSeed; seed < firstSeed + count; seed++) cases.push(...(await casesOf(seed, target, folder)));
+		const tried = cases.filter(({ rules }) => withAlarms || rules.length === 0);
+		const reports = await checkManyOnHtp(
+			python,
+			tried.map(({ job }) => job),
+		);
+		const falsePasses: string[] = [];
+		const figures = { passed: 0, converted: 0, flagged: 0, falseAlarms: 0 };
+		for (const [index, one] of tried.entries()) {
+			const report = reports[index]!;
+			const right = isRight(one, report);
+			if (one.rules.length === 0) {
+				figures[one.form === "converted" ? "converted" : "passed"]++;
+				if (!right) falsePasses.push(describeCase(one, report));
+			} else {
+				figures.flagged++;
+				if (right) {
+					figures.falseAlarms++;
+					process.stderr.write(`false alarm: ${describeCase(one, report)}\n`);
+				}
+			}
+		}
+		process.stderr.write(`${target.architecture}: ${JSON.stringify(figures)} of ${cases.length}\n`);
+		expect(falsePasses).toEqual([]);
+		expect(figures.passed).toBeGreaterThan(0);
+		expect(figures.converted).toBeGreaterThan(count / 4);
+	});
+});
