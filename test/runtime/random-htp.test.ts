@@ -24,7 +24,7 @@ import { type RandomModel, randomModel } from "./random-models.js";
 
 const {
 	QGRAPH_RANDOM_SEED = "1",
-	QGRAPH_RANDOM_MODELS = "32",
+	QGRAPH_RANDOM_MODELS = "24",
 	QGRAPH_RANDOM_ALARMS,
 	QGRAPH_RANDOM_TARGETS,
 } = process.env;
