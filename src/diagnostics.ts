@@ -182,6 +182,12 @@ export const CODES = {
 	"nbits/copied": remark(
 		"The packed weight is read by another operator, too, which needs it as it was: the model holds the weight twice.",
 	),
+	"embedding/unsupported": remark(
+		"The table of a GatherBlockQuantized is none that qgraph reads: a matrix of 4-bit or 8-bit codes with constant scales.",
+	),
+	"embedding/one-scale": warning(
+		"An embedding table was given one scale, which represents it less exactly; the figure says how well. `--lower-gather-block-quantized-table float` is exact.",
+	),
 	"weight/packed": remark(
 		"The weight is packed for MatMulNBits, which is no operator of ONNX. `--lower-matmul-nbits` makes it a DequantizeLinear and a MatMul.",
 	),

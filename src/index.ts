@@ -98,6 +98,10 @@ export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
 export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
+export {
+	type LowerGatherBlockQuantizedOptions,
+	lowerGatherBlockQuantized,
+} from "./passes/lower-gather-block-quantized.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-matmul-nbits.js";
 export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";

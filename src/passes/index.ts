@@ -14,6 +14,7 @@ import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
 import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
+import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
@@ -28,6 +29,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
 	removeQdq,
 	applyEncodings,
+	lowerGatherBlockQuantized,
 	lowerMatmulNbits,
 	fixShapes,
 	foldShapes,
