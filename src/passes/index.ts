@@ -59,10 +59,14 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 	applyPrecisionRecipe,
 ]);
 
-/** Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. */
+/**
+ * Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. `bq-to-lpbq` is
+ * none of them: it loses something, and what it is needed for `legalize-weights` does otherwise.
+ */
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 	allPasses.filter(
-		(pass) => ![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, removeQdq, saveAnnotations].includes(pass),
+		(pass) =>
+			![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, bqToLpbq, removeQdq, saveAnnotations].includes(pass),
 	),
 );
 

@@ -21,8 +21,8 @@ const MAX_RANK = 4;
 
 /**
  * `MatMul(DQ(Q(Sigmoid(a))), W)` -> the same with the only encoding that the compiler takes there; `MatMul` of rank 1 or
- * above 4 -> `Reshape -> Q -> DQ -> MatMul -> Reshape`; input and output of different types, or of a type that the kernel
- * has not, -> one type. For MatMuls with block scales.
+ * above 4, or of several matrices with float block scales -> `Reshape -> Q -> DQ -> MatMul -> Reshape`; input and output of
+ * different types, or of a type that the kernel has not, -> one type. For MatMuls with block scales.
  */
 export const legalizeActivations = definePass<SelectionOptions>({
 	name: "legalize-activations",
@@ -59,7 +59,7 @@ function keep(
 	context.report(code, message, { graph: graphSite.path, node: nodeLabel(node), value: weightName });
 }
 
-/** Gives the MatMul a matrix to read where its input has a rank that the HTP crashes on. */
+/** Gives the MatMul a matrix to read where the HTP takes no other: ranks that it crashes on, batches beside float scales. */
 function fixRank(
 	model: Model,
 	site: WeightSite,
@@ -69,12 +69,17 @@ function fixRank(
 ): boolean {
 	const { node, stored } = site;
 	const input = node.inputs[0]!;
-	const rank = types.shapeOf(input)?.length;
-	if (rank === undefined || (rank >= MIN_RANK && rank <= MAX_RANK)) return false;
+	const dims = types.shapeOf(input);
+	if (dims === undefined) return false;
+	const rank = dims.length;
+	const isBatch = site.scheme === "block" && dims.slice(0, -2).some((dim) => dim !== 1);
+	const isTakenRank = rank >= MIN_RANK && rank <= MAX_RANK;
+	if (isTakenRank && !isBatch) return false;
 	const shape = types.staticShapeOf(input);
 	const channels = stored.tensor.shape.at(-1);
 	if (shape === undefined || channels === undefined || stored.tensor.shape.length !== 2) {
-		const message = `'${input.name}' at '${nodeLabel(node)}' has rank ${rank}, expected 2 to 4, and dimensions that are not fixed; fix them with --dim`;
+		const found = isTakenRank ? "is a batch of matrices, expected one," : `has rank ${rank}, expected 2 to 4,`;
+		const message = `'${input.name}' at '${nodeLabel(node)}' ${found} and dimensions that are not fixed; fix them with --dim`;
 		keep(context, site, { code: "activation/rank", message });
 		return false;
 	}

@@ -1,23 +1,18 @@
 import { inferTypes } from "../inference/index.js";
-import { intOf } from "../ir/attribute.js";
 import { NameScope } from "../ir/names.js";
-import { isOnnxOp } from "../ir/node.js";
-import { DataType, dataTypeName } from "../ir/types.js";
+import { dataTypeName } from "../ir/types.js";
 import { nodeLabel } from "../ir/walk.js";
-import type { ErrorSum } from "../quant/measure.js";
 import { sqnrDb } from "../quant/measure.js";
-import { isLpbqBlockSize, isLpbqShape, LPBQ_DEPTH_STEP } from "../targets/lpbq-blocks.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { refreshAnnotations } from "./support/annotation.js";
-import { withFloatScales } from "./support/form-values.js";
-import { withBlocks, withChannelInt8, withSignedCodes, withZeroPoints } from "./support/legal-form.js";
-import { lpbqFaults } from "./support/lpbq-faults.js";
+import { type LegalWeight, legalWeight } from "./support/legal-weight.js";
 import { ActivationPadding } from "./support/pad-activation.js";
 import { isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
-import { formOf, layoutOf, type WeightForm } from "./support/weight-form.js";
-import { groupSites, type WeightGroup, writeForm } from "./support/write-form.js";
-import { zeroPointKind } from "./support/zero-points.js";
+import { Spool } from "./support/spool.js";
+import { formOf } from "./support/weight-form.js";
+import { WeightKernels } from "./support/weight-kernels.js";
+import { groupSites, writeForm } from "./support/write-form.js";
 
 export interface LegalizeWeightsOptions extends SelectionOptions {
 	/** What becomes of weights whose K no block divides as the target wants it. */
@@ -25,10 +20,10 @@ export interface LegalizeWeightsOptions extends SelectionOptions {
 }
 
 /**
- * Block-quantized weights that the target computes wrong -> the same in a form that it computes right: UINT4 with zero
- * points 8 as INT4; blocks cut into legal ones; K padded with zeros, and the activation with it. Where that is not possible
- * (asymmetric codes, one output channel, kernels of more than one position, integer scales above 16): int8 codes, one scale a
- * channel. Only the last may lose anything, and says how much.
+ * Block-quantized weights that the target computes wrong -> the same in a form that it computes right, the first of these
+ * that is one: UINT4 with zero points 8 as INT4; blocks cut into legal ones; K padded with zeros, and the activation with it;
+ * LPBQ's scales multiplied out; zero points taken off codes that become INT8. Where none is, what loses least of int8 codes
+ * with one scale a channel and new symmetric codes. With bq-to-lpbq to follow, INT4 blocks are cut as LPBQ wants them.
  */
 export const legalizeWeights = definePass<LegalizeWeightsOptions>({
 	name: "legalize-weights",
@@ -51,6 +46,7 @@ export const legalizeWeights = definePass<LegalizeWeightsOptions>({
 			return false;
 		}
 		const names = new NameScope(model);
+		const spool = new Spool();
 		const padding = new ActivationPadding(inferTypes(model), names);
 		const sites = findWeightSites(model).filter(
 			(site) => (site.scheme === "block" || site.scheme === "lpbq") && isSelected(site, context.options),
@@ -68,7 +64,11 @@ export const legalizeWeights = definePass<LegalizeWeightsOptions>({
 				context.report("weight/float-activations", message, placeOf(float));
 				continue;
 			}
-			const legal = legalForm(group, before, padding, context.options.misfits);
+			const legal = legalWeight(before, {
+				kernels: new WeightKernels(group.sites, context.target, context.later.includes("bq-to-lpbq")),
+				canPad: () => context.options.misfits === "pad" && group.sites.every((site) => padding.isPossible(site)),
+				spool,
+			});
 			if (legal.form === before) continue;
 			const added = legal.form.codes.shape[before.blockAxis]! - before.codes.shape[before.blockAxis]!;
 			if (added > 0) for (const site of group.sites) padding.pad(site, added);
@@ -81,97 +81,13 @@ export const legalizeWeights = definePass<LegalizeWeightsOptions>({
 	},
 });
 
-interface LegalForm {
-	readonly form: WeightForm;
-	/** What was done, in words. */
-	readonly steps: readonly string[];
-	/** undefined where the weight is the same as before. */
-	readonly error: ErrorSum | undefined;
-}
-
-function legalForm(
-	group: WeightGroup,
-	before: WeightForm,
-	padding: ActivationPadding,
-	misfits: LegalizeWeightsOptions["misfits"],
-): LegalForm {
-	const steps: string[] = [];
-	let form = before;
-	const zeroPoints = zeroPointKind(form);
-	if (zeroPoints === "middle") {
-		form = withSignedCodes(form);
-		steps.push("its UINT4 codes with zero point 8 became INT4");
-	}
-	const reason = int8Reason(group, form, zeroPoints === "mixed");
-	if (reason !== undefined) return asInt8(form, steps, reason);
-	if (form.lpbq !== undefined && isOnnxOp(group.sites[0]!.node, "Conv")) {
-		form = withFloatScales(form);
-		steps.push("its LPBQ scales were multiplied out, for the target refuses them in Conv");
-	}
-	if (form.lpbq !== undefined && form.zeroPoint === undefined) {
-		form = withZeroPoints(form);
-		steps.push("its zero points were written out");
-	}
-	const depth = form.codes.shape[form.blockAxis]!;
-	if (isLpbqShape(depth, form.blockSize)) return { form, steps, error: undefined };
-	const { blockSize, padded } = legalBlocks(form.blockSize, depth);
-	const why = `K = ${depth} in blocks of ${form.blockSize} is none that the target computes right`;
-	if (blockSize === undefined) return asInt8(form, steps, why);
-	const canPad = misfits === "pad" && padded <= 2 * depth && group.sites.every((site) => padding.isPossible(site));
-	if (padded !== depth && !canPad) return asInt8(form, steps, why);
-	if (blockSize !== form.blockSize) steps.push(`its blocks of ${form.blockSize} were cut into ${blockSize}`);
-	if (padded !== depth) steps.push(`K was padded from ${depth} to ${padded}`);
-	return { form: withBlocks(form, blockSize, padded), steps, error: undefined };
-}
-
-function asInt8(form: WeightForm, steps: readonly string[], reason: string): LegalForm {
-	const made = withChannelInt8(form);
-	return {
-		form: made.form,
-		steps: [...steps, `it became int8 with one scale a channel: ${reason}`],
-		error: made.error,
-	};
-}
-
-/** Why the weight cannot stay 4-bit blocks; undefined where it can. */
-function int8Reason({ sites }: WeightGroup, form: WeightForm, isAsymmetric: boolean): string | undefined {
-	const [{ node, axes }] = sites as [WeightSite];
-	const { shape, dtype } = form.codes;
-	const { channelCount, spatial, channels } = layoutOf(form);
-	if (isAsymmetric) return "its zero points are not zero";
-	if (dtype !== DataType.INT4) return `the target takes no blocks of ${dataTypeName(dtype)}`;
-	if (channelCount !== shape[axes!.channelAxis]) return undefined;
-	if (isOnnxOp(node, "ConvTranspose")) return "ConvTranspose takes no blocks";
-	if (isOnnxOp(node, "Conv")) {
-		if (shape.length !== 4 || spatial !== 1 || channels !== 1) return "only kernels of one position take blocks";
-		if (intOf(node, "group", 1) !== 1) return "grouped Conv takes no blocks";
-	}
-	if (channelCount === 1) return "it has one output channel";
-	return form.lpbq === undefined ? undefined : lpbqFaults(form, isOnnxOp(node, "Conv"));
-}
-
-/** The largest legal block size that divides the old one and for which least padding is needed, with the padded depth. */
-function legalBlocks(old: number, depth: number): { blockSize: number | undefined; padded: number } {
-	let best: { blockSize: number | undefined; padded: number } = {
-		blockSize: undefined,
-		padded: Number.POSITIVE_INFINITY,
-	};
-	for (let blockSize = 16; blockSize <= old; blockSize += 16) {
-		if (old % blockSize !== 0 || !isLpbqBlockSize(blockSize)) continue;
-		const step = Math.max(blockSize, LPBQ_DEPTH_STEP);
-		const padded = Math.ceil(depth / step) * step;
-		if (padded <= best.padded) best = { blockSize, padded };
-	}
-	return best;
-}
-
 /** What rounding products to float32 costs is no loss. */
 const EXACT_DB = 130;
 
 function report(
 	context: PassContext<LegalizeWeightsOptions>,
 	site: WeightSite,
-	{ form, steps, error }: LegalForm,
+	{ form, steps, error }: LegalWeight,
 ): void {
 	const { weightName, stored, node, graphSite, scheme, bits, axes, dequantization } = site;
 	const ratio = error === undefined ? Number.POSITIVE_INFINITY : sqnrDb(error.signal, error.error);

@@ -1,5 +1,9 @@
 import { inferTypes } from "../inference/index.js";
 import type { Model } from "../ir/model.js";
+import { isOnnxOp } from "../ir/node.js";
+import { DataType } from "../ir/types.js";
+import { HTP_CAPABILITIES } from "./capabilities.js";
+import { isLpbqShape } from "./lpbq-blocks.js";
 import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
 import { chipOf, type Target } from "./target.js";
 import { typeSource } from "./type-source.js";
@@ -22,11 +26,27 @@ export function providerOptions(model: Model, target: Target): ProviderOptions {
 
 /** As {@link providerOptions}, for a model whose facts are known. */
 export function providerOptionsFor(operators: readonly OperatorFacts[], target: Target): ProviderOptions {
-	const hasExact = operators.some(({ weight }) => weight?.isExact === true);
 	return {
 		soc_model: String(chipOf(target).model),
 		htp_arch: target.architecture.slice(1),
-		enable_block_quant_weight_optimization: hasExact ? "1" : "0",
+		enable_block_quant_weight_optimization: makesLpbq(operators, target) ? "1" : "0",
 		offload_graph_io_quantization: "0",
 	};
+}
+
+/**
+ * QNN is to make LPBQ of block scales where these are such products. Where one weight is none, it would be rounded; then all
+ * are computed in fp16 as they are, which v68 cannot.
+ */
+function makesLpbq(operators: readonly OperatorFacts[], { architecture }: Target): boolean {
+	const weights = operators.filter(becomesLpbq).map(({ weight }) => weight!);
+	if (!HTP_CAPABILITIES[architecture].blockWeights) return weights.some(({ isExact }) => isExact);
+	return (
+		weights.length > 0 && weights.every(({ isExact, depth, blockSize }) => isExact && isLpbqShape(depth, blockSize))
+	);
+}
+
+/** Does QNN make LPBQ of the operator's weight where it may? It does so for symmetric INT4 in MatMul and Conv. */
+export function becomesLpbq({ node, weight }: OperatorFacts): boolean {
+	return !isOnnxOp(node, "Gemm") && weight?.scheme === "block" && weight.dtype === DataType.INT4;
 }

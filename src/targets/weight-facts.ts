@@ -61,7 +61,7 @@ export class WeightFacts {
 
 	/** Is it stored as 4-bit blocks with float scales that are exactly LPBQ's products, which QNN can turn into LPBQ? */
 	get isExact(): boolean {
-		return this.scheme === "block" && this.exact.worst <= EXACT_TOLERANCE && this.exact.improper === 0;
+		return this.scheme === "block" && isExact(this.exact);
 	}
 
 	/** Largest of LPBQ's integer block scales; 0 where they cannot be read. */
@@ -146,26 +146,39 @@ export class WeightFacts {
 
 	#readExactScales(): ExactScales {
 		const scales = this.site.dequantization?.scale?.tensor;
-		const channelScales = new Float64Array(this.channels);
 		const { axes } = this.site;
-		if (scales === undefined || axes === undefined) return { worst: 1, channelScales, improper: 0 };
-		const inner = elementCount(scales.shape.slice(axes.channelAxis + 1));
-		const channelOf = (index: number) => Math.floor(index / inner) % this.channels;
-		let improper = 0;
-		eachNumber(scales, (scale, index) => {
-			if (!(scale > 0) || scale === Number.POSITIVE_INFINITY) improper++;
-			const channel = channelOf(index);
-			if (scale / 16 > channelScales[channel]!) channelScales[channel] = scale / 16;
-		});
-		let worst = 0;
-		eachNumber(scales, (scale, index) => {
-			const channelScale = channelScales[channelOf(index)]!;
-			const integer = Math.min(16, Math.max(1, Math.round(scale / channelScale)));
-			const distance = Math.abs(integer * channelScale - scale) / scale;
-			if (distance > worst) worst = distance;
-		});
-		return { worst, channelScales, improper };
+		if (scales === undefined || axes === undefined) {
+			return { worst: 1, channelScales: new Float64Array(this.channels), improper: 0 };
+		}
+		return exactScales(scales, axes.channelAxis);
 	}
+}
+
+/** Takes block scales as products of integers from 1 to 16 and channel scales. */
+export function exactScales(scales: Tensor, channelAxis: number): ExactScales {
+	const channels = scales.shape[channelAxis] ?? 1;
+	const channelScales = new Float64Array(channels);
+	const inner = elementCount(scales.shape.slice(channelAxis + 1));
+	const channelOf = (index: number) => Math.floor(index / inner) % channels;
+	let improper = 0;
+	eachNumber(scales, (scale, index) => {
+		if (!(scale > 0) || scale === Number.POSITIVE_INFINITY) improper++;
+		const channel = channelOf(index);
+		if (Math.abs(scale) / 16 > channelScales[channel]!) channelScales[channel] = Math.abs(scale) / 16;
+	});
+	let worst = 0;
+	eachNumber(scales, (scale, index) => {
+		const channelScale = channelScales[channelOf(index)]!;
+		const integer = Math.min(16, Math.max(1, Math.round(scale / channelScale)));
+		const distance = Math.abs(integer * channelScale - scale) / scale;
+		if (distance > worst) worst = distance;
+	});
+	return { worst, channelScales, improper };
+}
+
+/** Are these LPBQ's products? */
+export function isExact({ worst, improper }: ExactScales): boolean {
+	return worst <= EXACT_TOLERANCE && improper === 0;
 }
 
 /** What storing the products in 32 bits may cost, and a little more. */

@@ -80,6 +80,11 @@ describe("legalize-activations", () => {
 		await golden(legalizeActivations(), "rank-5", await lpbq({ shape: [1, 2, 1, 3, K] }));
 	});
 
+	test("makes one matrix of a batch beside float block scales", async () => {
+		await golden(legalizeActivations(), "batch", model({ shape: [2, 3, K] }));
+		await golden(legalizeActivations(), "kept-batch", model({ shape: ["n", 3, K] }));
+	});
+
 	test("leaves dimensions that are not fixed, and what is excluded", async () => {
 		await golden(legalizeActivations(), "kept-rank", model({ shape: ["n", 1, 1, 1, K] }));
 		await golden(legalizeActivations({ exclude: ["mm"] }), "kept-excluded", model({ shape: [K] }));

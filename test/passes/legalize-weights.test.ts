@@ -4,6 +4,8 @@ import type { Model } from "../../src/ir/model.js";
 import { floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
+import { bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
+import type { Pass } from "../../src/passes/infra/pass.js";
 import { legalizeWeights } from "../../src/passes/legalize-weights.js";
 import { lpbqToBq } from "../../src/passes/lpbq-to-bq.js";
 import { runPasses } from "../../src/run-passes.js";
@@ -21,7 +23,7 @@ import {
 } from "../support/weights.js";
 
 const { FLOAT, UINT8 } = DataType;
-const target = parseTarget("qnn-htp:v79");
+type Architecture = "v68" | "v79";
 
 /** An LPBQ weight; `largest`: of the integers, which every channel has. */
 function lpbqWeight(
@@ -66,7 +68,8 @@ function model(shape: readonly number[], fill: (b: ModelBuilder) => void): Model
 }
 
 /** Runs the pass and compares with the golden file; the outputs before and after differ by `leastDb` or less. */
-async function legal(name: string, made: Model, leastDb: number) {
+async function legal(name: string, made: Model, leastDb: number, architecture: Architecture = "v79") {
+	const target = parseTarget(`qnn-htp:${architecture}`);
 	const shape = made.graph.inputs[0]!.type;
 	const dims = shape?.kind === "tensor" ? (shape.shape as number[]) : [];
 	const feed = {
@@ -105,46 +108,128 @@ describe("legalize-weights", () => {
 		expect(await legal("uint4", made, SAME_DB)).toEqual(["bq"]);
 	});
 
-	test("asymmetric codes become int8", async () => {
+	test.each([
+		["v79", "asymmetric", SAME_DB, "bq"],
+		["v68", "asymmetric-v68", 35, "channel-int8"],
+	] as const)("asymmetric codes become INT8 on %s", async (architecture, name, leastDb, form) => {
 		const made = model([4, 64], (b) => {
 			blockWeight(b, "w", { shape: [64, 5], axis: 0, blockSize: 32 });
 			b.initializer("zero", int4Tensor([2, 5], [1, -2, 0, 3, 1, 0, 0, 1, -1, 2]));
 			b.value("w_dq").producer!.setInput(2, b.value("zero"));
 			linear(b, "MatMul", "w_dq");
 		});
-		expect(await legal("asymmetric", made, 35)).toEqual(["channel-int8"]);
+		expect(await legal(name, made, leastDb, architecture)).toEqual([form]);
+	});
+
+	test("UINT8 codes that fit four bits become INT4, which loses less than int8", async () => {
+		const codes = Uint8Array.from({ length: 96 * 3 }, (_, index) => (index * 5) % 8);
+		const made = model([4, 96], (b) => {
+			blockWeight(b, "w", { shape: [96, 3], axis: 0, blockSize: 32, seed: 2 });
+			b.graph.setInitializer(b.value("w"), tensor(UINT8, [96, 3], codes));
+			linear(b, "MatMul", "w_dq");
+		});
+		expect(await legal("least-loss", made, 35)).toEqual(["bq"]);
 	});
 
 	test("blocks of 48 are cut, K is padded with the activation that several operators share", async () => {
 		const made = model([3, 80], (b) => {
 			linear(b, "MatMul", lpbqWeight(b, "w", { shape: [80, 5], axis: 0, blockSize: 16 }), "a");
-			linear(b, "MatMul", blockWeight(b, "v", { shape: [80, 6], axis: 0, blockSize: 80 }), "b");
+			linear(b, "MatMul", blockWeight(b, "v", { shape: [80, 6], axis: 0, blockSize: 32 }), "b");
 			const transB = { transB: intAttribute(1) };
 			linear(b, "Gemm", lpbqWeight(b, "u", { shape: [7, 80], axis: 1, blockSize: 48 }), "c", transB);
 		});
 		expect(await legal("blocks-padding", made, SAME_DB)).toEqual(["double-dq", "bq", "double-dq"]);
 	});
 
-	test("one channel, integers above 16, blocks of 8 and scales of 0 become int8", async () => {
+	const illegalLpbq = () => {
 		const spec = { shape: [64, 5], axis: 0, blockSize: 32 };
-		const made = model([3, 64], (b) => {
+		return model([3, 64], (b) => {
 			linear(b, "MatMul", lpbqWeight(b, "w", { ...spec, shape: [64, 1] }), "a");
 			linear(b, "MatMul", lpbqWeight(b, "v", spec, 20), "b");
 			linear(b, "MatMul", lpbqWeight(b, "u", { ...spec, blockSize: 8 }), "c");
 			linear(b, "MatMul", lpbqWeight(b, "t", spec, 16, -0.01), "d");
 		});
-		expect(await legal("int8", made, 35)).toEqual(Array(4).fill("channel-int8"));
+	};
+
+	test("one channel, integers above 16, blocks of 8 and negative scales: LPBQ scales are multiplied out", async () => {
+		expect(await legal("products", illegalLpbq(), SAME_DB)).toEqual(Array(4).fill("bq"));
 	});
 
-	test("Conv: kernels of more positions and groups become int8, LPBQ scales are multiplied out", async () => {
-		const made = model([1, 64, 5, 5], (b) => {
+	test("or, where float block scales are refused, become int8", async () => {
+		expect(await legal("int8", illegalLpbq(), 35, "v68")).toEqual(["bq", ...Array(3).fill("channel-int8")]);
+	});
+
+	test("weights beyond fp16 become int8", async () => {
+		const made = model([3, 64], (b) => {
+			linear(
+				b,
+				"MatMul",
+				blockWeight(b, "w", {
+					shape: [64, 5],
+					axis: 0,
+					blockSize: 32,
+					scales: Array.from({ length: 10 }, (_, index) => (index + 7) * 1e-8),
+				}),
+			);
+		});
+		expect(await legal("fp16", made, 35)).toEqual(["channel-int8"]);
+	});
+
+	const convolutions = () =>
+		model([1, 64, 5, 5], (b) => {
 			linear(b, "Conv", blockWeight(b, "w", { shape: [5, 64, 3, 3], axis: 1, blockSize: 16 }), "a");
 			linear(b, "Conv", lpbqWeight(b, "v", { shape: [5, 64, 1, 1], axis: 1, blockSize: 16 }), "b");
 			linear(b, "Conv", lpbqWeight(b, "u", { shape: [5, 64, 1, 1], axis: 1, blockSize: 16 }, 12), "c");
 			const group = { group: intAttribute(2) };
 			linear(b, "Conv", blockWeight(b, "t", { shape: [4, 32, 1, 1], axis: 1, blockSize: 16 }), "d", group);
 		});
-		expect(await legal("conv", made, 35)).toEqual(["channel-int8", "bq", "channel-int8", "channel-int8"]);
+
+	test.each([
+		["v79", "conv", "bq"],
+		["v68", "conv-v68", "channel-int8"],
+	] as const)(
+		"Conv on %s: kernels of more positions and groups become int8, LPBQ scales are multiplied out",
+		async (...row) => {
+			const [architecture, name, form] = row;
+			const forms = await legal(name, convolutions(), 35, architecture);
+			expect(forms).toEqual(["channel-int8", "bq", form, "channel-int8"]);
+		},
+	);
+
+	test("a batch of matrices becomes int8 with scales that the matrices share", async () => {
+		const made = model([3, 4, 64], (b) => {
+			const name = blockWeight(b, "w", { shape: [192, 5], axis: 0, blockSize: 32 });
+			const dequantize = b.value(name).producer!;
+			const codes = randomCodes(3 * 64 * 5, 3);
+			b.graph.setInitializer(b.value("w"), int4Tensor([3, 64, 5], codes));
+			b.graph.setInitializer(
+				b.value("w_scale"),
+				floatTensor(
+					[3, 2, 5],
+					Array.from({ length: 30 }, (_, i) => 0.01 + 0.001 * i),
+				),
+			);
+			dequantize.attributes.set("axis", intAttribute(1));
+			linear(b, "MatMul", name);
+		});
+		expect(await legal("batch", made, 35)).toEqual(["channel-int8"]);
+	});
+
+	test("blocks are cut for LPBQ only where it follows", async () => {
+		const made = () =>
+			model([3, 96], (b) => {
+				linear(b, "MatMul", blockWeight(b, "w", { shape: [96, 5], axis: 0, blockSize: 48 }), "a");
+				linear(b, "MatMul", lpbqWeight(b, "v", { shape: [96, 5], axis: 0, blockSize: 32 }, 20), "b");
+			});
+		const forms = async (...passes: Pass[]) => {
+			const report = await runPasses(made(), passes, { target: parseTarget("qnn-htp:v79") });
+			return report.weights.filter(({ status }) => status === "converted").map(({ weight, form }) => [weight, form]);
+		};
+		expect(await forms(legalizeWeights())).toEqual([["v", "bq"]]);
+		expect(await forms(legalizeWeights(), bqToLpbq())).toEqual([
+			["w", "double-dq"],
+			["v", "channel-int8"],
+		]);
 	});
 
 	test("leaves legal weights, float activations and other readers alone, and models without a target", async () => {
@@ -152,7 +237,7 @@ describe("legalize-weights", () => {
 			linear(b, "MatMul", lpbqWeight(b, "legal", { shape: [96, 5], axis: 0, blockSize: 96 }), "a");
 			const weight = blockWeight(b, "float", { shape: [96, 5], axis: 0, blockSize: 48 });
 			b.node("MatMul", ["x", weight], ["b"], {}, "float_matmul");
-			linear(b, "MatMul", blockWeight(b, "shared", { shape: [96, 5], axis: 0, blockSize: 48 }), "c");
+			linear(b, "MatMul", blockWeight(b, "shared", { shape: [96, 5], axis: 0, blockSize: 40 }), "c");
 			b.node("Identity", ["shared_dq"], ["d"]);
 			for (const output of ["b", "d"]) b.output(output).type = tensorType(FLOAT);
 		};

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { intAttribute } from "../../src/ir/attribute.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { readModel } from "../../src/onnx/file.js";
@@ -9,9 +10,9 @@ import { checkModel, type Finding } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
 import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { type LinearSpec, linearModel, linearOutput } from "../runtime/models.js";
+import { type LinearSpec, linearModel, linearOp, linearOutput, linearWeight } from "../runtime/models.js";
 import { type ModelBuilder, modelOf } from "../support/build.js";
-import { blockWeight, channelWeight, quantized } from "../support/weights.js";
+import { blockWeight, channelWeight, int4Tensor, quantized } from "../support/weights.js";
 
 const shared = fileURLToPath(new URL("../../../shared/", import.meta.url));
 const oracles = path.join(shared, "oracles/htp");
@@ -24,7 +25,7 @@ function rulesOf(findings: readonly Finding[]): string[] {
 /** The rules that each model of a folder was made to break. */
 const BROKEN: Readonly<Record<string, readonly string[]>> = {
 	ANOMALY_ln_pc8_M16: ["htp/layer-norm-16-rows"],
-	BAD_conv1x1_bq_float_bias: ["htp/block-conv-float-bias", "htp/block-conv-scales"],
+	BAD_conv1x1_bq_float_bias: ["htp/block-conv-float-bias"],
 	BAD_gemm_lpbq_bias_dropped: ["htp/lpbq-gemm-bias"],
 	BAD_gemm_lpbq_transB0: ["htp/lpbq-gemm-transposed"],
 	BAD_mm_bq_int4_asym: ["htp/block-zero-point"],
@@ -66,7 +67,7 @@ describe.skipIf(!existsSync(oracles))("models whose fate on the HTP is known", (
 		for (const rule of ["htp/block-conv-scales", "htp/bias-granularity"]) {
 			expect(findings.filter((finding) => finding.rule === rule)).toHaveLength(18);
 		}
-		expect(rulesOf(findings)).toEqual(["htp/bias-granularity", "htp/block-conv-scales"]);
+		expect(rulesOf(findings)).toEqual(["htp/bias-granularity"]);
 	});
 });
 
@@ -199,6 +200,51 @@ describe("options of the compiler", () => {
 		const scales = Float32Array.from({ length: 16 }, (_, index) => (index < 8 ? 16 : 5) * 2 ** -10);
 		const options = providerOptions(linearModel({ ...matMul, scales }), parseTarget("qnn-htp:v79"));
 		expect(options.enable_block_quant_weight_optimization).toBe("1");
+	});
+
+	test("and stay float where one weight's are not, but on v68", () => {
+		const scales = Float32Array.from({ length: 16 }, (_, index) => (index < 8 ? 16 : 5) * 2 ** -10);
+		const mixed = linearModel(matMul, (b, input) => {
+			linearOutput(b, matMul, linearOp(b, matMul, input, linearWeight(b, "V", { ...matMul, scales }), "z"));
+			linearOutput(b, matMul, linearOp(b, matMul, input, linearWeight(b, "W", matMul), "y"));
+		});
+		for (const [target, expected] of [
+			["qnn-htp:v79", "0"],
+			["qnn-htp:v68", "1"],
+		] as const) {
+			expect(providerOptions(mixed, parseTarget(target)).enable_block_quant_weight_optimization).toBe(expected);
+		}
+	});
+});
+
+describe("float block scales", () => {
+	const matMul = { op: "MatMul", depth: 64, channels: 8, blockSize: 32, rows: 4, activations: "integer" } as const;
+	const v79 = parseTarget("qnn-htp:v79");
+
+	test.each([
+		[1e-3, []],
+		[1e-8, ["htp/block-range"]],
+		[1e4, ["htp/block-range"]],
+	])("of %d are held against the range of fp16", async (size, rules) => {
+		const scales = Float32Array.from({ length: 16 }, (_, index) => size * (1 + index / 20));
+		expect(rulesOf(await checkModel(linearModel({ ...matMul, scales }), v79))).toEqual(rules);
+	});
+
+	test("beside inputs beyond fp16", async () => {
+		const model = linearModel(matMul);
+		model.graph.setInitializer(model.graph.inputs[0]!.uses[0]!.node.inputs[1]!, floatTensor([], [16]));
+		expect(rulesOf(await checkModel(model, v79))).toEqual(["htp/block-range"]);
+	});
+
+	test("of several matrices are wrong", async () => {
+		const model = linearModel(matMul, (b, input) => {
+			const name = linearWeight(b, "W", matMul);
+			b.graph.setInitializer(b.value("W"), int4Tensor([2, 32, 8], new Int8Array(512).fill(3)));
+			b.graph.setInitializer(b.value("W_scale"), floatTensor([2, 1, 8], new Array(16).fill(0.01)));
+			b.value(name).producer!.attributes.set("axis", intAttribute(1));
+			b.output(linearOp(b, matMul, input, name, "y"));
+		});
+		expect(rulesOf(await checkModel(model, v79))).toEqual(["htp/block-rank"]);
 	});
 });
 

@@ -33,6 +33,8 @@ export interface PassContext<O> {
 	readonly options: Readonly<O>;
 	/** What the model is made for; undefined where nobody said. */
 	readonly target: Target | undefined;
+	/** Names of the passes that run afterwards, in order. */
+	readonly later: readonly string[];
 	readonly signal: AbortSignal;
 	report(code: DiagnosticCode, message: string, at: Location, notes?: readonly string[]): void;
 	/** Adds to a figure of the report. */

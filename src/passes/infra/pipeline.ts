@@ -45,7 +45,7 @@ export async function runPasses(
 ): Promise<PipelineReport> {
 	const run = new PipelineRun(model, options);
 	run.verify("the input");
-	for (const pass of passes) await run.pass(pass);
+	for (const [index, pass] of passes.entries()) await run.pass(pass, passes.slice(index + 1));
 	await run.settle();
 	return run.report();
 }
@@ -91,13 +91,13 @@ class PipelineRun {
 		throw this.#failure(first.code, `${when} is not a valid model: ${first.message}${more}`, first.at);
 	}
 
-	async pass(pass: Pass): Promise<void> {
+	async pass(pass: Pass, later: readonly Pass[]): Promise<void> {
 		const stats: Record<string, number> = {};
 		const before = this.#diagnostics.length;
 		const start = performance.now();
 		if (this.#signal.aborted) throw this.#failure("pass/aborted", `cancelled before '${pass.name}'`, {});
 		this.#options.onBeforePass?.(pass, this.#model);
-		const changed = await this.#run(pass, stats);
+		const changed = await this.#run(pass, later, stats);
 		const milliseconds = performance.now() - start;
 		const record = { name: pass.name, options: pass.options, changed, milliseconds, stats };
 		this.#passes.push(record);
@@ -107,10 +107,11 @@ class PipelineRun {
 		this.#options.onAfterPass?.(record, this.#model);
 	}
 
-	async #run(pass: Pass, stats: Record<string, number>): Promise<boolean> {
+	async #run(pass: Pass, later: readonly Pass[], stats: Record<string, number>): Promise<boolean> {
 		try {
 			return await pass.run(this.#model, {
 				target: this.#options.target,
+				later: later.map(({ name }) => name),
 				signal: this.#signal,
 				report: (code, message, at, notes = []) => this.#report(code, message, at, notes),
 				count: (stat, by = 1) => {

@@ -86,7 +86,7 @@ function widened({ dtype, scale, zeroPoint }: Encoding): Encoding {
 }
 
 /** The quantizer that alone reads the output of `node`, views aside, and what it reads. */
-function quantizerBehind(node: Node): { readonly node: Node; readonly value: Value } | undefined {
+export function quantizerBehind(node: Node): { readonly node: Node; readonly value: Value } | undefined {
 	let value = node.outputs[0]!;
 	for (;;) {
 		const [use] = value.uses;

@@ -87,10 +87,10 @@ function conversionOf(sites: readonly WeightSite[], form: "auto" | LpbqForm): Co
 	};
 }
 
-/** The double form is what the HTP takes for MatMul and refuses for Conv. */
-function formOf(site: WeightSite, form: "auto" | LpbqForm): LpbqForm {
+/** The double form is what the HTP takes for MatMul, and refuses for Conv and for one output channel. */
+function formOf({ node, stored, axes }: WeightSite, form: "auto" | LpbqForm): LpbqForm {
 	if (form !== "auto") return form;
-	return isOnnxOp(site.node, "Conv") ? "exact-bq" : "double-dq";
+	return isOnnxOp(node, "Conv") || stored.tensor.shape[axes!.channelAxis] === 1 ? "exact-bq" : "double-dq";
 }
 
 function axesOf({ axes }: WeightSite): string {

@@ -51,7 +51,8 @@ function channelScalesOf(form: WeightForm): Float32Array {
 	return Float32Array.from({ length: stored.length * spatial }, (_, index) => stored[Math.floor(index / spatial)]!);
 }
 
-function codesOf({ dtype, data }: Tensor, first: number, count: number): Int8Array | Uint8Array {
+/** Elements of a tensor of 4 or 8 bits. */
+export function codesOf({ dtype, data }: Tensor, first: number, count: number): Int8Array | Uint8Array {
 	if (bitsPerElement(dtype) === 4) {
 		const bytes = data.read(Math.floor(first / 2), Math.ceil((first + count) / 2));
 		return dtype === DataType.INT4 ? unpackInt4(bytes, first % 2, count) : unpackUint4(bytes, first % 2, count);

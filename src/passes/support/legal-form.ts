@@ -2,13 +2,14 @@ import { computedData } from "../../ir/data.js";
 import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount } from "../../ir/types.js";
 import { addSquaredErrors, INT8_FACTORS, MAX_INT8, quantizeInt8, raiseToMagnitudes } from "../../quant/channel-int8.js";
-import { type BlockLayout, slabCountOf, slabStart } from "../../quant/layout.js";
+import type { BlockLayout } from "../../quant/layout.js";
 import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { slabRanges } from "./block-weight.js";
 import { formScales, formValues } from "./form-values.js";
 import { gatheredRows, ZERO_ROW } from "./row-data.js";
 import { signedCodes } from "./signed-codes.js";
+import { slabBytes } from "./slab-data.js";
 import { layoutOf, type WeightForm } from "./weight-form.js";
 
 /** UINT4 codes with zero points 8 as INT4 with zero points 0: the same weight. */
@@ -58,8 +59,8 @@ function gatheredTensor({ dtype, shape, data }: Tensor, axis: number, sources: I
 }
 
 /**
- * The weight as int8 with one scale a channel. Of several scales each channel gets the one with the least squared error;
- * two walks over the weight, a third when the codes are written.
+ * The weight as int8 with one scale a channel, which the matrices of a batch share. Of several scales each channel gets the
+ * one with the least squared error; two walks over the weight, a third when the codes are written.
  */
 export function withChannelInt8(form: WeightForm): { readonly form: WeightForm; readonly error: ErrorSum } {
 	const layout = layoutOf(form);
@@ -70,22 +71,37 @@ export function withChannelInt8(form: WeightForm): { readonly form: WeightForm; 
 		raiseToMagnitudes(formValues(form, range), layout, range.first, range.count, maxima);
 		raiseToScales(form, layout, range, scaleMaxima);
 	}
+	const count = form.codes.shape[form.channelAxis]!;
 	const largest = maxima.reduce((a, b) => Math.max(a, b), 0) || 1;
-	const clipless = maxima.map((max) => (max < SMALLEST ? largest : max) / MAX_INT8);
-	const grids = INT8_FACTORS.map((factor) => Float32Array.from(clipless, (scale) => scale * factor));
+	const clipless = byColumn(maxima, count, Math.max).map((max) => (max < SMALLEST ? largest : max) / MAX_INT8);
+	const grids = INT8_FACTORS.map((factor) => Float64Array.from(clipless, (scale) => scale * factor));
 	// products of codes and integers up to 16 are whole multiples of this
-	grids.push(Float32Array.from(scaleMaxima, (max, channel) => max / MAX_BLOCK_SCALE_INT || clipless[channel]!));
+	const products = byColumn(scaleMaxima, count, Math.max);
+	grids.push(products.map((max, column) => max / MAX_BLOCK_SCALE_INT || clipless[column]!));
+	const columnGrids = grids.map((grid) => Float32Array.from(maxima, (_, channel) => grid[channel % count]!));
 	const errors = new Float64Array(grids.length * channelCount);
 	let signal = 0;
 	for (const range of slabRanges(layout)) {
-		signal += addSquaredErrors(formValues(form, range), layout, range.first, range.count, grids, errors);
+		signal += addSquaredErrors(formValues(form, range), layout, range.first, range.count, columnGrids, errors);
 	}
-	const best = Array.from({ length: channelCount }, (_, channel) =>
-		grids.reduce((a, _, b) => (errors[b * channelCount + channel]! < errors[a * channelCount + channel]! ? b : a), 0),
+	const columnErrors = grids.map((_, grid) =>
+		byColumn(errors.subarray(grid * channelCount, (grid + 1) * channelCount), count, (a, b) => a + b),
 	);
-	const scales = Float32Array.from(best, (grid, channel) => grids[grid]![channel]!);
-	const error = best.reduce((sum, grid, channel) => sum + errors[grid * channelCount + channel]!, 0);
+	const best = Array.from({ length: count }, (_, column) =>
+		grids.reduce((a, _, b) => (columnErrors[b]![column]! < columnErrors[a]![column]! ? b : a), 0),
+	);
+	const scales = Float32Array.from(best, (grid, column) => grids[grid]![column]!);
+	const error = best.reduce((sum, grid, column) => sum + columnErrors[grid]![column]!, 0);
 	return { form: int8Form(form, scales), error: { signal, error } };
+}
+
+/** What matrices of a batch have in the same column, taken together: they share its scale. */
+function byColumn(channels: Float64Array, count: number, join: (a: number, b: number) => number): Float64Array {
+	const columns = channels.slice(0, count);
+	for (let channel = count; channel < channels.length; channel++) {
+		columns[channel % count] = join(columns[channel % count]!, channels[channel]!);
+	}
+	return columns;
 }
 
 /** Magnitudes below this have no normal float32 as scale. */
@@ -116,14 +132,11 @@ function raiseToScales(
 function int8Form(form: WeightForm, scales: Float32Array): WeightForm {
 	const { codes, channelAxis } = form;
 	const layout = layoutOf(form);
-	const slabs = slabCountOf(layout);
-	const made = computedData(elementCount(codes.shape), (start, end) => {
-		const first = slabOf(layout, start);
-		const last = end >= slabStart(layout, slabs) ? slabs : slabOf(layout, end - 1) + 1;
-		const range = { first, count: Math.max(0, last - first) };
-		const bytes = bytesOf(quantizeInt8(formValues(form, range), layout, first, range.count, scales));
-		return bytes.subarray(start - slabStart(layout, first), end - slabStart(layout, first));
-	});
+	const { channelCount } = layout;
+	const perChannel = Float32Array.from({ length: channelCount }, (_, channel) => scales[channel % scales.length]!);
+	const made = slabBytes(layout, (range) =>
+		bytesOf(quantizeInt8(formValues(form, range), layout, range.first, range.count, perChannel)),
+	);
 	return {
 		...form,
 		codes: tensor(DataType.INT8, codes.shape, made),
@@ -132,10 +145,4 @@ function int8Form(form: WeightForm, scales: Float32Array): WeightForm {
 		lpbq: undefined,
 		zeroPoint: tensor(DataType.INT8, [codes.shape[channelAxis]!], new Uint8Array(scales.length)),
 	};
-}
-
-function slabOf(layout: BlockLayout, element: number): number {
-	const row = Math.floor(element / (layout.channels * layout.spatial));
-	const outer = Math.min(Math.floor(row / layout.depth), layout.outer - 1);
-	return outer * layout.blocks + Math.floor((row - outer * layout.depth) / layout.blockSize);
 }

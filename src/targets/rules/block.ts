@@ -1,7 +1,10 @@
 import { isOnnxOp } from "../../ir/node.js";
-import { DataType, dataTypeName } from "../../ir/types.js";
+import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
+import { LARGEST_BLOCK_SCALE } from "../capabilities.js";
+import { fp16Fault, isFloatBlockShape } from "../float-blocks.js";
 import { isComputedLpbqShape } from "../lpbq-blocks.js";
-import type { OperatorFacts } from "../operator-facts.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import { becomesLpbq as canBecomeLpbq } from "../provider-options.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
 
@@ -9,16 +12,26 @@ function blockWeight({ weight }: OperatorFacts): WeightFacts | undefined {
 	return weight?.scheme === "block" ? weight : undefined;
 }
 
-/** Does QNN make LPBQ of the weight? It does so for symmetric INT4 in MatMul and Conv. */
-function becomesLpbq({ node, weight }: OperatorFacts, { blockQuantOptimization }: RuleContext): boolean {
-	return (
-		blockQuantOptimization && !isOnnxOp(node, "Gemm") && weight?.scheme === "block" && weight.dtype === DataType.INT4
-	);
+/** Does QNN make LPBQ of the weight? */
+function becomesLpbq(operator: OperatorFacts, { blockQuantOptimization }: RuleContext): boolean {
+	return blockQuantOptimization && canBecomeLpbq(operator);
 }
 
 function batchOf({ inputs, weight }: OperatorFacts): number | undefined {
 	const shape = inputs[weight?.site.input === 0 ? 1 : 0]?.shape;
 	return shape?.slice(0, -2).reduce<number>((product, dim) => product * (typeof dim === "number" ? dim : 1), 1);
+}
+
+/** Leading dimensions multiplied. */
+function batchOfWeight({ shape }: WeightFacts): number {
+	return shape.slice(0, -2).reduce((product, dim) => product * dim, 1);
+}
+
+function codesOf(operand: OperandFacts | undefined) {
+	const { dtype, scale, zeroPoint } = operand?.quantization ?? {};
+	return dtype === undefined || scale === undefined || zeroPoint === undefined
+		? undefined
+		: { dtype, scale, zeroPoint };
 }
 
 export const BLOCK_RULES: RuleGroup = {
@@ -57,8 +70,9 @@ export const BLOCK_RULES: RuleGroup = {
 		{
 			id: "htp/block-rounded",
 			about:
-				"Where one weight of a model is in the exact-BQ form, so that QNN is to make LPBQ of block scales, all are.",
+				"Where one weight of a model for v68 is in the exact-BQ form, so that QNN is to make LPBQ of block scales, all are.",
 			consequence: "wrong",
+			until: "v68",
 			measured: "20 to 36 dB: QNN rounds other scales to 1 to 16 times a sixteenth of the channel's largest",
 			remedy: "make all of them LPBQ",
 			appliedBy: "bq-to-lpbq",
@@ -87,17 +101,49 @@ export const BLOCK_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/block-size",
-			about: "Float block scales are for blocks of a multiple of 8 that divides K.",
+			about: "Float block scales are for blocks of a multiple of 8, INT8 of 4, that divides K.",
 			consequence: "refused",
 			since: "v69",
-			measured: "blocks of 4 and a last block cut short are refused; 8, 24, 40, 48 are right",
+			measured:
+				"INT4: blocks of 4, 12 and a last block cut short are refused; 8, 24, 40, 48 are right; INT8: 2, 3 and 33 are refused, 4, 12 and 20 right",
 			remedy: "cut the blocks anew, or store one scale a channel",
 			appliedBy: "legalize-weights",
 			broken(operator, context) {
 				const weight = blockWeight(operator);
 				if (weight === undefined || becomesLpbq(operator, context) || weight.depth === 0) return undefined;
-				if (weight.blockSize % 8 === 0 && weight.depth % weight.blockSize === 0) return undefined;
-				return `weight '${weight.name}' has K = ${weight.depth} in blocks of ${weight.blockSize}, expected a multiple of 8 that divides K`;
+				if (isFloatBlockShape(weight.dtype, weight.depth, weight.blockSize)) return undefined;
+				return `weight '${weight.name}' has K = ${weight.depth} in blocks of ${weight.blockSize}, expected a multiple of ${bitsPerElement(weight.dtype) === 8 ? 4 : 8} that divides K`;
+			},
+		},
+		{
+			id: "htp/block-rank",
+			about: "A MatMul's weight with float block scales is a matrix.",
+			consequence: "wrong",
+			measured: "[3, 64, 20]: -27 dB, on v68 too; [1, 64, 20]: 69 dB",
+			remedy: "drop the leading dimensions of 1, or store one scale a column",
+			appliedBy: "legalize-weights",
+			broken(operator) {
+				const weight = blockWeight(operator);
+				if (weight === undefined || !isOnnxOp(operator.node, "MatMul") || batchOfWeight(weight) === 1) return undefined;
+				return `weight '${weight.name}' has shape [${weight.shape.join(", ")}], expected a matrix`;
+			},
+		},
+		{
+			id: "htp/block-range",
+			about: "Float block scales, what they multiply and the result lie in the range of fp16.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"-10 dB with inputs up to 2^17, 24 dB with results above 65504; 31 dB with block scales of 2^-21, 28 dB with inputs up to 2^-20",
+			remedy: "make the weight LPBQ, or store one scale a channel",
+			appliedBy: "legalize-weights",
+			broken(operator, context) {
+				const weight = blockWeight(operator);
+				if (weight === undefined || becomesLpbq(operator, context)) return undefined;
+				const input = codesOf(operator.inputs[weight.site.input === 0 ? 1 : 0]);
+				const largest = weight.exact.channelScales.reduce((a, b) => Math.max(a, b), 0) * LARGEST_BLOCK_SCALE;
+				const fault = fp16Fault(weight.dtype, largest, input, codesOf(operator.outputs[0]));
+				return fault && `weight '${weight.name}' or its activations exceed fp16: ${fault}`;
 			},
 		},
 		{

@@ -46,11 +46,12 @@ export const CONV_RULES: RuleGroup = {
 		{
 			id: "htp/block-conv-scales",
 			about:
-				"The block scales of a convolution are exactly integers from 1 to 16 times a channel scale, the largest 16.",
-			consequence: "wrong",
+				"Block scales of a convolution that are not integers from 1 to 16 times a channel scale are computed in fp16.",
+			consequence: "slow",
+			since: "v69",
 			measured:
-				"20 to 36 dB with enable_block_quant_weight_optimization = 1, without which there is no LPBQ convolution; a ResNet-50 24 dB instead of 44",
-			remedy: "fit the scales in the exact-BQ form",
+				"66 dB; with enable_block_quant_weight_optimization = 1, which makes LPBQ of them, 20 to 36 dB: a ResNet-50 has 24 dB instead of 44",
+			remedy: "leave that option 0, or fit the scales in the exact-BQ form",
 			appliedBy: "bq-to-lpbq",
 			broken(operator) {
 				if (!isConv(operator, "block") || !isPointwise(operator) || operator.weight!.isExact) return undefined;
@@ -63,8 +64,8 @@ export const CONV_RULES: RuleGroup = {
 			about: "A convolution whose block scales QNN is not to make LPBQ of has no float bias.",
 			consequence: "wrong",
 			measured: "-28 dB: the bytes of the bias are taken for INT32",
-			remedy: "fit the scales in the exact-BQ form, and compile with enable_block_quant_weight_optimization = 1",
-			appliedBy: "bq-to-lpbq",
+			remedy: "store the bias as INT32",
+			appliedBy: "legalize-bias",
 			broken(operator, context) {
 				const bias = operator.inputs[2];
 				if (!isConv(operator, "block") || context.blockQuantOptimization || bias?.constant?.dtype !== DataType.FLOAT)
