@@ -196,10 +196,12 @@ describe("convert", () => {
 		const all = await passes();
 		const names = legalizingPasses.map(({ definition }) => definition.name);
 		expect(all.passes.map(({ name }) => name)).toEqual(names);
-		expect(all).toMatchObject({ target: "qnn-htp:v79", findings: [] });
-		const without = await passes("--no-lower-gemm", "--annotate-block-quant", "--allow-illegal");
+		expect(all.target).toBe("qnn-htp:v79");
+		expect(new Set(all.findings.map(({ rule }) => rule))).toEqual(new Set(["htp/block-fp16"]));
+		expect((await passes("--bq-to-lpbq")).findings).toEqual([]);
+		const without = await passes("--bq-to-lpbq", "--no-lower-gemm", "--annotate-block-quant", "--allow-illegal");
 		expect(without.passes.map(({ name }) => name).sort()).toEqual(
-			[...names.filter((name) => name !== "lower-gemm"), "annotate-block-quant"].sort(),
+			[...names.filter((name) => name !== "lower-gemm"), "annotate-block-quant", "bq-to-lpbq"].sort(),
 		);
 		expect(without.findings.map(({ rule }) => rule)).toContain("htp/lpbq-gemm-form");
 	});
