@@ -3,10 +3,11 @@ import type { Model } from "../ir/model.js";
 import { isOnnxOp } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
 import { HTP_CAPABILITIES } from "./capabilities.js";
-import { isLpbqShape } from "./lpbq-blocks.js";
+import { isComputedLpbqShape } from "./lpbq-blocks.js";
 import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
 import { chipOf, type Target } from "./target.js";
 import { typeSource } from "./type-source.js";
+import type { WeightFacts } from "./weight-facts.js";
 
 /** Options of ONNX Runtime's QNN execution provider. */
 export interface ProviderOptions {
@@ -41,9 +42,9 @@ export function providerOptionsFor(operators: readonly OperatorFacts[], target: 
 function makesLpbq(operators: readonly OperatorFacts[], { architecture }: Target): boolean {
 	const weights = operators.filter(becomesLpbq).map(({ weight }) => weight!);
 	if (!HTP_CAPABILITIES[architecture].blockWeights) return weights.some(({ isExact }) => isExact);
-	return (
-		weights.length > 0 && weights.every(({ isExact, depth, blockSize }) => isExact && isLpbqShape(depth, blockSize))
-	);
+	const isLpbq = ({ isExact, depth, blockSize, channels }: WeightFacts) =>
+		isExact && isComputedLpbqShape(depth, blockSize, channels);
+	return weights.length > 0 && weights.every(isLpbq);
 }
 
 /** Does QNN make LPBQ of the operator's weight where it may? It does so for symmetric INT4 in MatMul and Conv. */

@@ -172,14 +172,16 @@ describe("what is around weights with several scales", () => {
 	});
 
 	test.each([
-		[48, 24, 32, []],
-		[48, 24, 33, ["htp/exact-block-size"]],
-		[24, 8, 96, []],
-		[28, 4, 8, ["htp/exact-block-size"]],
-	])("exact block scales, K = %i in blocks of %i, N = %i", async (depth, blockSize, channels, rules) => {
+		["v73", 48, 24, 32, []],
+		["v73", 48, 24, 33, []],
+		["v68", 48, 24, 33, ["htp/exact-block-size"]],
+		["v73", 24, 8, 96, []],
+		["v73", 28, 4, 8, ["htp/block-size"]],
+		["v68", 28, 4, 8, ["htp/exact-block-size"]],
+	])("%s: exact block scales, K = %i in blocks of %i, N = %i", async (target, depth, blockSize, channels, rules) => {
 		const scales = new Float32Array((depth / blockSize) * channels).fill(2 ** -6);
 		const model = linearModel({ ...spec, depth, blockSize, channels, scales });
-		expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v73")))).toEqual(rules);
+		expect(rulesOf(await checkModel(model, parseTarget(`qnn-htp:${target}`)))).toEqual(rules);
 	});
 });
 
