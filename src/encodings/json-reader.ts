@@ -36,6 +36,8 @@ const PYTHON_NUMBERS: Readonly<Record<string, number>> = {
 	Infinity: Number.POSITIVE_INFINITY,
 	"-Infinity": Number.NEGATIVE_INFINITY,
 };
+/** As JSON writes numbers. */
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const [QUOTE, BACKSLASH, COMMA, COLON, NEWLINE] = [0x22, 0x5c, 0x2c, 0x3a, 0x0a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 
@@ -45,7 +47,7 @@ const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x
  */
 export class JsonReader {
 	readonly #source: JsonSource;
-	#piece: Uint8Array = new Uint8Array();
+	#piece: Buffer = Buffer.alloc(0);
 	#pieceStart = 0;
 	#at = 0;
 	#line = 1;
@@ -184,15 +186,25 @@ export class JsonReader {
 	}
 
 	#scalar(): null | boolean | number {
-		let text = "";
-		let at = this.#at;
-		for (let byte = this.#byte(at); byte !== undefined && isWordByte(byte); byte = this.#byte(++at)) {
-			text += String.fromCharCode(byte);
-		}
+		const text = this.#word();
 		if (text === "") throw this.#failure(`found ${this.#found()}, expected a value`);
-		const value = PYTHON_NUMBERS[text] ?? this.#parsed(text);
-		this.#at = at;
+		const number = NUMBER.test(text) ? Number(text) : undefined;
+		const value = number ?? PYTHON_NUMBERS[text] ?? this.#parsed(text);
+		this.#at += text.length;
 		return value as null | boolean | number;
+	}
+
+	/** The letters, digits and signs that come next, at most a piece of them. */
+	#word(): string {
+		if (this.#byte(this.#at) === undefined) return "";
+		const start = this.#at - this.#pieceStart;
+		let end = start;
+		while (end < this.#piece.byteLength && isWordByte(this.#piece[end]!)) end++;
+		if (end === this.#piece.byteLength && start > 0 && this.#pieceStart + end < this.#source.byteLength) {
+			this.#load(this.#at);
+			return this.#word();
+		}
+		return this.#piece.toString("latin1", start, end);
 	}
 
 	#parsed(text: string): unknown {
@@ -206,10 +218,21 @@ export class JsonReader {
 	/** The next byte that is not white space. */
 	#peek(): number | undefined {
 		for (;;) {
-			const byte = this.#byte(this.#at);
-			if (byte === NEWLINE) this.#line++;
-			else if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) return byte;
-			this.#at++;
+			const end = this.#piece.byteLength;
+			let at = this.#at - this.#pieceStart;
+			if (at < 0 || at >= end) {
+				if (this.#at >= this.#source.byteLength) return undefined;
+				this.#load(this.#at);
+				continue;
+			}
+			while (at < end) {
+				const byte = this.#piece[at]!;
+				if (byte === NEWLINE) this.#line++;
+				else if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) break;
+				at++;
+			}
+			this.#at = this.#pieceStart + at;
+			if (at < end) return this.#piece[at];
 		}
 	}
 
@@ -217,9 +240,14 @@ export class JsonReader {
 		const inPiece = at - this.#pieceStart;
 		if (inPiece >= 0 && inPiece < this.#piece.byteLength) return this.#piece[inPiece];
 		if (at >= this.#source.byteLength) return undefined;
-		this.#pieceStart = at;
-		this.#piece = this.#source.read(at, Math.min(at + PIECE_BYTES, this.#source.byteLength));
+		this.#load(at);
 		return this.#piece[0];
+	}
+
+	#load(at: number): void {
+		const bytes = this.#source.read(at, Math.min(at + PIECE_BYTES, this.#source.byteLength));
+		this.#piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		this.#pieceStart = at;
 	}
 
 	#found(): string {

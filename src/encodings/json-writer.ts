@@ -102,9 +102,10 @@ function quoted(text: string): string {
 export function pythonFloat(value: number): string {
 	if (Object.is(value, -0)) return "-0.0";
 	if (value === 0) return "0.0";
-	const [mantissa, power] = value.toExponential().split("e");
-	const exponent = Number(power);
-	if (exponent < -4 || exponent >= 16) {
+	const magnitude = Math.abs(value);
+	if (magnitude < 1e-4 || magnitude >= 1e16) {
+		const [mantissa, power] = value.toExponential().split("e");
+		const exponent = Number(power);
 		return `${mantissa}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
 	}
 	const text = String(value);

@@ -52,6 +52,16 @@ describe("reading encodings", () => {
 		);
 	});
 
+	it("reads what lies across the ends of pieces", () => {
+		const count = 2 ** 17;
+		const values = Array.from({ length: count }, (_, index) => (index + 1) / 7);
+		for (const padding of [0, 1, 7, 13]) {
+			const text = `${" ".repeat(padding)}${JSON.stringify({ version: "2.0.0", encodings: [{ ...INT8, axis: 0, y_scale: values }] })}`;
+			const [entry] = parseEncodings(text).entries;
+			expect(entry).toMatchObject({ scales: { shape: [count], values: Float64Array.from(values) } });
+		}
+	});
+
 	it("reads names with every character", () => {
 		const name = 'quote " \\ slash / \u00e9 \u{1f600} \n tab\t';
 		expect(version2({ ...INT8, name }).entries[0]?.name).toBe(name);
