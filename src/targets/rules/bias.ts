@@ -110,5 +110,19 @@ export const BIAS_RULES: RuleGroup = {
 				return undefined;
 			},
 		},
+		{
+			id: "htp/conv-int4-bias",
+			about: "A convolution whose INT4 weight has one scale has no bias.",
+			consequence: "refused",
+			measured:
+				"refused with a float and with an INT32 bias, for Conv and ConvTranspose; 64 dB without one; a Gemm takes it",
+			remedy: "store the weight with one scale a channel, or as INT8",
+			broken(operator) {
+				const { node, weight, inputs } = operator;
+				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.scheme !== "per-tensor") return undefined;
+				if (weight.dtype !== DataType.INT4 || inputs[2] === undefined) return undefined;
+				return `weight '${weight.name}' is INT4 with one scale, and there is the bias '${inputs[2].value.name}'`;
+			},
+		},
 	],
 };

@@ -89,17 +89,17 @@ export const GEMM_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/gemm-factors",
-			about: "A Gemm with a quantized weight has alpha = 1 and beta = 1.",
+			about: "A Gemm has alpha = 1 and beta = 1.",
 			consequence: "refused",
-			measured: "refused with 0.5 for one or the other, whether the weight has one scale, one a channel or one a block",
+			measured:
+				"refused with 0.5 for one or the other, with a bias and without, whether the weight is float or has one scale, one a channel or one a block",
 			remedy: "multiply the weight's scales by alpha and the bias by beta",
 			broken(operator) {
-				const { node, weight, inputs } = operator;
-				if (!isOnnxOp(node, "Gemm") || weight === undefined || weight.scheme === "float" || weight.scheme === "lpbq")
-					return undefined;
-				if (factor(operator, "alpha") !== 1) return `alpha is ${factor(operator, "alpha")}, expected 1`;
-				if (inputs[2] === undefined || factor(operator, "beta") === 1) return undefined;
-				return `beta is ${factor(operator, "beta")}, expected 1`;
+				if (!isOnnxOp(operator.node, "Gemm") || isGemm(operator, "lpbq")) return undefined;
+				for (const name of ["alpha", "beta"] as const) {
+					if (factor(operator, name) !== 1) return `${name} is ${factor(operator, name)}, expected 1`;
+				}
+				return undefined;
 			},
 		},
 		{
