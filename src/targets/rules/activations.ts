@@ -1,7 +1,8 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import { DataType, dataTypeName } from "../../ir/types.js";
+import { DataType } from "../../ir/types.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
+import { typeName } from "./type-name.js";
 
 function hasBlockScales({ weight }: OperatorFacts): boolean {
 	return weight?.scheme === "lpbq" || weight?.scheme === "block";
@@ -9,10 +10,6 @@ function hasBlockScales({ weight }: OperatorFacts): boolean {
 
 function activation(operator: OperatorFacts): OperandFacts | undefined {
 	return operator.inputs[operator.weight?.site.input === 0 ? 1 : 0];
-}
-
-function typeName(dtype: number | undefined): string {
-	return dtype === undefined ? "float" : dataTypeName(dtype);
 }
 
 /** What the kernels take: scales are those of a uint16 grid. */

@@ -4,6 +4,7 @@ import { numbersOf } from "../../weights/numbers.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
+import { typeName } from "./type-name.js";
 
 /** How far the scale of a Gemm's bias may be from that of the products, as part of it. */
 const TOLERANCE = 1e-3;
@@ -122,6 +123,32 @@ export const BIAS_RULES: RuleGroup = {
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.scheme !== "per-tensor") return undefined;
 				if (weight.dtype !== DataType.INT4 || inputs[2] === undefined) return undefined;
 				return `weight '${weight.name}' is INT4 with one scale, and there is the bias '${inputs[2].value.name}'`;
+			},
+		},
+		{
+			id: "htp/bias-activations",
+			about:
+				"Input and output of an operator with an INT32 bias are quantized alike and so is its weight; of one with a float bias, where both are quantized.",
+			consequence: "refused",
+			measured:
+				"INT32 refused with a float input, output or weight and with UINT16 and UINT8; float refused with UINT16 and UINT8, right with a float output: 70 dB; a UINT16 bias is right with all",
+			remedy: "quantize input and output alike, or store the bias as UINT16",
+			broken({ node, weight, inputs, outputs, fusedAdd }) {
+				if (!isOnnxOp(node, "Conv", "ConvTranspose", "Gemm", "MatMul")) return undefined;
+				if (weight?.scheme !== "per-tensor" && weight?.scheme !== "float") return undefined;
+				const bias = isOnnxOp(node, "MatMul") ? fusedAdd?.addend : inputs[2];
+				const isInt32 = bias?.quantization?.dtype === DataType.INT32;
+				if (bias === undefined || (!isInt32 && bias.constant?.dtype !== DataType.FLOAT)) return undefined;
+				const input = inputs[0]?.quantization?.dtype;
+				const output = (isOnnxOp(node, "MatMul") ? fusedAdd?.output : outputs[0])?.quantization?.dtype;
+				const found = `the input is ${typeName(input)} and the output ${typeName(output)}, expected the same with`;
+				if (!isInt32) {
+					const isMixed = input !== undefined && output !== undefined && input !== output;
+					return isMixed ? `${found} the float bias '${bias.value.name}'` : undefined;
+				}
+				if (weight.scheme === "float") return `bias '${bias.value.name}' is INT32 and weight '${weight.name}' float`;
+				const isAlike = input !== undefined && input === output;
+				return isAlike ? undefined : `${found} the INT32 bias '${bias.value.name}'`;
 			},
 		},
 	],

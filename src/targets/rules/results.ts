@@ -1,9 +1,10 @@
 import { isOnnxOp } from "../../ir/node.js";
-import { DataType, dataTypeName } from "../../ir/types.js";
+import { DataType } from "../../ir/types.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
 import { describeReader, unquantizedReader } from "./readers.js";
+import { typeName } from "./type-name.js";
 
 const LINEAR = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
 
@@ -37,10 +38,6 @@ function unquantizedResult(operator: OperatorFacts, scheme: "block" | "per-chann
 	if (reader === undefined) return undefined;
 	const what = bias === undefined ? `the result of the ${node.op.type}` : `the sum of ${node.op.type} and bias`;
 	return `${what} with weight '${weight.name}' ${describeReader(reader)}, expected one QuantizeLinear`;
-}
-
-function typeName(dtype: DataType | undefined): string {
-	return dtype === undefined ? "float" : dataTypeName(dtype);
 }
 
 const ACTIVATION_TYPES: readonly (DataType | undefined)[] = [

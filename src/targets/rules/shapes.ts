@@ -41,7 +41,7 @@ export const SHAPE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/matmul-rank",
-			about: "The activation of a MatMul with a quantized weight has rank 2, 3 or 4.",
+			about: "The activation of a MatMul with a constant weight has rank 2, 3 or 4; with a float weight also 1.",
 			consequence: "refused",
 			measured: "rank 1 and 5 are refused; with LPBQ rank 5 fails when the graph is finalized",
 			remedy: "put a Reshape in front and one behind",
@@ -49,8 +49,8 @@ export const SHAPE_RULES: RuleGroup = {
 			broken(operator) {
 				const rank = rankOfActivation(operator);
 				const scheme = operator.weight?.scheme;
-				if (rank === undefined || scheme === "float" || (rank >= 2 && rank <= 4)) return undefined;
-				if (rank === 1 && scheme === "lpbq") return undefined;
+				if (rank === undefined || (rank >= 2 && rank <= 4)) return undefined;
+				if (rank === 1 && (scheme === "lpbq" || scheme === "float")) return undefined;
 				return `the activation has rank ${rank}, expected 2, 3 or 4`;
 			},
 		},
