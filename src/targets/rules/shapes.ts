@@ -54,5 +54,18 @@ export const SHAPE_RULES: RuleGroup = {
 				return `the activation has rank ${rank}, expected 2, 3 or 4`;
 			},
 		},
+		{
+			id: "htp/operator-rank",
+			about: "LayerNormalization, Gelu and HardSwish have rank 4 at most.",
+			consequence: "refused",
+			measured: "refused with rank 5, right with 1 to 4; Relu and Softmax are right with rank 5 too",
+			remedy: "put a Reshape in front and one behind",
+			broken({ node, inputs }) {
+				const rank = inputs[0]?.shape?.length;
+				if (!isOnnxOp(node, "LayerNormalization", "Gelu", "HardSwish") || rank === undefined || rank <= 4)
+					return undefined;
+				return `the input has rank ${rank}, expected 4 at most`;
+			},
+		},
 	],
 };
