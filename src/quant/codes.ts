@@ -22,6 +22,7 @@ export function quantizeCodes(
 	out: Int8Array = new Int8Array(values.length),
 	codeMin = -8,
 ): Int8Array {
+	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
 	const scales = effectiveScales(blockScaleInts, channelScales, layout, firstSlab, slabCount);
 	return quantizeBlocks(values, layout, firstSlab, slabCount, scales, out, codeMin);
 }

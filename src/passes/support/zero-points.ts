@@ -12,11 +12,12 @@ export function zeroPointKind({ codes, zeroPoint }: WeightForm): "zero" | "middl
 	if (!isSigned && codes.dtype !== DataType.UINT4) return "mixed";
 	const { data, shape } = zeroPoint;
 	const isOdd = codes.dtype !== DataType.INT8 && shape.reduce((product, dim) => product * dim, 1) % 2 === 1;
+	const expected = Buffer.alloc(Math.min(PIECE_BYTES, data.byteLength), wanted);
 	for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
 		const end = Math.min(at + PIECE_BYTES, data.byteLength);
 		const bytes = data.read(at, end);
 		const last = end === data.byteLength && isOdd ? bytes.length - 1 : bytes.length;
-		if (!bytes.subarray(0, last).every((byte) => byte === wanted)) return "mixed";
+		if (Buffer.compare(bytes.subarray(0, last), expected.subarray(0, last)) !== 0) return "mixed";
 		if (last < bytes.length && (bytes[last]! & 15) !== (wanted & 15)) return "mixed";
 	}
 	return isSigned ? "zero" : "middle";
