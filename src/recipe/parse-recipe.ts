@@ -1,11 +1,12 @@
 import { closest, distance } from "fastest-levenshtein";
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from "yaml";
+import type { LineCounter, Node, Scalar, YAMLMap, YAMLSeq } from "yaml";
 import { QGraphError } from "../diagnostics.js";
 import { LENGTH_PATTERN, namePattern } from "./decide.js";
 import { parseLayers } from "./layers.js";
 import { BLOCK_SCALES, BLOCK_SIZES, GRANULARITIES, PRECISION_FACTS, PRECISIONS } from "./precision.js";
 import { type Match, type Recipe, type Rule, type Setting, settingOf } from "./recipe.js";
 import { ROLES } from "./role.js";
+import { yaml } from "./yaml.js";
 
 const RECIPE_KEYS = ["$schema", "name", "description", "default", "rules"];
 const SETTING_KEYS = ["precision", "blockSize", "blockScales", "granularity"];
@@ -25,11 +26,13 @@ export function parseRecipe(text: string, file: string): Recipe {
 
 class RecipeReader {
 	readonly #file: string;
-	readonly #lines = new LineCounter();
+	readonly #lines: LineCounter;
 	readonly #root: Node | null;
 
 	constructor(text: string, file: string) {
 		this.#file = file;
+		const { LineCounter, parseDocument } = yaml();
+		this.#lines = new LineCounter();
 		const document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
 		this.#root = document.contents;
 		const [error] = document.errors;
@@ -200,4 +203,16 @@ function suggestion(name: string, known: readonly string[]): string {
 
 function show(value: unknown): string {
 	return typeof value === "string" ? `'${value}'` : JSON.stringify(value);
+}
+
+function isMap(node: unknown): node is YAMLMap {
+	return yaml().isMap(node);
+}
+
+function isSeq(node: unknown): node is YAMLSeq {
+	return yaml().isSeq(node);
+}
+
+function isScalar(node: unknown): node is Scalar {
+	return yaml().isScalar(node);
 }

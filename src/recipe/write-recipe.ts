@@ -1,6 +1,6 @@
-import { stringify } from "yaml";
 import { PRECISION_FACTS } from "./precision.js";
 import { type Recipe, type Rule, type Setting, settingOf } from "./recipe.js";
+import { yaml } from "./yaml.js";
 
 /** A recipe as YAML that parseRecipe reads. */
 export function writeRecipe(recipe: Recipe): string {
@@ -11,7 +11,7 @@ export function writeRecipe(recipe: Recipe): string {
 		default: settingFields(standard, settingOf(standard.precision)),
 		rules: rules.map((rule) => ruleFields(rule, standard)),
 	};
-	return stringify(content, { lineWidth: 0, collectionStyle: "any" });
+	return yaml().stringify(content, { lineWidth: 0, collectionStyle: "any" });
 }
 
 function ruleFields({ match, setting, priority, reason }: Rule, standard: Setting): Record<string, unknown> {
