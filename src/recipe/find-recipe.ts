@@ -5,6 +5,7 @@ import { readExecutorchRecipe } from "./executorch.js";
 import { parseRecipe } from "./parse-recipe.js";
 import { BLOCK_SIZES, PRECISION_FACTS, PRECISIONS } from "./precision.js";
 import { type Recipe, settingOf } from "./recipe.js";
+import { suggestion } from "./suggestion.js";
 
 /**
  * The recipe that `text` names: a precision (`16a4w_block`, or with a block size `16a4w_block:32`), a built-in
@@ -28,9 +29,10 @@ export function findRecipe(text: string): Recipe {
 	try {
 		content = readFileSync(text, "utf8");
 	} catch (error) {
-		const reason = error instanceof Error ? error.message : String(error);
-		const names = [...PRECISIONS, ...BUILT_IN_RECIPES.map(({ name }) => name)].join(", ");
-		const message = `'${text}' is neither a file (${reason}) nor one of ${names}`;
+		const known = [...PRECISIONS, ...BUILT_IN_RECIPES.map(({ name }) => name)];
+		const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
+		const reason = isMissing ? "there is no such file" : error instanceof Error ? error.message : String(error);
+		const message = `cannot read recipe '${text}': ${reason}, and it is none of ${known.join(", ")}${suggestion(text, known)}`;
 		throw new QGraphError("recipe/unknown", message, { file: text }, { cause: error });
 	}
 	return text.endsWith(".py") ? readExecutorchRecipe(content, text) : parseRecipe(content, text);

@@ -1,4 +1,3 @@
-import { closest, distance } from "fastest-levenshtein";
 import type { LineCounter, Node, Scalar, YAMLMap, YAMLSeq } from "yaml";
 import { QGraphError } from "../diagnostics.js";
 import { LENGTH_PATTERN, namePattern } from "./decide.js";
@@ -6,6 +5,7 @@ import { parseLayers } from "./layers.js";
 import { BLOCK_SCALES, BLOCK_SIZES, GRANULARITIES, PRECISION_FACTS, PRECISIONS } from "./precision.js";
 import { type Match, type Recipe, type Rule, type Setting, settingOf } from "./recipe.js";
 import { ROLES } from "./role.js";
+import { suggestion } from "./suggestion.js";
 import { yaml } from "./yaml.js";
 
 const RECIPE_KEYS = ["$schema", "name", "description", "default", "rules"];
@@ -194,11 +194,6 @@ class RecipeReader {
 		const line = typeof at === "number" ? this.#lines.linePos(at).line : this.#lineOf(at);
 		throw new QGraphError("recipe/invalid", `recipe '${this.#file}', line ${line}: ${message}`, { file: this.#file });
 	}
-}
-
-function suggestion(name: string, known: readonly string[]): string {
-	const nearest = closest(name, known as string[]);
-	return distance(name, nearest) <= Math.max(2, name.length / 3) ? ` (did you mean '${nearest}'?)` : "";
 }
 
 function show(value: unknown): string {

@@ -1,5 +1,6 @@
+import { floatInput } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { whole, wholeWithEnds } from "./draws.js";
+import { whole } from "./draws.js";
 import { DYNAMIC_QPARAMS, quantizeRows } from "./dynamic-input.js";
 import type { Tolerance } from "./kernel.js";
 import { table } from "./published.js";
@@ -19,13 +20,7 @@ export const linearDq8caQ8csw = defineLinear({
 	summary: "float input quantized to int8 a row, per-channel symmetric int8 weight",
 	source: "ExecuTorch, backends/vulkan/test/custom_ops/test_dq8ca_q8csw_linear.cpp",
 	inputs: {
-		input: {
-			type: "activation",
-			dims: ["M", "K"],
-			about: "float",
-			typical: whole(-10, 10),
-			exact: wholeWithEnds(-16, 16),
-		},
+		input: floatInput(whole(-10, 10)),
 		...DYNAMIC_QPARAMS,
 		...Q8CSW_WEIGHT,
 	},

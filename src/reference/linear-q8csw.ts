@@ -1,5 +1,6 @@
+import { floatInput } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { between, wholeWithEnds } from "./draws.js";
+import { between } from "./draws.js";
 import { table, VULKAN_FLOAT32 } from "./published.js";
 import { Q8CSW_WEIGHT } from "./q8csw.js";
 
@@ -11,13 +12,7 @@ export const linearQ8csw = defineLinear({
 	summary: "float input, per-channel symmetric int8 weight",
 	source: "ExecuTorch, backends/vulkan/test/custom_ops/test_q8csw_linear.cpp",
 	inputs: {
-		input: {
-			type: "activation",
-			dims: ["M", "K"],
-			about: "float",
-			typical: between(-1, 1),
-			exact: wholeWithEnds(-16, 16),
-		},
+		input: floatInput(between(-1, 1)),
 		...Q8CSW_WEIGHT,
 	},
 	output: "float32",

@@ -1,5 +1,6 @@
+import { EVEN_HIGH_NIBBLES, floatInput } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
+import { between, powerOfTwo } from "./draws.js";
 import { NIBBLE_ORDERS, unpackNibbles } from "./packing.js";
 import { allclose, table } from "./published.js";
 
@@ -11,20 +12,8 @@ export const linearQcs4w = defineLinear({
 	summary: "float input, per-channel symmetric int4 weight",
 	source: "ExecuTorch, backends/vulkan/test/op_tests/linear_weight_int4_test.cpp",
 	inputs: {
-		input: {
-			type: "activation",
-			dims: ["M", "K"],
-			about: "float",
-			typical: between(0, 1),
-			exact: wholeWithEnds(-16, 16),
-		},
-		weight: {
-			type: "uint8",
-			dims: ["N", "K/2"],
-			about: "nibbles 0..15, even k high",
-			typical: whole(0, 255),
-			exact: wholeWithEnds(0, 255),
-		},
+		input: floatInput(between(0, 1)),
+		weight: EVEN_HIGH_NIBBLES,
 		scales: { type: "float32", dims: ["N"], about: "one a channel", typical: between(0, 1), exact: powerOfTwo(-3, 0) },
 	},
 	output: "float32",

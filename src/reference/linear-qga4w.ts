@@ -1,5 +1,6 @@
+import { EVEN_HIGH_NIBBLES, floatInput, SCALES_AND_ZEROS } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { between, whole, wholeWithEnds } from "./draws.js";
+import { between } from "./draws.js";
 import { NIBBLE_ORDERS, separateScalesAndZeros, unpackNibbles } from "./packing.js";
 import { allclose, table } from "./published.js";
 
@@ -14,27 +15,9 @@ export const linearQga4w = defineLinear({
 	summary: "float input, per-group affine int4 weight with float zeros",
 	source: "ExecuTorch, backends/vulkan/test/op_tests/linear_weight_int4_test.cpp",
 	inputs: {
-		input: {
-			type: "activation",
-			dims: ["M", "K"],
-			about: "float",
-			typical: between(0, 1),
-			exact: wholeWithEnds(-16, 16),
-		},
-		weight: {
-			type: "uint8",
-			dims: ["N", "K/2"],
-			about: "nibbles 0..15, even k high",
-			typical: whole(0, 255),
-			exact: wholeWithEnds(0, 255),
-		},
-		scales_and_zeros: {
-			type: "float32",
-			dims: ["K/g", "N", "2"],
-			about: "scale, and zero that is added after scaling",
-			typical: between(0, 1),
-			exact: whole(1, 8, 1 / 8),
-		},
+		input: floatInput(between(0, 1)),
+		weight: EVEN_HIGH_NIBBLES,
+		scales_and_zeros: SCALES_AND_ZEROS,
 	},
 	output: "float32",
 	activations: ["float32"],

@@ -1,5 +1,6 @@
+import { EVEN_HIGH_NIBBLES, SCALES_AND_ZEROS, TOKEN_CODES } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { activationCodes, between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
+import { between, powerOfTwo, whole } from "./draws.js";
 import { NIBBLE_ORDERS, separateScalesAndZeros, unpackNibbles } from "./packing.js";
 import { allclose, table } from "./published.js";
 
@@ -16,35 +17,9 @@ export const linearQta8aQga4wQta8o = defineLinear({
 	summary: "per-token affine int8 input and output, per-group affine int4 weight with float zeros",
 	source: "ExecuTorch PR #12005, backends/vulkan/test/op_tests/linear_qta8a_qga4w_qta8o_test.cpp",
 	inputs: {
-		input: { type: "int8", dims: ["M", "K"], about: "codes", typical: whole(-10, 30), exact: activationCodes },
-		input_scale: {
-			type: "float32",
-			dims: ["M"],
-			about: "one a token",
-			typical: between(0.05, 0.15),
-			exact: powerOfTwo(-5, -3),
-		},
-		input_zero_point: {
-			type: "int32",
-			dims: ["M"],
-			about: "one a token",
-			typical: whole(-10, 9),
-			exact: wholeWithEnds(-128, 127),
-		},
-		weight: {
-			type: "uint8",
-			dims: ["N", "K/2"],
-			about: "nibbles 0..15, even k high",
-			typical: whole(0, 255),
-			exact: wholeWithEnds(0, 255),
-		},
-		scales_and_zeros: {
-			type: "float32",
-			dims: ["K/g", "N", "2"],
-			about: "scale, and zero that is added after scaling",
-			typical: between(0, 1),
-			exact: whole(1, 8, 1 / 8),
-		},
+		...TOKEN_CODES,
+		weight: EVEN_HIGH_NIBBLES,
+		scales_and_zeros: SCALES_AND_ZEROS,
 		output_scale: {
 			type: "float32",
 			dims: ["M"],

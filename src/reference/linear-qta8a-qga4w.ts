@@ -1,5 +1,6 @@
+import { EVEN_HIGH_NIBBLES, TOKEN_CODES } from "./common-inputs.js";
 import { defineLinear } from "./define-linear.js";
-import { activationCodes, between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
+import { between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
 import { NIBBLE_ORDERS, unpackNibbles } from "./packing.js";
 import { allclose, table } from "./published.js";
 
@@ -15,28 +16,8 @@ export const linearQta8aQga4w = defineLinear({
 	summary: "per-token affine int8 input, per-group affine int4 weight, float output",
 	source: "ExecuTorch PR #12375, backends/vulkan/test/op_tests/linear_qta8a_qga4w_test.cpp",
 	inputs: {
-		input: { type: "int8", dims: ["M", "K"], about: "codes", typical: whole(-10, 30), exact: activationCodes },
-		input_scale: {
-			type: "float32",
-			dims: ["M"],
-			about: "one a token",
-			typical: between(0.05, 0.15),
-			exact: powerOfTwo(-5, -3),
-		},
-		input_zero_point: {
-			type: "int32",
-			dims: ["M"],
-			about: "one a token",
-			typical: whole(-10, 9),
-			exact: wholeWithEnds(-128, 127),
-		},
-		weight: {
-			type: "uint8",
-			dims: ["N", "K/2"],
-			about: "nibbles 0..15, even k high",
-			typical: whole(0, 255),
-			exact: wholeWithEnds(0, 255),
-		},
+		...TOKEN_CODES,
+		weight: EVEN_HIGH_NIBBLES,
 		weight_scale: {
 			type: "float32",
 			dims: ["K/g", "N"],

@@ -1,4 +1,5 @@
-import { between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
+import { BIAS, EVEN_LOW_NIBBLES, floatInput } from "./common-inputs.js";
+import { between, powerOfTwo, whole } from "./draws.js";
 import type { PublishedConfig, Tolerance } from "./kernel.js";
 import { table, VULKAN_FLOAT32 } from "./published.js";
 import type { InputSpecs, TensorType } from "./tensor-spec.js";
@@ -7,22 +8,10 @@ import type { InputSpecs, TensorType } from "./tensor-spec.js";
 
 export const Q4GSW_SOURCE = "ExecuTorch PRs #14020 and #14068, backends/vulkan/test/custom_ops/test_q4gsw_linear.cpp";
 
-export const Q4GSW_INPUT = {
-	type: "activation",
-	dims: ["M", "K"],
-	about: "float",
-	typical: whole(-10, 10),
-	exact: wholeWithEnds(-16, 16),
-} as const satisfies InputSpecs[string];
+export const Q4GSW_INPUT = floatInput(whole(-10, 10));
 
 export const Q4GSW_WEIGHT = {
-	weight: {
-		type: "uint8",
-		dims: ["N", "K/2"],
-		about: "nibbles 0..15, even k low",
-		typical: whole(0, 255),
-		exact: wholeWithEnds(0, 255),
-	},
+	weight: EVEN_LOW_NIBBLES,
 	weight_scales: {
 		type: "float32",
 		dims: ["K/g", "N"],
@@ -30,14 +19,7 @@ export const Q4GSW_WEIGHT = {
 		typical: between(0.005, 0.05),
 		exact: powerOfTwo(-7, -4),
 	},
-	bias: {
-		type: "float32",
-		dims: ["N"],
-		about: "added to the output; may be absent",
-		typical: between(-8, 8),
-		exact: whole(-64, 64, 1 / 8),
-		isBias: true,
-	},
+	bias: BIAS,
 } as const satisfies InputSpecs;
 
 /** The shapes that the operators' test has had, for one type of activation. */

@@ -1,3 +1,4 @@
+import { BIAS } from "./common-inputs.js";
 import { between, powerOfTwo, whole, wholeWithEnds } from "./draws.js";
 import type { InputSpecs } from "./tensor-spec.js";
 
@@ -17,12 +18,5 @@ export const Q8CSW_WEIGHT = {
 		typical: between(0.005, 0.015),
 		exact: powerOfTwo(-9, -6),
 	},
-	bias: {
-		type: "float32",
-		dims: ["N"],
-		about: "added to the output; may be absent",
-		typical: between(-8, 8),
-		exact: whole(-64, 64, 1 / 8),
-		isBias: true,
-	},
+	bias: BIAS,
 } as const satisfies InputSpecs;

@@ -4,18 +4,10 @@ import { isOnnxOp } from "../../ir/node.js";
 import { tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { quantizeBlocks } from "../../quant/codes.js";
-import { type ErrorSum, errorSum } from "../../quant/measure.js";
+import type { ErrorSum } from "../../quant/measure.js";
 import type { Setting } from "../../recipe/recipe.js";
 import { weightSiteAt } from "../../weights/weight-site.js";
-import {
-	type BlockWeight,
-	chosenCodes,
-	partOf,
-	type SlabRange,
-	slabRanges,
-	THREAD_READER,
-	taskRanges,
-} from "./block-weight.js";
+import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
 import type { Conversion, LpbqForm } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
 import { repeatedBlockScales } from "./fit-error.js";
@@ -33,6 +25,7 @@ import {
 	type WeightFitOptions,
 } from "./quantized-weight.js";
 import { scanScales } from "./scale-scan.js";
+import { slabError } from "./slab-error.js";
 import { slabNumbers } from "./slab-numbers.js";
 import type { TaskPool } from "./task-pool.js";
 
@@ -77,14 +70,7 @@ function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGri
 /** Compares a float weight with codes and scales that are there already. */
 function storedError(source: BlockWeight, codes: TensorData, scales: TensorData): ErrorSum {
 	const stored = { layout: source.layout, codes, scales, float: undefined };
-	const sum = { signal: 0, error: 0 };
-	for (const range of slabRanges(source.layout)) {
-		const values = Float32Array.from(THREAD_READER.values(partOf(source, range)));
-		const { signal, error } = errorSum(values, THREAD_READER.values(partOf(stored, range)));
-		sum.signal += signal;
-		sum.error += error;
-	}
-	return sum;
+	return slabError(source, (range) => THREAD_READER.values(partOf(stored, range)));
 }
 
 /** Float scales of every block by AIMET's calibration. */

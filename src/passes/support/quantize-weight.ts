@@ -4,11 +4,11 @@ import { bytesOf, tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { dequantizeBlocks } from "../../quant/codes.js";
 import { type BlockLayout, slabFirstChannel, slabStart } from "../../quant/layout.js";
-import { type ErrorSum, errorSum } from "../../quant/measure.js";
+import type { ErrorSum } from "../../quant/measure.js";
 import { unpackInt4 } from "../../quant/packing.js";
 import { PRECISION_FACTS } from "../../recipe/precision.js";
 import type { Setting } from "../../recipe/recipe.js";
-import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
+import { type BlockWeight, partOf, type SlabRange, THREAD_READER } from "./block-weight.js";
 import { type ChannelFit, fitChannels } from "./channel-fit.js";
 import type { Refusal } from "./eligibility.js";
 import { quantizeBlocksOf } from "./float-blocks.js";
@@ -23,6 +23,7 @@ import {
 	type QuantizeTools,
 	type WeightFitOptions,
 } from "./quantized-weight.js";
+import { slabError } from "./slab-error.js";
 
 const CODE_TYPES = { 4: DataType.INT4, 8: DataType.INT8, 16: DataType.INT16 } as const;
 
@@ -89,18 +90,13 @@ function expandScales(
 /** Compares a float weight with codes of a scale a channel. */
 function channelError(source: BlockWeight, codes: TensorData, scales: Float32Array, bits: number): ErrorSum {
 	const { layout } = source;
-	const sum = { signal: 0, error: 0 };
-	for (const range of slabRanges(layout)) {
-		const [start, end] = [slabStart(layout, range.first), slabStart(layout, range.first + range.count)];
+	return slabError(source, (range) => {
+		const { first, count } = range;
+		const [start, end] = [slabStart(layout, first), slabStart(layout, first + count)];
 		const bytes = Uint8Array.from(codes.read((start * bits) / 8, Math.ceil((end * bits) / 8)));
 		const integers = bits === 4 ? unpackInt4(bytes, 0, end - start) : new Int8Array(bytes.buffer);
-		const values = THREAD_READER.values(partOf(source, range));
-		const expanded = expandScales(layout, range, scales);
-		const { signal, error } = errorSum(values, dequantizeBlocks(integers, expanded, layout, range.first, range.count));
-		sum.signal += signal;
-		sum.error += error;
-	}
-	return sum;
+		return dequantizeBlocks(integers, expandScales(layout, range, scales), layout, first, count);
+	});
 }
 
 function channelsOf({ sites }: FloatWeight): BlockWeight | undefined {
@@ -140,17 +136,7 @@ function narrow({ constant, uses }: FloatWeight): QuantizedWeight | Refusal {
 		form: "fp16",
 		bytes: half.data.byteLength,
 		insert: (names) => insertNarrowed(constant, uses, half, names),
-		error: async () => measureHalf(tableSource(stored), tableSource(half)),
+		error: async () =>
+			slabError(tableSource(stored), (range) => THREAD_READER.values(partOf(tableSource(half), range))),
 	};
-}
-
-function measureHalf(float: BlockWeight, half: BlockWeight): ErrorSum {
-	const sum = { signal: 0, error: 0 };
-	for (const range of slabRanges(float.layout)) {
-		const values = Float32Array.from(THREAD_READER.values(partOf(float, range)));
-		const { signal, error } = errorSum(values, THREAD_READER.values(partOf(half, range)));
-		sum.signal += signal;
-		sum.error += error;
-	}
-	return sum;
 }
