@@ -69,6 +69,35 @@ export function computedData(byteLength: number, produce: (start: number, end: n
 	return new ComputedData(byteLength, produce);
 }
 
+/** Bytes that {@link everyPiece} reads at a time. */
+const PIECE_BYTES = 2 ** 18;
+
+/** Memory for pieces, while no caller holds it: reading into fresh memory takes twice as long. */
+let spare: Buffer | undefined;
+
+/**
+ * Shows `test` the bytes of `data` in pieces until it returns false, and tells whether it never did. A piece is valid
+ * until `test` returns.
+ */
+export function everyPiece(data: TensorData, test: (bytes: Uint8Array, start: number) => boolean): boolean {
+	const scratch = spare ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+	spare = undefined;
+	try {
+		for (let start = 0; start < data.byteLength; start += PIECE_BYTES) {
+			const end = Math.min(start + PIECE_BYTES, data.byteLength);
+			let bytes: Uint8Array;
+			if (data instanceof FileData) {
+				bytes = scratch.subarray(0, end - start);
+				data.file.readInto(bytes, data.offset + start);
+			} else bytes = data.read(start, end);
+			if (!test(bytes, start)) return false;
+		}
+		return true;
+	} finally {
+		spare = scratch;
+	}
+}
+
 /** Reads all bytes of `data` into memory: only for what is known to be small. */
 export function readAll(data: TensorData): Uint8Array {
 	return data.read(0, data.byteLength);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Attribute } from "./attribute.js";
-import { readAll, type TensorData } from "./data.js";
+import { everyPiece, readAll, type TensorData } from "./data.js";
 import type { Graph } from "./graph.js";
 import type { Model } from "./model.js";
 import type { Node } from "./node.js";
@@ -124,10 +124,10 @@ class Printer {
 		if (!this.#digests) return head;
 		const hash = createHash("sha256");
 		for (const string of tensor.strings ?? []) hash.update(string);
-		const piece = 2 ** 20;
-		for (let at = 0; at < tensor.data.byteLength; at += piece) {
-			hash.update(tensor.data.read(at, Math.min(at + piece, tensor.data.byteLength)));
-		}
+		everyPiece(tensor.data, (bytes) => {
+			hash.update(bytes);
+			return true;
+		});
 		return `${head} #${hash.digest("hex").slice(0, 12)}`;
 	}
 

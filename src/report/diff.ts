@@ -1,3 +1,4 @@
+import { everyPiece } from "../ir/data.js";
 import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
 import type { Node } from "../ir/node.js";
@@ -107,10 +108,5 @@ function sameBytes(a: Tensor, b: Tensor): boolean {
 		return left.length === right.length && left.every((bytes, index) => Buffer.compare(bytes, right[index]!) === 0);
 	}
 	if (a.data.byteLength !== b.data.byteLength) return false;
-	const piece = 2 ** 20;
-	for (let at = 0; at < a.data.byteLength; at += piece) {
-		const end = Math.min(at + piece, a.data.byteLength);
-		if (Buffer.compare(a.data.read(at, end), b.data.read(at, end)) !== 0) return false;
-	}
-	return true;
+	return everyPiece(a.data, (bytes, at) => Buffer.compare(bytes, b.data.read(at, at + bytes.byteLength)) === 0);
 }

@@ -7,6 +7,7 @@ import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { hasIntegerActivations, isView } from "./activation.js";
 import { type Constant, constantOf } from "./constant.js";
 import { foldedQuantize } from "./folded-quantize.js";
+import { repeatedByte } from "./repeated-byte.js";
 import { type WeightAxes, weightAxes, weightInputs } from "./weight-axes.js";
 
 /** How a weight is stored: plain float, or dequantized with one scale a tensor, a channel or a block, or with LPBQ scales. */
@@ -160,12 +161,5 @@ export function isSymmetric(dequantization: Dequantization): boolean {
 	const { zeroPoint, hasZeroPoint } = dequantization;
 	if (!hasZeroPoint) return dequantization.codes.tensor.dtype !== DataType.UINT4;
 	if (zeroPoint === undefined) return false;
-	const { data } = zeroPoint.tensor;
-	for (let at = 0; at < data.byteLength; at += ZEROS.byteLength) {
-		const bytes = data.read(at, Math.min(at + ZEROS.byteLength, data.byteLength));
-		if (!ZEROS.subarray(0, bytes.byteLength).equals(bytes)) return false;
-	}
-	return true;
+	return zeroPoint.tensor.data.byteLength === 0 || repeatedByte(zeroPoint.tensor) === 0;
 }
-
-const ZEROS = Buffer.alloc(2 ** 18);

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, utimesSync, w
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { bytesData, computedData, DataFile, fileData, readAll } from "../../src/ir/data.js";
+import { bytesData, computedData, DataFile, everyPiece, fileData, readAll } from "../../src/ir/data.js";
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
 
@@ -125,5 +125,22 @@ describe("DataFile", () => {
 		const before = existsSync(descriptors) ? readdirSync(descriptors).length : undefined;
 		for (const file of files) file.close();
 		if (before !== undefined) expect(before - readdirSync(descriptors).length).toBe(32);
+	});
+
+	it("is shown in pieces, also to one who looks at another meanwhile", () => {
+		const bytesOf = (seed: number) => Uint8Array.from({ length: 600_000 }, (_, index) => (index * seed) % 251);
+		const [first, second] = [3, 7].map((seed) => {
+			const file = path.join(folder, `${seed}.bin`);
+			writeFileSync(file, bytesOf(seed));
+			return fileData(new DataFile(file), 0, 600_000);
+		});
+		const seen: number[] = [];
+		const all = everyPiece(first!, (piece, start) => {
+			everyPiece(second!, (other) => other.byteLength > 0);
+			seen.push(start);
+			return Buffer.compare(piece, bytesOf(3).subarray(start, start + piece.byteLength)) === 0;
+		});
+		expect([all, seen]).toEqual([true, [0, 262144, 524288]]);
+		expect(everyPiece(first!, (_, start) => start === 0)).toBe(false);
 	});
 });

@@ -1,12 +1,9 @@
-import { readAll } from "../../ir/data.js";
+import { everyPiece, readAll } from "../../ir/data.js";
 import { DataType } from "../../ir/types.js";
 import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
 import { constantOf } from "../../weights/constant.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import { formOf, type WeightForm } from "./weight-form.js";
-
-/** Bytes read at a time. */
-const PIECE_BYTES = 2 ** 18;
 
 /** Smallest normal float32. */
 const SMALLEST_NORMAL = 2 ** -126;
@@ -47,12 +44,12 @@ function largestIntegers({ lpbq, channelAxis }: WeightForm): Uint8Array {
 	const { shape, data } = lpbq!.integers;
 	const largest = new Uint8Array(shape[channelAxis]!);
 	const inner = shape.slice(channelAxis + 1).reduce((product, dim) => product * dim, 1);
-	for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
-		const bytes = data.read(at, Math.min(at + PIECE_BYTES, data.byteLength));
+	everyPiece(data, (bytes, at) => {
 		for (let index = 0; index < bytes.length; index++) {
 			const channel = Math.floor((at + index) / inner) % largest.length;
 			if (bytes[index]! > largest[channel]!) largest[channel] = bytes[index]!;
 		}
-	}
+		return true;
+	});
 	return largest;
 }

@@ -1,4 +1,4 @@
-import { computedData, type TensorData } from "../../ir/data.js";
+import { computedData, everyPiece, type TensorData } from "../../ir/data.js";
 import { type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import { blockLayout } from "../../quant/layout.js";
@@ -163,9 +163,9 @@ function zeroPointsOf(form: NBitsForm): TensorData | "fractions" | undefined {
 	const { channels, bits, blocks, zeroPoints } = form;
 	if (zeroPoints === undefined) return undefined;
 	const middle = 2 ** (bits - 1);
-	let [isMiddle, isCode] = [true, true];
 	const count = blocks * channels;
 	if (zeroPoints.tensor.dtype !== DataType.UINT8) {
+		let [isMiddle, isCode] = [true, true];
 		eachNumber(zeroPoints.tensor, (zero) => {
 			isMiddle &&= zero === middle;
 			isCode &&= Number.isInteger(zero) && zero >= 0 && zero < 2 * middle;
@@ -175,13 +175,8 @@ function zeroPointsOf(form: NBitsForm): TensorData | "fractions" | undefined {
 		return isMiddle ? undefined : signedCodes(packedZeroPoints(form), bits, count);
 	}
 	const codes = signedCodes(zeroRows(form).data, bits, count);
-	for (let at = 0; at < codes.byteLength && isMiddle; at += PIECE_BYTES) {
-		isMiddle = codes.read(at, Math.min(at + PIECE_BYTES, codes.byteLength)).every((byte) => byte === 0);
-	}
-	return isMiddle ? undefined : codes;
+	return everyPiece(codes, (bytes) => bytes.every((byte) => byte === 0)) ? undefined : codes;
 }
-
-const PIECE_BYTES = 2 ** 18;
 
 /** Zero points as stored, [blocks or a few more, channels]. */
 function zeroRows({ channels, bits, blocks, zeroPoints }: NBitsForm): Tensor {

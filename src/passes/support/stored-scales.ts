@@ -1,3 +1,4 @@
+import { everyPiece } from "../../ir/data.js";
 import { DataType, rawByteLength } from "../../ir/types.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 
@@ -12,18 +13,14 @@ export function storedScaleFacts({ scheme, dequantization }: WeightSite): Stored
 	const scale = dequantization?.scale?.tensor;
 	if (scheme !== "block" || scale?.dtype !== DataType.FLOAT) return undefined;
 	if (scale.data.byteLength !== rawByteLength(scale.dtype, scale.shape)) return undefined;
-	const { data } = scale;
 	let finite = true;
 	let negative = 0;
-	for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
-		const bytes = Uint8Array.from(data.read(at, Math.min(at + PIECE_BYTES, data.byteLength)));
-		for (const value of new Float32Array(bytes.buffer)) {
+	everyPiece(scale.data, (bytes) => {
+		for (const value of new Float32Array(Uint8Array.from(bytes).buffer)) {
 			if (value < 0) negative++;
 			if (!Number.isFinite(value)) finite = false;
 		}
-	}
+		return true;
+	});
 	return { finite, negative };
 }
-
-/** Bytes read at a time. */
-const PIECE_BYTES = 2 ** 18;
