@@ -39,6 +39,18 @@ export const CODES = {
 	"runtime/missing": error("A package that runs models is not installed. The message says which and how to get it."),
 	"runtime/inputs": error("The inputs given do not fit the model, or the two models take different ones."),
 	"runtime/dimension": error("A dimension has a name instead of a length. Give it one with `--dim name=length`."),
+	"calibrate/failed": error(
+		"ONNX Runtime refuses the model, or fails to run it on a sample. The message has its words.",
+	),
+	"calibrate/data": error(
+		"There are no samples where `--data` points to, or they are not of the form that is expected.",
+	),
+	"calibrate/random": warning(
+		"Ranges of random inputs are not those of real ones. Good for trying things out; calibrate with real samples.",
+	),
+	"calibrate/not-finite": warning(
+		"A value is infinite or no number at places. Its range is that of its finite elements.",
+	),
 	"kernels/unknown": error("There is no kernel of that name. `qgraph kernels --list` names them."),
 	"kernels/command": error(
 		"The command of an implementation names {in} and {out}, the .npz files that it reads and writes, and {kernel} where it is for more than one. Wrong usage.",

@@ -6,6 +6,19 @@ export {
 	type PrecisionPlan,
 	planPrecision,
 } from "./analysis/plan-precision.js";
+export { type CalibrateOptions, calibrate } from "./calibration/calibrate.js";
+export type { Calibration, CalibrationSample, SampleSource, ValueStatistics } from "./calibration/calibration.js";
+export {
+	type CalibrationEncodingsOptions,
+	calibratedGrid,
+	calibratedInterval,
+	calibrationEncodings,
+	OBSERVERS,
+	type ObserverName,
+	type RangeOptions,
+} from "./calibration/calibration-encodings.js";
+export { openSamples, type SampleSourceOptions } from "./calibration/sources/open-samples.js";
+export { randomSource } from "./calibration/sources/random-source.js";
 export {
 	CODES,
 	type Diagnostic,

@@ -1,6 +1,7 @@
 import yargs, { type Argv } from "yargs";
 import { QGraphError } from "../index.js";
 import { type Arguments, type Command, EXIT } from "./command.js";
+import { calibrate } from "./commands/calibrate.js";
 import { check } from "./commands/check.js";
 import { compile } from "./commands/compile.js";
 import { convert } from "./commands/convert.js";
@@ -20,6 +21,7 @@ import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
 	convert,
+	calibrate,
 	check,
 	verify,
 	compile,

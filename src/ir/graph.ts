@@ -74,6 +74,14 @@ export class Graph {
 		this.#outputs.push(value);
 	}
 
+	/** Takes `value` off the list of outputs, where it stands last if it stands there more than once. */
+	removeOutput(value: Value): void {
+		const index = this.#outputs.lastIndexOf(value);
+		if (index < 0) throw new Error(`'${value.name}' is no output of graph '${this.name}'`);
+		value._outputOf--;
+		this.#outputs.splice(index, 1);
+	}
+
 	/** Makes output `index` another value. */
 	setOutput(index: number, value: Value): void {
 		const before = this.#outputs[index];

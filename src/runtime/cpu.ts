@@ -2,9 +2,9 @@ import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { QGraphError } from "../diagnostics.js";
 import { type ChildEnd, runChild } from "./child.js";
 import { runCpuSession } from "./cpu-session.js";
+import { missingRuntime } from "./onnx-runtime.js";
 import { type SessionEvent, type SessionJob, SessionLog, type SessionOptions, type SessionResult } from "./session.js";
 
 const SCRIPT = fileURLToPath(new URL("./cpu-worker.js", import.meta.url));
@@ -42,11 +42,4 @@ export async function runOnCpu(job: SessionJob, options: SessionOptions): Promis
 	if (last?.event === "error") return log.failure("failed", last.message);
 	if (child?.end === "timeout") return log.failure("timed-out", `no answer within ${options.timeoutSeconds} s`);
 	return log.failure("crashed", `${child?.detail}: ${child?.log.trim().slice(-800)}`);
-}
-
-function missingRuntime(): QGraphError {
-	return new QGraphError(
-		"runtime/missing",
-		"the package 'onnxruntime-node', which runs models on the CPU, is not installed; run 'npm install onnxruntime-node' (everything but running models works without it)",
-	);
 }

@@ -56,8 +56,8 @@ export function exposeProbes(model: Model, probes: readonly Probe[]): void {
 	for (const { value } of probes) if (!value.isGraphOutput) model.graph.addOutput(value);
 }
 
-/** The values that may be float and that depend on what the model is given. */
-function computedValues({ graph }: Model): Value[] {
+/** The values of the main graph that may be float and that depend on what the model is given. */
+export function computedValues({ graph }: Model): Value[] {
 	const given = new Set<Value>(graph.inputs.filter((value) => value.initializer === undefined));
 	const found: Value[] = [];
 	for (const node of graph.nodes) {

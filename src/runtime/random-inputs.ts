@@ -1,4 +1,5 @@
-import { type ElementType, isFloat } from "../arrays/element-type.js";
+import { bytesFrom, type ElementType, isFloat } from "../arrays/element-type.js";
+import type { NumpyArray } from "../arrays/npz.js";
 import { isOnnxOp } from "../ir/node.js";
 import { elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
@@ -43,6 +44,16 @@ export function randomValues(
 	if (/token_type|segment/i.test(name)) return values;
 	const limit = type === "bool" ? 2 : (tableLength(input.value) ?? 2);
 	return values.map(() => Math.floor(random.uniform() * limit));
+}
+
+/** {@link randomValues} as an array of the input's type. */
+export function randomArray(
+	input: Parameters<typeof randomValues>[0],
+	shape: readonly number[],
+	seed: number,
+	sample: number,
+): NumpyArray {
+	return { type: input.type, shape, bytes: bytesFrom(input.type, randomValues(input, shape, seed, sample)) };
 }
 
 /** The encoding to which `value` is rounded at once. */

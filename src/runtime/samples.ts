@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { bytesFrom, type ElementType, isFloat, numbersOf } from "../arrays/element-type.js";
+import { type ElementType, isFloat } from "../arrays/element-type.js";
 import { type NumpyArray, readNpz } from "../arrays/npz.js";
 import type { Model } from "../ir/model.js";
 import {
@@ -11,7 +11,8 @@ import {
 	missingLengths,
 	ShapeBinding,
 } from "./model-inputs.js";
-import { randomValues } from "./random-inputs.js";
+import { randomArray } from "./random-inputs.js";
+import { arrayOf, convertedTo, fittingType, requireShape } from "./sample-arrays.js";
 import type { TensorFile } from "./session.js";
 
 /** What two models are run on. */
@@ -55,10 +56,10 @@ export async function makeSamples(
 	}
 	const samples = { reference: [] as TensorFile[][], converted: [] as TensorFile[][] };
 	const add = async (sample: number, arrays: ReadonlyMap<InputPair, NumpyArray>) => {
-		const write = async (type: ElementType, index: number, name: string, { type: from, shape, bytes }: NumpyArray) => {
+		const write = async (type: ElementType, index: number, name: string, array: NumpyArray) => {
 			const file = path.join(folder, `input-${sample}-${index}-${type}.bin`);
-			await writeFile(file, from === type ? bytes : bytesFrom(type, numbersOf(from, exactBuffer(bytes))));
-			return { name, type, shape, file };
+			await writeFile(file, convertedTo(array, type).bytes);
+			return { name, type, shape: array.shape, file };
 		};
 		const [a, b]: [TensorFile[], TensorFile[]] = [[], []];
 		for (const [index, pair] of pairs.entries()) {
@@ -76,10 +77,7 @@ export async function makeSamples(
 		for (let sample = 0; sample < (options.samples ?? 1); sample++) {
 			const arrays = new Map<InputPair, NumpyArray>();
 			for (const pair of pairs) {
-				const { type } = pair.reference;
-				const shape = shapes.get(pair)!;
-				const values = randomValues(pair.reference, shape, options.seed ?? 0, sample);
-				arrays.set(pair, { type, shape, bytes: bytesFrom(type, values) });
+				arrays.set(pair, randomArray(pair.reference, shapes.get(pair)!, options.seed ?? 0, sample));
 			}
 			await add(sample, arrays);
 		}
@@ -114,43 +112,14 @@ function resolveShapes(pairs: readonly InputPair[], binding: ShapeBinding): Map<
 /** The arrays of a file, which must fit the inputs; symbolic dimensions get their lengths. */
 function arraysOf(file: string, pairs: readonly InputPair[], binding: ShapeBinding): Map<InputPair, NumpyArray> {
 	const found = readNpz(file);
-	const arrays = new Map<InputPair, NumpyArray>();
-	for (const pair of pairs) {
-		const { name, type } = pair.reference;
-		const array = found.get(name);
-		if (array === undefined) {
-			const names = [...found.keys()].map((key) => `'${key}'`).join(", ");
-			throw inputError(`'${file}' has no array '${name}', only ${names || "none at all"}`, name);
-		}
-		if (isFloat(array.type) !== isFloat(type) || (array.type === "bool") !== (type === "bool")) {
-			throw inputError(`'${file}': array '${name}' is ${array.type}, but the input is ${type}`, name);
-		}
-		for (const input of [pair.reference, pair.converted]) {
-			if (input?.shape === undefined) continue;
-			binding.bind(name, input.shape, array.shape);
-			const expected = binding.resolve(name, input.shape, new Set());
-			if (expected.length === array.shape.length && expected.every((length, axis) => length === array.shape[axis]))
-				continue;
-			const shapes = `[${array.shape.join(", ")}], but the input is [${input.shape.join(", ")}]`;
-			throw inputError(`'${file}': array '${name}' is ${shapes}`, name);
-		}
-		arrays.set(pair, inRange(array, type, file, name));
-	}
-	return arrays;
-}
-
-/** The array itself, unless it has integers that do not fit the type of the input. */
-function inRange(array: NumpyArray, type: ElementType, file: string, name: string): NumpyArray {
-	if (array.type === type || isFloat(type)) return array;
-	const bits = Number(/\d+$/.exec(type)![0]);
-	const isSigned = type.startsWith("int");
-	const [min, max] = isSigned ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1];
-	const values = Array.from(numbersOf(array.type, exactBuffer(array.bytes)));
-	const wrong = values.find((value) => value < min || value > max);
-	if (wrong === undefined) return array;
-	throw inputError(`'${file}': array '${name}' has the value ${wrong}, which is no ${type}`, name);
-}
-
-function exactBuffer(bytes: Uint8Array): ArrayBuffer {
-	return bytes.slice().buffer;
+	return new Map(
+		pairs.map((pair) => {
+			const array = arrayOf(found, pair.reference.name, file);
+			const fitting = fittingType(array, pair.reference, file);
+			for (const input of [pair.reference, pair.converted]) {
+				if (input !== undefined) requireShape(array, input, file, binding);
+			}
+			return [pair, fitting] as const;
+		}),
+	);
 }

@@ -39,10 +39,14 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		packages: ["node:", "onnxruntime-node"],
 	},
 	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
+	calibration: {
+		imports: ["ir", "diagnostics", "quant", "encodings", "weights", "inference", "onnx", "arrays", "passes", "runtime"],
+		packages: ["node:"],
+	},
 	analysis: { imports: [...ALL_BELOW, "recipe", "report"], packages: ["node:"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },
 	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
-	index: { imports: [...ALL_BELOW, "recipe", "analysis", "report"], packages: [] },
+	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "report"], packages: [] },
 	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
 };
 

@@ -1,0 +1,29 @@
+import type { Model } from "../../ir/model.js";
+import { inputsOf, missingLengths, ShapeBinding } from "../../runtime/model-inputs.js";
+import { randomArray } from "../../runtime/random-inputs.js";
+import type { CalibrationSample, SampleSource } from "../calibration.js";
+
+/**
+ * Random inputs, as `verify` makes them, for trials: ranges of random inputs are not those of real ones. Throws
+ * `runtime/dimension` where a dimension of an input is not fixed.
+ */
+export function randomSource(model: Model, count: number, seed = 0): SampleSource {
+	const binding = new ShapeBinding({});
+	const missing = new Set<string>();
+	const inputs = inputsOf(model).map((input) => ({
+		input,
+		shape: binding.resolve(input.name, input.shape, missing),
+	}));
+	if (missing.size > 0) throw missingLengths(missing);
+	const sampleOf = (sample: number): CalibrationSample => ({
+		origin: `random sample ${sample}`,
+		arrays: new Map(inputs.map(({ input, shape }) => [input.name, randomArray(input, shape, seed, sample)] as const)),
+	});
+	return {
+		count,
+		isRandom: true,
+		async *samples(first) {
+			for (let sample = first; sample < count; sample++) yield sampleOf(sample);
+		},
+	};
+}

@@ -1,0 +1,130 @@
+import {
+	type Calibration,
+	calibrate as calibrateModel,
+	calibrationEncodings,
+	type EncodingsVersion,
+	fixShapes,
+	OBSERVERS,
+	type ObserverName,
+	openSamples,
+	readModel,
+	runPasses,
+	writeEncodings,
+} from "../../index.js";
+import { type Command, EXIT } from "../command.js";
+import { checkOutput } from "../output.js";
+import { ownVersion } from "../own-version.js";
+import { wrongNumber } from "../runtime-flags.js";
+import { ProgressBar, plain } from "../terminal.js";
+
+/** What `calibrate --json` prints. The version rises when a field changes its meaning or goes. */
+interface CalibrationReport {
+	readonly schema: "qgraph-calibration";
+	readonly schemaVersion: 1;
+	readonly model: string;
+	readonly output: string;
+	readonly samples: number;
+	readonly values: readonly {
+		readonly name: string;
+		readonly elements: number;
+		readonly min: number;
+		readonly max: number;
+	}[];
+	readonly diagnostics: Calibration["diagnostics"];
+}
+
+export const calibrate: Command = {
+	name: "calibrate",
+	usage: "calibrate <model>",
+	describe: "Run a float model on samples and write the ranges of its values as an encodings file",
+	flags: (builder) =>
+		builder
+			.version(false)
+			.positional("model", { type: "string", demandOption: true, describe: "ONNX file, float" })
+			.option("data", {
+				type: "array",
+				string: true,
+				demandOption: true,
+				requiresArg: true,
+				describe: "Samples: an .npz file, or random:N for trials; repeatable",
+			})
+			.option("output", {
+				alias: "o",
+				type: "string",
+				demandOption: true,
+				requiresArg: true,
+				describe: "Encodings file to write",
+			})
+			.option("bits", { choices: [8, 16] as const, default: 16 as const, describe: "Of the codes of values" })
+			.option("symmetric", { type: "boolean", describe: "Ranges as far below 0 as above it" })
+			.option("observer", {
+				choices: OBSERVERS,
+				default: "min-max" as const,
+				describe: "How ranges are made of what was seen",
+			})
+			.option("dim", {
+				type: "array",
+				string: true,
+				requiresArg: true,
+				describe: "Length of a dynamic dimension, name=length or input:axis=length; repeatable",
+			})
+			.option("seed", { type: "number", requiresArg: true, describe: "Of random samples [default: 0]" })
+			.option("version", {
+				choices: ["0.6.1", "1.0.0", "2.0.0", "2.1.0"] as const,
+				default: "1.0.0" as const,
+				describe: "Version of the encodings file",
+			})
+			.option("force", { type: "boolean", describe: "Replace the output if it exists" })
+			.option("json", { type: "boolean", describe: "Print the ranges as JSON on stdout, and nothing else there" })
+			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
+			.example("$0 calibrate model.onnx --data samples.npz -o model.encodings", ""),
+	async run(args, { terminal, signal }) {
+		const problem = wrongNumber(args);
+		if (problem !== undefined) {
+			terminal.err.write(`qgraph: ${problem}\nSee 'qgraph calibrate --help'.\n`);
+			return EXIT.usage;
+		}
+		const [file, output, overwrite] = [args.model as string, args.output as string, args.force === true];
+		checkOutput(output, overwrite);
+		const model = await readModel(file);
+		if (args.dim !== undefined) await runPasses(model, [fixShapes({ dim: args.dim as string[] })], { signal });
+		const source = openSamples(model, args.data as string[], { seed: args.seed as number | undefined });
+		const bar = new ProgressBar(terminal);
+		const calibration = await calibrateModel(model, source, {
+			signal,
+			onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
+		}).finally(() => bar.clear());
+		if (args.quiet !== true) {
+			for (const { severity, code, message } of calibration.diagnostics) {
+				terminal.err.write(`${severity} ${code}: ${plain(message)}\n`);
+			}
+		}
+		const encodings = calibrationEncodings(calibration, {
+			bits: args.bits as 8 | 16,
+			symmetric: args.symmetric === true,
+			observer: args.observer as ObserverName,
+			version: args.version as EncodingsVersion,
+			producer: { package: "qgraph", version: ownVersion() },
+		});
+		writeEncodings(encodings, output, { overwrite });
+		if (args.json === true) terminal.out.write(`${JSON.stringify(reportOf(file, output, calibration), null, 2)}\n`);
+		else if (args.quiet !== true) {
+			const { samples, values } = calibration;
+			const count = samples === 1 ? "1 sample" : `${samples} samples`;
+			terminal.out.write(`ranges of ${values.size} values from ${count}; written: ${output}\n`);
+		}
+		return EXIT.done;
+	},
+};
+
+function reportOf(model: string, output: string, { samples, values, diagnostics }: Calibration): CalibrationReport {
+	return {
+		schema: "qgraph-calibration",
+		schemaVersion: 1,
+		model,
+		output,
+		samples,
+		values: [...values.values()].map(({ name, elements, min, max }) => ({ name, elements, min, max })),
+		diagnostics,
+	};
+}

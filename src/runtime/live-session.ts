@@ -1,0 +1,66 @@
+import { bytesPerElement, isElementType, numbersOf } from "../arrays/element-type.js";
+import type { NumpyArray } from "../arrays/npz.js";
+import { bytesOf } from "../ir/tensor.js";
+import {
+	type InferenceSession,
+	loadRuntime,
+	missingRuntime,
+	type OnnxRuntime,
+	type Tensor,
+	tensorOf,
+} from "./onnx-runtime.js";
+
+export interface LiveSessionOptions {
+	/** Threads of an operator; all cores when left out. */
+	readonly threads?: number | undefined;
+}
+
+/** A model that is loaded in ONNX Runtime in this process, exactly as it is written: all graph optimizations are off. */
+export class LiveSession {
+	readonly #runtime: OnnxRuntime;
+	readonly #session: InferenceSession;
+
+	private constructor(runtime: OnnxRuntime, session: InferenceSession) {
+		this.#runtime = runtime;
+		this.#session = session;
+	}
+
+	/** Rejects with `runtime/missing` where onnxruntime-node is not installed, and with what the runtime says of a model. */
+	static async open(model: string, { threads }: LiveSessionOptions = {}): Promise<LiveSession> {
+		const runtime = await loadRuntime(process.cwd());
+		if (runtime === undefined) throw missingRuntime();
+		const session = await runtime.InferenceSession.create(model, {
+			executionProviders: ["cpu"],
+			graphOptimizationLevel: "disabled",
+			logSeverityLevel: 3,
+			...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+		});
+		return new LiveSession(runtime, session);
+	}
+
+	/** Runs the model once; the outputs by name, those that are no tensors of numbers left out. */
+	async run(inputs: ReadonlyMap<string, NumpyArray>): Promise<Map<string, NumpyArray>> {
+		const feeds: Record<string, Tensor> = {};
+		for (const [name, array] of inputs) feeds[name] = tensorOf(this.#runtime, array);
+		const results = await this.#session.run(feeds);
+		const outputs = new Map<string, NumpyArray>();
+		for (const name of this.#session.outputNames) {
+			const output = results[name];
+			if (!(output instanceof this.#runtime.Tensor) || !isElementType(output.type) || !ArrayBuffer.isView(output.data))
+				continue;
+			outputs.set(name, { type: output.type, shape: output.dims, bytes: bytesOf(output.data) });
+		}
+		return outputs;
+	}
+
+	async close(): Promise<void> {
+		await this.#session.release();
+	}
+}
+
+/** The elements of an array as float32, in the array's own memory where they are that. */
+export function floatsOf({ type, bytes }: NumpyArray): Float32Array {
+	const isAligned = bytes.byteOffset % bytesPerElement(type) === 0;
+	if (type === "float32" && isAligned) return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+	return Float32Array.from(numbersOf(type, bytes.slice().buffer));
+}

@@ -1,0 +1,72 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readEncodings } from "../../src/encodings/read-encodings.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { writeModel } from "../../src/onnx/file.js";
+import { modelOf } from "../support/build.js";
+import { qgraph } from "./run.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-calibrate-"));
+const model = path.join(folder, "model.onnx");
+const output = path.join(folder, "model.encodings");
+
+beforeAll(async () => {
+	await writeModel(
+		modelOf((b) => {
+			b.input("x", DataType.FLOAT, ["batch", 4]);
+			b.initializer("w", floatTensor([4, 2], [1, 2, 3, 4, 5, 6, 7, 8]));
+			b.node("MatMul", ["x", "w"], ["product"]);
+			b.node("Relu", ["product"], ["y"]);
+			b.output("y");
+		}),
+		model,
+	);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const calibrate = (...args: string[]) =>
+	qgraph(folder, "calibrate", model, "--data", "random:4", "--dim", "batch=1", "-o", output, ...args);
+
+test("writes encodings that apply-encodings takes", async () => {
+	expect(await calibrate()).toEqual({
+		code: 0,
+		out: "ranges of 3 values from 4 samples; written: <folder>/model.encodings\n",
+		err: "warning calibrate/random: ranges of random inputs are not those of real ones\n",
+	});
+	const { entries, version } = readEncodings(output);
+	expect([version, entries.map(({ name }) => name)]).toEqual(["1.0.0", ["x", "product", "y"]]);
+	const quantized = path.join(folder, "quantized.onnx");
+	const converted = await qgraph(folder, "convert", "-q", "--encodings", output, model, quantized);
+	expect(converted).toMatchObject({ code: 0, err: "" });
+	expect((await qgraph(folder, "verify", "--dim", "batch=1", "--min-sqnr", "60", model, quantized)).code).toBe(0);
+});
+
+test("--json prints what was seen", async () => {
+	const { code, out } = await calibrate("--force", "--json", "--bits", "8", "--symmetric", "--version", "2.0.0");
+	const report = JSON.parse(out);
+	expect([code, report.schema, report.samples]).toEqual([0, "qgraph-calibration", 4]);
+	expect(report.values.map(({ name }: { name: string }) => name)).toEqual(["x", "product", "y"]);
+	const { encodings } = JSON.parse(readFileSync(output, "utf8"));
+	expect(encodings[0]).toMatchObject({ name: "x", output_dtype: "uint8", y_zero_point: 128 });
+});
+
+test("refuses before it works, and writes nothing then", async () => {
+	rmSync(output, { force: true });
+	const problems: [string[], number, string][] = [
+		[["--seed", "-1"], 2, "--seed -1 is out of range"],
+		[["--data", "nothing.txt"], 1, "'nothing.txt' is neither an .npz file nor 'random:N'"],
+		[["--dim", "batches=2"], 1, "no input has a dimension 'batches'"],
+	];
+	for (const [args, code, message] of problems) {
+		const result = await calibrate(...args);
+		expect([result.code, result.err]).toEqual([code, expect.stringContaining(message)]);
+	}
+	const dynamic = await qgraph(folder, "calibrate", model, "--data", "random:4", "-o", output);
+	expect([dynamic.code, dynamic.err]).toEqual([1, expect.stringContaining("--dim batch=LENGTH")]);
+	expect(existsSync(output)).toBe(false);
+	expect((await calibrate()).code).toBe(0);
+	expect(await calibrate()).toMatchObject({ code: 1, err: expect.stringContaining("write/exists") });
+});
