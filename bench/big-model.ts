@@ -6,6 +6,7 @@ import {
 	Graph,
 	intAttribute,
 	Model,
+	type NodeSpec,
 	rawByteLength,
 	type TensorData,
 	tensor,
@@ -14,7 +15,7 @@ import {
 } from "qgraph";
 
 export interface BigModelOptions {
-	readonly form: "bq" | "float";
+	readonly form: "bq" | "float" | "nbits";
 	readonly layers: number;
 	readonly k: number;
 	readonly n: number;
@@ -26,11 +27,12 @@ const TABLE_BYTES = 2 ** 22;
 
 /**
  * A chain of MatMuls, [K, N] and [N, K] by turns. `bq`: int4 codes, float scales, int4 zero points, uint16 Q/DQ around each
- * MatMul; `float`: float weights. Weights are made while they are written, so that a model of any size takes no memory.
+ * MatMul; `float`: float weights; `nbits`: MatMulNBits without zero points. Weights are made while they are written, so that a model of any size takes no memory.
  */
 export function bigModel({ form, layers, k, n, block }: BigModelOptions): Model {
 	const model = new Model(new Graph("big"));
 	model.opsetImports.set("", 21);
+	if (form === "nbits") model.opsetImports.set("com.microsoft", 1);
 	const { graph } = model;
 	const constant = (name: string, content: ReturnType<typeof tensor>): Value => {
 		const value = graph.createValue(name);
@@ -39,7 +41,12 @@ export function bigModel({ form, layers, k, n, block }: BigModelOptions): Model 
 	};
 	const weight = (name: string, type: DataType, shape: readonly number[], data: Content) =>
 		constant(name, tensor(type, shape, data(rawByteLength(type, shape)!)));
-	const node = (op: string, name: string, inputs: readonly Value[], attributes: Record<string, Attribute> = {}) => {
+	const node = (
+		op: NodeSpec["op"],
+		name: string,
+		inputs: readonly Value[],
+		attributes: Record<string, Attribute> = {},
+	) => {
 		const output = graph.createValue(`${name}_out`);
 		graph.createNode({ op, name, inputs, outputs: [output], attributes });
 		return output;
@@ -69,6 +76,17 @@ export function bigModel({ form, layers, k, n, block }: BigModelOptions): Model 
 				at,
 				weight(`${name}.weight`, DataType.FLOAT, [rows, columns], repeated(floats, layer * 4)),
 			]);
+			continue;
+		}
+		if (form === "nbits") {
+			const blocks = rows / block;
+			const weights = [
+				weight(`${name}.weight_Q4`, DataType.UINT8, [columns, blocks, block / 2], repeated(bytes, layer)),
+				weight(`${name}.weight_scales`, DataType.FLOAT, [columns, blocks], repeated(scales, layer * 4)),
+			];
+			const numbers = { K: rows, N: columns, bits: 4, block_size: block };
+			const attributes = Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, intAttribute(value)]));
+			at = node({ domain: "com.microsoft", type: "MatMulNBits" }, `${name}.matmul`, [at, ...weights], attributes);
 			continue;
 		}
 		const scaleShape = [rows / block, columns];

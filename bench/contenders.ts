@@ -13,6 +13,7 @@ export interface Contender {
 const REPO = fileURLToPath(new URL("../../", import.meta.url));
 const PRELOAD = new URL("./peak-memory.js", import.meta.url).href;
 const LOAD_SAVE = path.join(REPO, "bench/load_save.py");
+const OLIVE = path.join(REPO, "bench/olive_lower.py");
 
 function qgraph(name: string, flags: readonly string[], limit?: Contender["limit"]): Contender {
 	const cli = path.join(REPO, "dist/bundle/main.js");
@@ -48,12 +49,26 @@ export const noPass = qgraph("no pass", [], { factor: 1.3, seconds: 0.3 });
 export const fitMax = qgraph("fit max", ["--bq-to-lpbq", "--bq-to-lpbq-fit", "max"], { factor: 2, seconds: 0.3 });
 export const fitSearch = qgraph("fit search", ["--bq-to-lpbq", "--bq-to-lpbq-fit", "search"]);
 
-/** The Python libraries that are there; says in a plain word what is not. */
+export const lowerNbits = qgraph("lower-matmul-nbits", ["--lower-matmul-nbits"]);
+
+const PYTHON = process.env.QGRAPH_PYTHON ?? "python3";
+
+/** The Python libraries that read and write models; says in a plain word what is not there. */
 export function pythonContenders(): Contender[] {
-	const python = process.env.QGRAPH_PYTHON ?? "python3";
-	return (["onnx", "onnx-ir"] as const).flatMap((library) => {
-		const found = spawnSync(python, ["-c", `import ${library.replace("-", "_")}`], { stdio: "ignore" }).status === 0;
-		if (!found) console.log(`${library}: left out, '${python}' does not have it (QGRAPH_PYTHON names another Python)`);
-		return found ? [{ name: library, command: (input, output) => [python, LOAD_SAVE, library, input, output] }] : [];
-	});
+	return (["onnx", "onnx-ir"] as const)
+		.filter((library) => isInstalled(library, library.replace("-", "_")))
+		.map((library) => ({ name: library, command: (input, output) => [PYTHON, LOAD_SAVE, library, input, output] }));
+}
+
+/** Olive's pass of the same purpose; undefined where it is not there. */
+export function oliveContender(): Contender | undefined {
+	if (!isInstalled("olive-ai", "olive")) return undefined;
+	return { name: "Olive MatMulNBitsToQDQ", command: (input, output) => [PYTHON, OLIVE, input, output] };
+}
+
+function isInstalled(library: string, module: string): boolean {
+	const look = `import importlib.util, sys; sys.exit(importlib.util.find_spec("${module}") is None)`;
+	const found = spawnSync(PYTHON, ["-c", look], { stdio: "ignore" }).status === 0;
+	if (!found) console.log(`${library}: left out, '${PYTHON}' does not have it (QGRAPH_PYTHON names another Python)`);
+	return found;
 }

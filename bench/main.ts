@@ -1,7 +1,8 @@
 /*
- * Time and memory of conversions of a big model, against `cp` of the same files and against Python's onnx and onnx-ir.
+ * Time and memory of conversions of a big model, against `cp` of the same files and against Python's onnx and onnx-ir;
+ * and of unpacking MatMulNBits, against Olive.
  *
- *   npm run bench [-- --layers 64 --form bq|float --rounds 5 --search-layers 4 --folder DIR]
+ *   npm run bench [-- --layers 64 --form bq|float|nbits --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -9,7 +10,16 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { writeModel } from "qgraph";
 import { type BigModelOptions, bigModel } from "./big-model.js";
-import { type Contender, copySynced, fitMax, fitSearch, noPass, pythonContenders } from "./contenders.js";
+import {
+	type Contender,
+	copySynced,
+	fitMax,
+	fitSearch,
+	lowerNbits,
+	noPass,
+	oliveContender,
+	pythonContenders,
+} from "./contenders.js";
 import { type Comparison, compare, measure } from "./measure.js";
 
 const { values } = parseArgs({
@@ -18,10 +28,17 @@ const { values } = parseArgs({
 		form: { type: "string", default: "bq" },
 		rounds: { type: "string", default: "5" },
 		"search-layers": { type: "string", default: "4" },
+		"nbits-layers": { type: "string", default: "16" },
 		folder: { type: "string", default: tmpdir() },
 	},
 });
-const form: BigModelOptions["form"] = values.form === "float" ? "float" : "bq";
+type Form = BigModelOptions["form"];
+
+const FORMS: readonly Form[] = ["bq", "float", "nbits"];
+/** What unpacking may take of Olive's time and memory. */
+const NBITS_LIMIT = 1 / 3;
+
+const form = FORMS.find((name) => name === values.form) ?? "bq";
 const layers = Number(values.layers);
 const rounds = Number(values.rounds);
 
@@ -31,22 +48,46 @@ try {
 	console.log(
 		`Node ${process.version}, ${availableParallelism()} cores, medians of ${rounds} runs in ${values.folder}\n`,
 	);
-	const python = pythonContenders();
-	const input = await makeModel(layers);
-	show(`${layers} layers of ${form}, ${mebibytes(sizeOf(input))}`, [
-		...compare([copySynced, noPass, ...(form === "bq" ? [fitMax] : []), ...python], input, rounds),
-	]);
-	if (form === "bq") {
-		const small = await makeModel(Number(values["search-layers"]));
-		const heading = `${values["search-layers"]} layers of ${form}, ${mebibytes(sizeOf(small))}`;
-		show(heading, [...compare([fitMax, fitSearch], small, Math.min(rounds, 3))]);
-	}
-	await showMemory(form === "bq" ? [noPass, fitMax] : [noPass], [Math.ceil(layers / 4), layers]);
+	if (form !== "nbits") await compareConversions(form);
+	if (form !== "float") await compareLowering(Number(values["nbits-layers"]));
 } finally {
 	rmSync(folder, { recursive: true, force: true });
 }
 
-async function makeModel(count: number): Promise<string> {
+async function compareConversions(form: "bq" | "float"): Promise<void> {
+	const python = pythonContenders();
+	const input = await makeModel(form, layers);
+	show(`${layers} layers of ${form}, ${mebibytes(sizeOf(input))}`, [
+		...compare([copySynced, noPass, ...(form === "bq" ? [fitMax] : []), ...python], input, rounds),
+	]);
+	if (form === "bq") {
+		const small = await makeModel(form, Number(values["search-layers"]));
+		const heading = `${values["search-layers"]} layers of ${form}, ${mebibytes(sizeOf(small))}`;
+		show(heading, [...compare([fitMax, fitSearch], small, Math.min(rounds, 3))]);
+	}
+	await showMemory(form, form === "bq" ? [noPass, fitMax] : [noPass], [Math.ceil(layers / 4), layers]);
+}
+
+async function compareLowering(count: number): Promise<void> {
+	const olive = oliveContender();
+	const input = await makeModel("nbits", count);
+	const results = compare([lowerNbits, ...(olive === undefined ? [] : [olive])], input, rounds);
+	show(`${count} layers of nbits, ${mebibytes(sizeOf(input))}`, [...results]);
+	const [ours, theirs] = [results.get(lowerNbits)!, olive && results.get(olive)!];
+	if (theirs !== undefined) {
+		const shares = {
+			time: ours.seconds / theirs.seconds,
+			"peak memory": (ours.peakKib ?? Number.NaN) / (theirs.peakKib ?? Number.NaN),
+		};
+		for (const [what, share] of Object.entries(shares)) {
+			const kept = share <= NBITS_LIMIT ? "kept" : "exceeded";
+			console.log(`${what}: ${share.toFixed(2)} of Olive's, limit ${NBITS_LIMIT.toFixed(2)}: ${kept}`);
+		}
+	}
+	await showMemory("nbits", [lowerNbits], [count, 4 * count]);
+}
+
+async function makeModel(form: Form, count: number): Promise<string> {
 	const file = path.join(folder, `${form}-${count}`, "model.onnx");
 	mkdirSync(path.dirname(file), { recursive: true });
 	const model = bigModel({ form, layers: count, k: 2048, n: 8192, block: 32 });
@@ -74,15 +115,15 @@ function show(heading: string, results: readonly (readonly [Contender, Compariso
 }
 
 /** Memory must not grow with the model. */
-async function showMemory(contenders: readonly Contender[], counts: readonly number[]): Promise<void> {
+async function showMemory(form: Form, contenders: readonly Contender[], counts: readonly number[]): Promise<void> {
 	const rows: string[][] = contenders.map(({ name }) => [name]);
 	for (const count of counts) {
-		const input = await makeModel(count);
+		const input = await makeModel(form, count);
 		for (const [index, contender] of contenders.entries()) {
 			rows[index]!.push(mebibytes((measure(contender, input).peakKib ?? Number.NaN) * 1024));
 		}
 	}
-	console.log(`peak memory\n${table([["", ...counts.map((count) => `${count} layers`)], ...rows])}`);
+	console.log(`\npeak memory\n${table([["", ...counts.map((count) => `${count} layers`)], ...rows])}`);
 }
 
 function mebibytes(bytes: number): string {
