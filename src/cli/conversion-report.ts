@@ -94,6 +94,7 @@ function changeTable({ before, after }: ConversionReport): string {
 }
 
 function convertedTable(weights: readonly WeightEntry[]): string {
+	const hasLosses = weights.some(({ requantizedSqnrDb }) => requantizedSqnrDb !== undefined);
 	const rows = weights.map((weight) => [
 		weight.weight,
 		weight.op,
@@ -102,9 +103,11 @@ function convertedTable(weights: readonly WeightEntry[]): string {
 		weight.form ?? "",
 		weight.fit ?? "",
 		decibelText(weight.sqnrDb),
-		weight.sqnrDbOfMax === undefined ? "" : decibelText(weight.sqnrDbOfMax),
+		decibelText(weight.sqnrDbOfMax),
+		...(hasLosses ? [decibelText(weight.requantizedSqnrDb)] : []),
 	]);
-	return table(["converted weight", "operator", "shape", "block", "form", "fit", "SQNR", "SQNR of max"], rows);
+	const heads = ["converted weight", "operator", "shape", "block", "form", "fit", "SQNR", "SQNR of max"];
+	return table(hasLosses ? [...heads, "made symmetric at"] : heads, rows);
 }
 
 /** One line a code; all of them are in the JSON. */

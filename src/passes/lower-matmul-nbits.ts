@@ -1,10 +1,11 @@
 import { inferTypes } from "../inference/index.js";
 import { type FunctionDefinition, type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
+import type { Node } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { allNodes, nodeLabel } from "../ir/walk.js";
-import { sqnrDb } from "../quant/measure.js";
+import { weightSiteAt } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { refreshAnnotations } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
@@ -16,6 +17,7 @@ import { raiseIrVersion, raiseOpset } from "./support/opset/raise-opset.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { isEmbedding, retieEmbedding } from "./support/tied-embedding.js";
+import { lossText, requantizedEntry } from "./support/weight-entry.js";
 
 export interface LowerMatmulNbitsOptions extends SelectionOptions {
 	/** Make weights that DequantizeLinear cannot hold symmetric 4-bit, which loses something. */
@@ -53,18 +55,22 @@ export const lowerMatmulNbits = definePass<LowerMatmulNbitsOptions>({
 		const rewriter = new NBitsRewriter(names);
 		const embeddings = [...allNodes(model)].filter(({ node }) => isEmbedding(node));
 		const types = embeddings.length > 0 ? inferTypes(model) : undefined;
-		for (const { site, form, tensors } of lowered) {
+		const requantized: (readonly [Node, Lowered])[] = [];
+		for (const one of lowered) {
+			const { site, form, tensors } = one;
 			const { node } = site;
 			report(context, site, form, tensors);
 			const weight = rewriter.constants(form, tensors, node);
-			rewriter.replace(node, form, tensors, weight);
+			const matMul = rewriter.replace(node, form, tensors, weight);
 			context.count("nodes lowered");
+			if (tensors.error !== undefined) requantized.push([matMul, one]);
 			for (const { node } of embeddings.filter(({ node }) => node.graph !== undefined)) {
 				const idsRank = types?.shapeOf(node.inputs[1]!)?.length;
 				if (retieEmbedding(node, form, tensors, weight, idsRank, names)) context.count("embeddings tied");
 			}
 		}
 		rewriter.takeNames();
+		for (const [matMul, one] of requantized) reportRequantized(context, matMul, one);
 		reportCopies(lowered, context);
 		refreshAnnotations(model);
 		return true;
@@ -147,7 +153,7 @@ function report(
 	context: PassContext<LowerMatmulNbitsOptions>,
 	site: NBitsSite,
 	form: NBitsForm,
-	{ error, order, zeroPoint }: NBitsTensors,
+	{ order, zeroPoint }: NBitsTensors,
 ): void {
 	if (order !== undefined) {
 		const message = `the rows of weight '${site.weightName}' were sorted by its group index, and a Gather sorts '${site.node.inputs[0]!.name}' alike`;
@@ -158,20 +164,17 @@ function report(
 		context.report("nbits/lowered", message, placeOf(site), forgotten);
 	}
 	if (zeroPoint !== undefined) context.count("weights with zero points");
-	if (error === undefined) return;
-	const decibels = sqnrDb(error.signal, error.error);
-	const message = `weight '${site.weightName}' of ${form.bits} bits was made symmetric 4-bit, at ${decibels.toFixed(1)} dB`;
+}
+
+function reportRequantized(
+	context: PassContext<LowerMatmulNbitsOptions>,
+	matMul: Node,
+	{ site, form, tensors }: Lowered,
+): void {
+	const message = `weight '${site.weightName}' of ${form.bits} bits was made symmetric 4-bit, ${lossText(tensors.error!)}`;
 	context.report("weight/requantized", message, placeOf(site));
-	const sqnr = Number.isFinite(decibels) ? decibels : null;
-	context.reportWeight({
-		...packedEntryOf(site),
-		status: "converted",
-		code: "weight/requantized",
-		message,
-		form: "bq",
-		sqnrDb: sqnr,
-		reference: "bq",
-	});
+	const made = weightSiteAt(matMul, 1, site.graphSite, opsetFor(tensors));
+	context.reportWeight(requantizedEntry(made!, tensors.error!));
 }
 
 /** Names the packed weights that something else needs. */

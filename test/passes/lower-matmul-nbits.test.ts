@@ -279,9 +279,24 @@ describe("lower-matmul-nbits", () => {
 		const report = await golden(lowerMatmulNbits({ requantize: true }), "requantized", model);
 		const after = await run(serializeModel(model), feeds(spec));
 		const reported = report.weights[0]!.sqnrDb!;
+		expect(report.weights).toMatchObject([{ weight: "w", op: "MatMul", node: "y_nbits", requantizedSqnrDb: reported }]);
 		expect(reported).toBeGreaterThan(20);
 		expect(Math.abs(sqnrDb(floatsOf(before.y), floatsOf(after.y)) - reported)).toBeLessThan(3);
 	});
+
+	test.each([true, false])(
+		"what was quantized anew and became LPBQ has one entry with both losses, named: %s",
+		async (named) => {
+			const model = modelWith({ k: 64, n: 8, zeroPoints: fractions(16), bias: true });
+			if (!named) for (const node of model.graph.nodes) node.name = "";
+			const report = await runPasses(model, [lowerMatmulNbits({ requantize: true }), bqToLpbq({ activations: "any" })]);
+			const loss = /([\d.]+) dB/.exec(report.diagnostics[0]!.message)![1]!;
+			expect(report.weights).toMatchObject([
+				{ weight: "w", op: "MatMul", code: "weight/converted", form: "double-dq" },
+			]);
+			expect(report.weights[0]?.requantizedSqnrDb?.toFixed(1)).toBe(loss);
+		},
+	);
 
 	test("groups of uneven size stay, or are quantized anew", async () => {
 		const spec: NBitsSpec = { k: 64, n: 8, groups: Array.from({ length: 64 }, (_, row) => (row % 3 === 0 ? 0 : 1)) };

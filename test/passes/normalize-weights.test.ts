@@ -310,9 +310,24 @@ describe("asymmetric weights", () => {
 		const before = await run(serializeModel(made), FEED);
 		const report = await runPasses(made, [bqToLpbq({ requantize: true })]);
 		expect(report.diagnostics.map(({ code }) => code)).toContain("weight/requantized");
-		expect(report.weights[0]?.status).toBe("converted");
+		const [entry, ...others] = report.weights;
+		expect(others).toEqual([]);
+		expect(entry).toMatchObject({ weight: "w", status: "converted", code: "weight/converted", form: "double-dq" });
+		expect(report.diagnostics[0]?.message).toContain(`${entry?.requantizedSqnrDb?.toFixed(1)} dB`);
+		expect(entry?.requantizedSqnrDb).toBeLessThan(entry?.sqnrDb ?? 0);
 		const after = await run(serializeModel(made), FEED);
 		expect(sqnrDb(floatsOf(before.y0), floatsOf(after.y0))).toBeGreaterThan(17);
+	});
+
+	test("that LPBQ does not take afterwards have the reason, and what the first step cost", async () => {
+		const made = new ModelBuilder();
+		made.input("x", FLOAT, [4, 64]);
+		made.node("MatMul", ["x", unsigned(made, "w", (index) => 5 + (index % 6))], ["y"], {}, "matmul");
+		made.output("y");
+		const report = await runPasses(made.build(), [normalizeWeights({ requantize: true }), bqToLpbq()]);
+		expect(report.weights).toMatchObject([
+			{ status: "kept", code: "weight/float-activations", requantizedSqnrDb: expect.closeTo(25.7, 1) },
+		]);
 	});
 
 	test("with a scale that is not finite stay even so", async () => {

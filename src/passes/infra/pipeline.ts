@@ -149,11 +149,17 @@ class PipelineRun {
 		this.#options.onDiagnostic?.(diagnostic);
 	}
 
-	/** That a pass kept a weight does not undo what another one did. */
+	/**
+	 * That a pass kept a weight does not undo what another one did. Quantizing anew is only a step on the way: what becomes
+	 * of the weight afterwards counts, and the loss stays with it.
+	 */
 	#reportWeight(entry: WeightEntry): void {
 		const key = `${entry.graph}\0${entry.node}\0${entry.weight}`;
-		if (entry.status === "kept" && this.#weights.get(key)?.status === "converted") return;
-		this.#weights.set(key, entry);
+		const known = this.#weights.get(key);
+		const isConverted = known?.status === "converted" && known.code !== "weight/requantized";
+		if (entry.status === "kept" && isConverted) return;
+		const loss = known?.requantizedSqnrDb === undefined ? {} : { requantizedSqnrDb: known.requantizedSqnrDb };
+		this.#weights.set(key, { ...loss, ...entry });
 	}
 
 	#readModel(path: string): Promise<Model> {

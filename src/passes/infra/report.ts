@@ -7,7 +7,7 @@ export interface WeightEntry {
 	readonly weight: string;
 	/** Name of the operator node, or its operator and output where it has none. */
 	readonly node: string;
-	/** Operator type: MatMul, Gemm, Conv, ConvTranspose or Gather. */
+	/** Operator type: MatMul, Gemm, Conv, ConvTranspose, Gather, or one that takes quantized weights itself. */
 	readonly op: string;
 	/** Path of the graph that holds the operator. */
 	readonly graph: string;
@@ -35,6 +35,8 @@ export interface WeightEntry {
 	readonly sqnrDb?: number | null;
 	/** The same for `fit: max`, where `search` found something else. */
 	readonly sqnrDbOfMax?: number | null;
+	/** The same for the symmetric 4-bit weight that an asymmetric one was made into first, against that; null means exact. */
+	readonly requantizedSqnrDb?: number | null;
 	/** What `sqnrDb` compares with: the block-quantized weight or the float one. */
 	readonly reference?: "bq" | "float";
 	/** What a recipe made of the weight, such as 16a8w. */

@@ -45,8 +45,8 @@ export class NBitsRewriter {
 		};
 	}
 
-	/** Puts the operators of ONNX in the place of `node`. */
-	replace(node: Node, form: NBitsForm, tensors: NBitsTensors, weight: UnpackedWeight): void {
+	/** Puts the operators of ONNX in the place of `node`; returns the MatMul. */
+	replace(node: Node, form: NBitsForm, tensors: NBitsTensors, weight: UnpackedWeight): Node {
 		const graph = node.graph!;
 		const [output] = node.outputs;
 		const inputs = new Set(node.inputs.slice(1, 5));
@@ -64,6 +64,7 @@ export class NBitsRewriter {
 		made.docString = node.docString;
 		for (const [key, text] of node.metadata) made.metadata.set(key, text);
 		for (const input of inputs) if (input !== undefined) removeUnused(input);
+		return made;
 	}
 
 	/** Gives what was made the names of what is gone. */

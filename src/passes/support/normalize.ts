@@ -2,15 +2,15 @@ import type { NameScope } from "../../ir/names.js";
 import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { nodeLabel } from "../../ir/walk.js";
-import { sqnrDb } from "../../quant/measure.js";
 import { asFloatType } from "../../weights/derived-tensor.js";
-import type { WeightSite } from "../../weights/weight-site.js";
+import { type WeightSite, weightSiteAt } from "../../weights/weight-site.js";
 import type { PassContext } from "../infra/pass.js";
 import type { Refusal } from "./eligibility.js";
 import { type NormalWeight, normalWeight } from "./normal-weight.js";
 import { withoutZeroPoints } from "./requantize.js";
 import { WeightViewer } from "./seen-weight.js";
 import type { Spool } from "./spool.js";
+import { lossText, requantizedEntry } from "./weight-entry.js";
 import type { WeightForm } from "./weight-form.js";
 import { groupSites, writeForm } from "./write-form.js";
 
@@ -107,9 +107,11 @@ function write(
 		context.report("weight/copied", message, at);
 	}
 	if (made.error !== undefined) {
-		const ratio = sqnrDb(made.error.signal, made.error.error);
-		const loss = Number.isFinite(ratio) ? `at ${ratio.toFixed(1)} dB` : "without loss";
-		context.report("weight/requantized", `weight '${weightName}' was asymmetric and was quantized anew, ${loss}`, at);
+		const message = `weight '${weightName}' was asymmetric and was quantized anew, ${lossText(made.error)}`;
+		context.report("weight/requantized", message, at);
+		for (const { node, input, graphSite, opset } of sites) {
+			context.reportWeight(requantizedEntry(weightSiteAt(node, input, graphSite, opset)!, made.error));
+		}
 	}
 	return true;
 }

@@ -26,3 +26,24 @@ export function decibels({ signal, error }: ErrorSum): number | null {
 	const value = sqnrDb(signal, error);
 	return Number.isFinite(value) ? value : null;
 }
+
+/** What a new form of a weight costs, in words. */
+export function lossText(error: ErrorSum): string {
+	const value = decibels(error);
+	return value === null ? "without loss" : `at ${value.toFixed(1)} dB`;
+}
+
+/** The entry of a weight that `site` reads in symmetric 4 bits now, which was something else before. */
+export function requantizedEntry(site: WeightSite, error: ErrorSum): WeightEntry {
+	const sqnrDb = decibels(error);
+	return {
+		...describeSite(site),
+		status: "converted",
+		code: "weight/requantized",
+		message: `weight '${site.weightName}' was quantized anew, symmetric and 4-bit, ${lossText(error)}`,
+		form: "bq",
+		sqnrDb,
+		requantizedSqnrDb: sqnrDb,
+		reference: "bq",
+	};
+}
