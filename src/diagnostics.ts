@@ -251,6 +251,12 @@ export const CODES = {
 	"fuse/type": remark("Casts in the subgraph give another element type than goes in, or types are not known."),
 	"fuse/axis": remark("The subgraph normalizes over other axes than the last one."),
 	"fuse/parameter": remark("The scale or the bias of the subgraph is not of the form that the operator takes."),
+	"lower/unsupported": remark(
+		"The operator is used in a way that no standard operators stand for; the message says which.",
+	),
+	"lower/shape": remark(
+		"What the operator becomes depends on a length that is not known. `--dim` fixes it, where it is one of an input.",
+	),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 } as const satisfies Record<string, CodeInfo>;
 

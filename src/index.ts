@@ -116,7 +116,10 @@ export {
 	lowerGatherBlockQuantized,
 } from "./passes/lower-gather-block-quantized.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
+export { lowerGroupQueryAttention } from "./passes/lower-group-query-attention.js";
 export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-matmul-nbits.js";
+export { lowerRotaryEmbedding } from "./passes/lower-rotary-embedding.js";
+export { lowerSkipLayerNorm } from "./passes/lower-skip-layer-norm.js";
 export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";
 export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normalize-weights.js";
 export { removeQdq } from "./passes/remove-qdq.js";

@@ -60,6 +60,12 @@ export function intOf(node: Node, name: string, fallback: number): number {
 	return attribute?.kind === "int" ? Number(attribute.value) : fallback;
 }
 
+/** The float attribute `name` of `node`, or `fallback` where the node has none. */
+export function floatOf(node: Node, name: string, fallback: number): number {
+	const attribute = node.attributes.get(name);
+	return attribute?.kind === "float" ? attribute.value : fallback;
+}
+
 /** The text of the string attribute `name` of `node`; undefined where the node has none. */
 export function stringOf(node: Node, name: string): string | undefined {
 	const attribute = node.attributes.get(name);

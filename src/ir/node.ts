@@ -121,6 +121,11 @@ export function isOnnxOp(node: Node, ...types: readonly string[]): boolean {
 	return isStandardDomain(node.op.domain) && types.includes(node.op.type);
 }
 
+/** Is `node` the operator `type` of ONNX Runtime's own domain? */
+export function isMicrosoftOp(node: Node, ...types: readonly string[]): boolean {
+	return node.op.domain === "com.microsoft" && types.includes(node.op.type);
+}
+
 /** The standard operators' domain has two spellings. */
 export function isStandardDomain(domain: string): boolean {
 	return domain === "" || domain === "ai.onnx";

@@ -1,3 +1,4 @@
+import { floatOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Value } from "../ir/value.js";
@@ -82,9 +83,4 @@ function matchAt(node: Node): { readonly root: Node; readonly x: Value } | undef
 /** The limits of a Clip are inputs from operator set 11 on, which is older than HardSwish. */
 function isFrom0To6({ inputs }: Node): boolean {
 	return scalarOf(inputs[1]) === 0 && scalarOf(inputs[2]) === 6;
-}
-
-function floatOf(node: Node, name: string, fallback: number): number {
-	const attribute = node.attributes.get(name);
-	return attribute?.kind === "float" ? attribute.value : fallback;
 }

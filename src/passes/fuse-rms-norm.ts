@@ -9,7 +9,7 @@ import { HTP_CAPABILITIES } from "../targets/capabilities.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { lazyTypes, leave, QUANTIZED_OPTION, type Quantized, type Types } from "./support/fusion.js";
 import { channelVector, normFusion } from "./support/norm-fusion.js";
-import { normalizationAt } from "./support/normalization.js";
+import { normalizationAt, rmsNormOperator } from "./support/normalization.js";
 import { addQuantizedConstant, encodingBehind } from "./support/qdq.js";
 import { smallConstantOf } from "./support/small-constant.js";
 import { removeUnused, replaceSubgraph } from "./support/subgraph.js";
@@ -55,8 +55,7 @@ function fuse(sqrt: Node, site: GraphSite, run: Run): boolean {
 	const { model, types, context, names } = run;
 	const found = normalizationAt(sqrt);
 	if (found === undefined || found.isCentered) return false;
-	const isStandard = (onnxOpset(site.function ?? model) ?? 0) >= RMS_NORMALIZATION_SINCE;
-	const op = isStandard ? "RMSNormalization" : "SimplifiedLayerNormalization";
+	const op = rmsNormOperator(onnxOpset(site.function ?? model) ?? 0);
 	const { quantized } = context.options;
 	const fusion = normFusion(found, op, { types, quantized, withBias: false });
 	if ("code" in fusion) return leave(fusion, found.root, site, context);
@@ -70,8 +69,6 @@ function fuse(sqrt: Node, site: GraphSite, run: Run): boolean {
 	context.count("subgraphs fused");
 	return true;
 }
-
-const RMS_NORMALIZATION_SINCE = 23;
 
 /** Gives an operator that is there already the scale that a fused one gets. */
 function quantizeScale(node: Node, run: Run): boolean {

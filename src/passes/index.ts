@@ -16,7 +16,10 @@ import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
+import { lowerGroupQueryAttention } from "./lower-group-query-attention.js";
 import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
+import { lowerRotaryEmbedding } from "./lower-rotary-embedding.js";
+import { lowerSkipLayerNorm } from "./lower-skip-layer-norm.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
 import { normalizeWeights } from "./normalize-weights.js";
 import { removeQdq } from "./remove-qdq.js";
@@ -32,6 +35,9 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	lowerGatherBlockQuantized,
 	lowerMatmulNbits,
 	fixShapes,
+	lowerSkipLayerNorm,
+	lowerRotaryEmbedding,
+	lowerGroupQueryAttention,
 	foldShapes,
 	fuseGelu,
 	fuseHardSwish,

@@ -1,4 +1,4 @@
-import { intOf } from "../../ir/attribute.js";
+import { floatOf, intOf } from "../../ir/attribute.js";
 import type { Node } from "../../ir/node.js";
 import { dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
@@ -45,8 +45,8 @@ export function gemmForm(site: WeightSite, dequantization: Dequantization): Gemm
 		const rank = site.stored.tensor.shape.length;
 		return { code: "weight/rank", message: `weight '${weightName}' of Gemm has rank ${rank}, expected 2` };
 	}
-	const alpha = floatOf(node, "alpha");
-	const beta = floatOf(node, "beta");
+	const alpha = floatOf(node, "alpha", 1);
+	const beta = floatOf(node, "beta", 1);
 	if (alpha === 0 || !Number.isFinite(alpha)) {
 		return { code: "gemm/kept", message: `'${label}' has alpha = ${alpha}, expected a number other than 0` };
 	}
@@ -80,9 +80,4 @@ function addendOf(node: Node, alpha: number, beta: number): GemmForm["addend"] {
 	const constant = smallConstantOf(bias);
 	if (constant === undefined) return { value: bias };
 	return Array.from(constant.values).every((value) => value === 0) ? nothing : { ...constant, from: bias };
-}
-
-function floatOf(node: Node, name: string): number {
-	const attribute = node.attributes.get(name);
-	return attribute?.kind === "float" ? attribute.value : 1;
 }

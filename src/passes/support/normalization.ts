@@ -16,6 +16,11 @@ export interface Normalization {
 	readonly root: Node;
 }
 
+/** The operator that does RMS normalization in operator set `opset`: ONNX Runtime's own of the same meaning below 23. */
+export function rmsNormOperator(opset: number): "RMSNormalization" | "SimplifiedLayerNormalization" {
+	return opset >= 23 ? "RMSNormalization" : "SimplifiedLayerNormalization";
+}
+
 /** The normalization whose root of a mean square is what `sqrt` gives; undefined where that is something else. */
 export function normalizationAt(sqrt: Node): Normalization | undefined {
 	const sum = producerOf(sqrt.inputs[0], "Add");

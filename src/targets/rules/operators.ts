@@ -116,7 +116,8 @@ export const OPERATOR_RULES: RuleGroup = {
 			about: "Operators are of the standard domain, or one of the others in the table of operators.",
 			consequence: "refused",
 			measured: "GroupQueryAttention and SkipSimplifiedLayerNormalization are refused",
-			remedy: "write it with standard operators",
+			remedy:
+				"write it with standard operators, as lower-group-query-attention, lower-rotary-embedding and lower-skip-layer-norm do",
 			broken({ node }) {
 				const isKnown = isStandardDomain(node.op.domain) || OPERATOR_TABLE[keyOf(node)] !== undefined;
 				return isKnown || KNOWN_OTHERS.includes(node.op.type) ? undefined : `operator ${keyOf(node)}`;
