@@ -18,6 +18,7 @@ const { metafile } = await build({
 		"src/index.ts",
 		"src/reference/reference.ts",
 		"src/cli/main.ts",
+		"src/calibration/calibrate-worker.ts",
 		"src/passes/support/fit-worker.ts",
 		"src/runtime/cpu-worker.ts",
 	],

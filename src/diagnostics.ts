@@ -48,6 +48,10 @@ export const CODES = {
 	"calibrate/random": warning(
 		"Ranges of random inputs are not those of real ones. Good for trying things out; calibrate with real samples.",
 	),
+	"calibrate/state": error("The state of an interrupted calibration cannot be used: it belongs to something else."),
+	"calibrate/hidden": remark(
+		"Values inside of subgraphs and functions cannot be seen from outside, and have no ranges. Inline them to have some.",
+	),
 	"calibrate/not-finite": warning(
 		"A value is infinite or no number at places. Its range is that of its finite elements.",
 	),

@@ -19,6 +19,7 @@ export {
 } from "./calibration/calibration-encodings.js";
 export { openSamples, type SampleSourceOptions } from "./calibration/sources/open-samples.js";
 export { randomSource } from "./calibration/sources/random-source.js";
+export { writeImportance } from "./calibration/write-importance.js";
 export {
 	CODES,
 	type Diagnostic,

@@ -50,6 +50,11 @@ export function writeNpz(path: string, arrays: ReadonlyMap<string, NumpyArray>):
 	writeFileSync(path, zipSync(Object.fromEntries(entries), { level: 0 }));
 }
 
+/** Writes a .npy file. */
+export function writeNpy(path: string, array: NumpyArray): void {
+	writeFileSync(path, npyOf(array));
+}
+
 /** A file of the .npy format, version 1.0: the header ends at a multiple of 64 bytes. */
 function npyOf({ type, shape, bytes }: NumpyArray): Uint8Array {
 	const [code] = Object.entries(TYPES).find(([, name]) => name === type)!;
@@ -102,7 +107,8 @@ function parseNpy(bytes: Uint8Array, failure: (problem: string) => QGraphError):
 		throw failure(`has the element type '${code ?? "?"}', expected little-endian numbers or booleans`);
 	}
 	const shape = (sizes.match(/\d+/g) ?? []).map(Number);
-	const data = bytes.subarray(start);
+	// of a Buffer, slice() would not copy
+	const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, bytes.byteLength - start);
 	const size = bytesPerElement(type);
 	const expected = elementCount(shape) * size;
 	if (data.byteLength !== expected) throw failure(`has ${data.byteLength} bytes of data, expected ${expected}`);

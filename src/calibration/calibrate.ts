@@ -1,32 +1,63 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
-import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { CODES, type Diagnostic, type DiagnosticCode, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
-import type { Value } from "../ir/value.js";
+import { elementCount, rawByteLength } from "../ir/types.js";
+import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
-import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { inputsOf, type ModelInput, ShapeBinding } from "../runtime/model-inputs.js";
-import { computedValues } from "../runtime/probes.js";
 import { arrayOf, convertedTo, fittingType, requireShape } from "../runtime/sample-arrays.js";
 import type { Calibration, CalibrationSample, SampleSource } from "./calibration.js";
-import { ValueObserver } from "./value-observer.js";
+import { ChannelTotals } from "./channel-totals.js";
+import { type Instruments, instrument } from "./instrument.js";
+import { failing, RunnerPool } from "./runner-pool.js";
+import type { RunnerSums, SeenRange } from "./sample-runner.js";
+import { planStages, type Stage } from "./stages.js";
+import { CalibrationState } from "./state.js";
+import { ValueTotals } from "./value-totals.js";
+import { type WatchedValue, type WeightInput, watchedValues, weightInputs } from "./watched-values.js";
 
 export interface CalibrateOptions {
+	/** Histograms of all values, which observers other than `min-max` and `moving-average` need; default false. */
+	readonly histograms?: boolean | undefined;
+	/** Mean squares of the input channels of weights; default false. */
+	readonly meanSquares?: boolean | undefined;
+	/** A folder for second moments of the inputs of weights, as GPTQ needs them: one .npy file a weight. */
+	readonly hessian?: string | undefined;
+	/** Bytes that activations and sums may take; what needs more is done in several rounds. Default 4 GiB. */
+	readonly memory?: number | undefined;
+	/** A file that keeps what was found out when the work is interrupted. */
+	readonly state?: string | undefined;
+	/** Go on with what the state file has; default false. */
+	readonly resume?: boolean | undefined;
 	readonly signal?: AbortSignal | undefined;
 	/** Called after every sample; `total` is undefined where nobody knows it. */
 	readonly onProgress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
+const DEFAULT_MEMORY = 2 ** 32;
+
+/** More sessions than this bring nothing. */
+const MAX_RUNNERS = 8;
+
+/** Samples at hand for each runner, so that it never waits for the next. */
+const SAMPLES_PER_RUNNER = 2;
+
+/** Elements beyond this look like masks: then a histogram has to tell which. Masks of float16 are -1e4 or -65504. */
+const LARGE = 9.9e3;
+
+const STATE_INTERVAL_MS = 60_000;
+
 /**
- * Runs a float model on samples and collects the range and a histogram of every float value of the main graph: inputs,
- * results of operators, outputs, not constants. Memory does not grow with the number of samples. The model is the same
- * afterwards.
+ * Runs a float model on samples and collects the range of every float value of the main graph: inputs, results of
+ * operators, outputs, not constants; and on demand histograms and what there is to know of the inputs of weights. Memory
+ * does not grow with the number of samples. The model is the same afterwards.
  *
  * Rejects with `runtime/missing` where onnxruntime-node is not installed, `runtime/inputs` for samples that do not fit the
- * model and where there are none, `calibrate/failed` where ONNX Runtime refuses the model.
+ * model and where there are none, `calibrate/failed` where ONNX Runtime refuses the model, `calibrate/state` where the
+ * state belongs to something else. When it is interrupted, the state is written first.
  */
 export async function calibrate(
 	model: Model,
@@ -35,52 +66,164 @@ export async function calibrate(
 ): Promise<Calibration> {
 	const folder = await mkdtemp(path.join(tmpdir(), "qgraph-calibrate-"));
 	try {
-		return await new Calibrator(model, source, options).run(folder);
+		return await new Calibrator(model, source, options, folder).run();
 	} finally {
 		await rm(folder, { recursive: true, force: true });
 	}
+}
+
+/** A sample that was given to a runner. */
+interface Running {
+	readonly index: number;
+	readonly origin: string;
+	readonly feeds: ReadonlyMap<string, NumpyArray>;
+	readonly seen: Promise<readonly SeenRange[]>;
 }
 
 class Calibrator {
 	readonly #model: Model;
 	readonly #source: SampleSource;
 	readonly #options: CalibrateOptions;
+	readonly #folder: string;
 	readonly #inputs: readonly ModelInput[];
-	readonly #observers: Map<string, ValueObserver> = new Map();
+	readonly #values: readonly WatchedValue[];
+	readonly #weights: readonly WeightInput[];
+	readonly #state: CalibrationState | undefined;
+	readonly #channels: ChannelTotals;
 	readonly #diagnostics: Diagnostic[] = [];
+	readonly #runners: number;
+	#totals: Map<string, ValueTotals>;
+	/** Values whose elements are looked at one by one, and from which sample on. */
+	readonly #counted: Map<string, number> = new Map();
+	#done = 0;
+	#rounds = 1;
+	#files = 0;
 
-	constructor(model: Model, source: SampleSource, options: CalibrateOptions) {
+	constructor(model: Model, source: SampleSource, options: CalibrateOptions, folder: string) {
 		this.#model = model;
 		this.#source = source;
 		this.#options = options;
+		this.#folder = folder;
 		this.#inputs = inputsOf(model);
+		const { values, hidden } = watchedValues(model);
+		this.#values = values;
+		for (const graph of hidden)
+			this.#report("calibrate/hidden", `values inside of '${graph}' are not observed`, { graph });
+		this.#totals = new Map(values.map(({ value }) => [value.name, new ValueTotals(value.name)] as const));
+		const { meanSquares, hessian, state, memory = DEFAULT_MEMORY } = options;
+		this.#weights = meanSquares === true || hessian !== undefined ? weightInputs(model) : [];
+		this.#channels = new ChannelTotals(this.#weights);
+		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
+		const weightBytes = [...allTensors(model)].reduce(
+			(sum, { dtype, shape }) => sum + (rawByteLength(dtype, shape) ?? elementCount(shape)),
+			0,
+		);
+		const cores = Math.min(availableParallelism(), MAX_RUNNERS);
+		this.#runners = Math.max(1, Math.min(cores, Math.floor(memory / Math.max(1, 2 * weightBytes))));
 	}
 
-	async run(folder: string): Promise<Calibration> {
-		const { signal, onProgress } = this.#options;
-		const values = computedValues(this.#model);
-		for (const { name, type } of this.#inputs) if (isFloat(type)) this.#observers.set(name, new ValueObserver(name));
-		for (const { name } of values) this.#observers.set(name, new ValueObserver(name));
-		const file = path.join(folder, "model.onnx");
-		await writeExposed(this.#model, values, file, signal);
-		const session = await failing(LiveSession.open(file), "ONNX Runtime does not load the model");
+	async run(): Promise<Calibration> {
+		const { resume, histograms, hessian, meanSquares, memory = DEFAULT_MEMORY } = this.#options;
+		if (histograms === true) for (const { value } of this.#values) this.#counted.set(value.name, 0);
+		const stored = resume === true ? this.#state?.read() : undefined;
+		if (stored !== undefined) {
+			for (const values of stored.values) this.#totals.set(values.name, ValueTotals.restore(values));
+			this.#channels.restore(stored.squares);
+			for (const [name, first] of stored.counted) this.#counted.set(name, first);
+		}
+		const stages = planStages({
+			values: this.#values.filter(({ source }) => source === undefined),
+			weights: this.#weights,
+			meanSquares: meanSquares === true,
+			moments: hessian !== undefined,
+			histograms: histograms === true,
+			memory,
+			runners: this.#runners,
+			isResumed: stored !== undefined,
+		});
+		this.#rounds = stages.length;
+		this.#done = stored?.samples ?? 0;
 		let samples = 0;
-		try {
-			for await (const sample of this.#source.samples(0)) {
-				signal?.throwIfAborted();
-				const feeds = this.#feedsOf(sample);
-				const outputs = await failing(session.run(feeds), `'${sample.origin}': ONNX Runtime does not run the model`);
-				this.#observe(feeds);
-				this.#observe(outputs);
-				samples++;
-				onProgress?.(samples, this.#source.count);
-			}
-		} finally {
-			await session.close();
+		for (const [round, stage] of stages.entries()) {
+			const ran = await this.#runStage(stage, round === 0 ? (stored?.samples ?? 0) : 0);
+			if (round === 0) samples = ran;
 		}
 		if (samples === 0) throw new QGraphError("runtime/inputs", "there are no samples to calibrate with");
 		if (this.#source.isRandom) this.#report("calibrate/random", "ranges of random inputs are not those of real ones");
-		return { samples, values: this.#statistics(), diagnostics: this.#diagnostics };
+		this.#state?.remove();
+		return {
+			samples,
+			values: this.#statistics(),
+			meanSquares: meanSquares === true ? this.#channels.meanSquares() : new Map(),
+			diagnostics: this.#diagnostics,
+		};
+	}
+
+	/** Runs all samples from number `first` on; returns how many there are. */
+	async #runStage(stage: Stage, first: number): Promise<number> {
+		const { signal } = this.#options;
+		let pool = await this.#open(stage);
+		let index = first;
+		let saved = performance.now();
+		const running: Running[] = [];
+		try {
+			const settle = async (most: number) => {
+				while (running.length > most) {
+					const sample = running.shift()!;
+					if (!this.#addSeen(sample, await this.#seen(sample))) continue;
+					const late = [sample, ...running.splice(0)];
+					for (const other of late.slice(1)) this.#addSeen(other, await this.#seen(other));
+					await this.#take(pool);
+					await pool.close();
+					pool = await this.#open(stage);
+					await this.#countAgain(pool, late);
+				}
+			};
+			for await (const sample of this.#source.samples(first)) {
+				if (signal?.aborted === true) break;
+				const feeds = this.#feedsOf(sample);
+				const seen = pool.run(index, feeds);
+				// it is awaited later; until then a failure must not count as unhandled
+				seen.catch(() => undefined);
+				running.push({ index, origin: sample.origin, feeds, seen });
+				index++;
+				await settle(pool.size * SAMPLES_PER_RUNNER - 1);
+				if (this.#state === undefined || performance.now() - saved < STATE_INTERVAL_MS) continue;
+				await settle(0);
+				await this.#save(pool, stage, index);
+				saved = performance.now();
+			}
+			await settle(0);
+			if (signal?.aborted === true) await this.#save(pool, stage, index);
+			signal?.throwIfAborted();
+			await this.#take(pool);
+			if (this.#options.hessian !== undefined) this.#channels.writeMoments(stage.moments, this.#options.hessian);
+		} finally {
+			await pool.close();
+		}
+		if (stage.isFirst) await this.#save(undefined, stage, index);
+		return index;
+	}
+
+	/** Makes the model with the instruments of a stage, and sessions of it. */
+	async #open(stage: Stage): Promise<RunnerPool> {
+		const counted = stage.values.filter(({ value }) => this.#counted.has(value.name) || !stage.isFirst);
+		const unknown = stage.values.filter((value) => value.dtype === undefined && !counted.includes(value));
+		const instruments: Instruments = {
+			ranges: stage.isFirst ? stage.values.filter((value) => !counted.includes(value) && !unknown.includes(value)) : [],
+			elements: [...counted, ...unknown],
+			squares: stage.squares.flatMap(({ sources }) => sources),
+			rows: stage.moments.flatMap(({ sources }) => sources),
+		};
+		const { outputs, remove } = instrument(this.#model, instruments);
+		const file = path.join(this.#folder, `model-${this.#files++}.onnx`);
+		const { signal } = this.#options;
+		try {
+			await writeModel(this.#model, file, signal === undefined ? {} : { signal });
+		} finally {
+			remove();
+		}
+		return RunnerPool.open({ model: file, outputs }, this.#runners, availableParallelism());
 	}
 
 	/** A sample as the model takes it. */
@@ -95,51 +238,79 @@ class Calibrator {
 		);
 	}
 
-	#observe(arrays: ReadonlyMap<string, NumpyArray>): void {
-		for (const [name, array] of arrays) {
-			if (isFloat(array.type)) this.#observers.get(name)?.add(floatsOf(array));
+	async #seen({ origin, seen }: Running): Promise<readonly SeenRange[]> {
+		const found = await failing(seen, `'${origin}': ONNX Runtime does not run the model`);
+		this.#done++;
+		const { count } = this.#source;
+		this.#options.onProgress?.(this.#done, count === undefined ? undefined : count * this.#rounds);
+		return found;
+	}
+
+	/** Are there values among what a sample showed whose elements have to be looked at one by one from now on? */
+	#addSeen({ index }: Running, seen: readonly SeenRange[]): boolean {
+		let found = false;
+		for (const range of seen) {
+			const { name, min, max, counted } = range;
+			const isPlain = Math.abs(min) < LARGE && Math.abs(max) < LARGE;
+			if (!counted && !isPlain && !this.#counted.has(name)) {
+				this.#counted.set(name, index);
+				found = true;
+			}
+			if (counted || !this.#counted.has(name)) this.#totals.get(name)!.add(range);
 		}
+		return found;
+	}
+
+	/** Looks at the elements of values that turned out to need it while these samples ran. */
+	async #countAgain(pool: RunnerPool, late: readonly Running[]): Promise<void> {
+		for (const { index, feeds } of late) {
+			const names = [...this.#counted]
+				.filter(([, from]) => from >= late[0]!.index && from <= index)
+				.map(([name]) => name);
+			for (const range of await pool.run(index, feeds, names)) this.#totals.get(range.name)!.add(range);
+		}
+	}
+
+	async #take(pool: RunnerPool): Promise<void> {
+		for (const sums of await pool.take()) this.#addSums(sums);
+	}
+
+	#addSums({ histograms, squares, moments }: RunnerSums): void {
+		for (const { name, bins, counts } of histograms) this.#totals.get(name)!.addCounts(bins, counts);
+		for (const sums of squares) this.#channels.addSquares(sums);
+		for (const sums of moments) this.#channels.addMoments(sums);
+	}
+
+	/** Writes the state after `samples` of the first round. */
+	async #save(pool: RunnerPool | undefined, stage: Stage, samples: number): Promise<void> {
+		if (this.#state === undefined || !stage.isFirst) return;
+		if (pool !== undefined) await this.#take(pool);
+		this.#state.write({
+			samples,
+			values: [...this.#totals.values()].map((totals) => totals.store()),
+			squares: this.#channels.store(),
+			counted: [...this.#counted],
+		});
 	}
 
 	#statistics(): Calibration["values"] {
-		const found = [...this.#observers.values()].map((observer) => observer.statistics);
-		for (const { name, elements, notFinite } of found) {
-			if (notFinite === 0) continue;
-			const message = `${notFinite} of ${elements + notFinite} elements of '${name}' are infinite or no numbers; its range is that of the others`;
-			this.#report("calibrate/not-finite", message, name);
+		const values: Calibration["values"] & Map<string, unknown> = new Map();
+		const origins = new Map<string, string>();
+		for (const { value, source } of this.#values) {
+			const origin = source === undefined ? value.name : (origins.get(source) ?? source);
+			origins.set(value.name, origin);
+			const statistics = this.#totals.get(origin)!.statistics(value.name);
+			if (statistics === undefined) continue;
+			values.set(value.name, statistics);
+			const { notFinite } = statistics;
+			if (notFinite === 0 || source !== undefined) continue;
+			const message = `${notFinite} elements of '${value.name}' are infinite or no numbers; its range is that of the others`;
+			this.#report("calibrate/not-finite", message, { value: value.name });
 		}
-		return new Map(found.filter(({ elements }) => elements > 0).map((statistics) => [statistics.name, statistics]));
+		return values;
 	}
 
-	#report(code: DiagnosticCode, message: string, value?: string): void {
-		const at = value === undefined ? {} : { value };
+	#report(code: DiagnosticCode, message: string, at: Diagnostic["at"] = {}): void {
 		this.#diagnostics.push({ code, severity: CODES[code].severity, message, at, notes: [] });
-	}
-}
-
-/** Writes the model with `values` among its outputs, and takes them off again. */
-async function writeExposed(
-	model: Model,
-	values: readonly Value[],
-	file: string,
-	signal: AbortSignal | undefined,
-): Promise<void> {
-	const { graph } = model;
-	const added = values.filter((value) => !value.isGraphOutput);
-	for (const value of added) graph.addOutput(value);
-	try {
-		await writeModel(model, file, signal === undefined ? {} : { signal });
-	} finally {
-		for (const value of added) graph.removeOutput(value);
-	}
-}
-
-async function failing<T>(work: Promise<T>, what: string): Promise<T> {
-	try {
-		return await work;
-	} catch (error) {
-		if (error instanceof QGraphError) throw error;
-		const reason = error instanceof Error ? error.message : String(error);
-		throw new QGraphError("calibrate/failed", `${what}: ${reason}`, {}, { cause: error });
 	}
 }

@@ -12,19 +12,19 @@ export interface CalibrationSample {
 
 /** Where samples come from, one at a time. */
 export interface SampleSource {
+	/** For messages, and to know it again. */
+	readonly name: string;
 	/** undefined where it is not known before all are read. */
 	readonly count: number | undefined;
 	/** Are there made-up samples among them? */
 	readonly isRandom: boolean;
-	/** The samples from number `first` on; may be called again. */
+	/** The samples from number `first` on; may be called again, and gives the same then. */
 	samples(first: number): AsyncIterable<CalibrationSample>;
 }
 
 /** What was seen of one value of a model over all samples. */
 export interface ValueStatistics {
 	readonly name: string;
-	/** Finite elements that were seen. */
-	readonly elements: number;
 	/** The smallest and the largest finite element; 0 where there was none. */
 	readonly min: number;
 	readonly max: number;
@@ -33,7 +33,7 @@ export interface ValueStatistics {
 	readonly averageMax: number;
 	/** Elements that were infinite or no numbers. */
 	readonly notFinite: number;
-	/** undefined where only ranges were asked for. */
+	/** undefined where only ranges were asked for, and the value has neither very large elements nor such that are not finite. */
 	readonly histogram: BitHistogram | undefined;
 }
 
@@ -42,5 +42,7 @@ export interface Calibration {
 	readonly samples: number;
 	/** Of the float values, by name, in the model's order. */
 	readonly values: ReadonlyMap<string, ValueStatistics>;
+	/** The mean square of each input channel of constant weights, by the weight's name; empty unless it was asked for. */
+	readonly meanSquares: ReadonlyMap<string, Float64Array>;
 	readonly diagnostics: readonly Diagnostic[];
 }

@@ -32,6 +32,7 @@ export function runtimeFlags(builder: Argv): Argv {
 export function wrongNumber(args: Readonly<Record<string, unknown>>): string | undefined {
 	for (const [flag, least] of [
 		["timeout", Number.MIN_VALUE],
+		["memory", 1],
 		["samples", 1],
 		["seed", 0],
 		["min-sqnr", Number.NEGATIVE_INFINITY],

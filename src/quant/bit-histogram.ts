@@ -51,10 +51,10 @@ export class BitHistogram {
 		return { min, max, finite: values.length - notFinite, notFinite };
 	}
 
-	/** Adds counts of bins, as {@link entries} gives them. */
-	addEntries(entries: Iterable<readonly [bin: number, count: number]>): void {
-		this.#fold();
-		for (const [bin, count] of entries) this.#folded![bin]! += count;
+	/** Adds counts of bins by their numbers, as {@link entries} gives them. */
+	addCounts(bins: ArrayLike<number>, counts: ArrayLike<number>): void {
+		this.#folded ??= new Float64Array(BIT_BINS);
+		for (let index = 0; index < bins.length; index++) this.#folded[bins[index]!]! += counts[index]!;
 	}
 
 	/** The bins that are not empty, by number. */

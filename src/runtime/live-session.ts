@@ -26,25 +26,34 @@ export class LiveSession {
 	}
 
 	/** Rejects with `runtime/missing` where onnxruntime-node is not installed, and with what the runtime says of a model. */
-	static async open(model: string, { threads }: LiveSessionOptions = {}): Promise<LiveSession> {
+	static async open(model: string | Uint8Array, { threads }: LiveSessionOptions = {}): Promise<LiveSession> {
 		const runtime = await loadRuntime(process.cwd());
 		if (runtime === undefined) throw missingRuntime();
-		const session = await runtime.InferenceSession.create(model, {
+		const options = {
 			executionProviders: ["cpu"],
 			graphOptimizationLevel: "disabled",
 			logSeverityLevel: 3,
 			...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-		});
+		} as const;
+		const { InferenceSession } = runtime;
+		const session = await (typeof model === "string"
+			? InferenceSession.create(model, options)
+			: InferenceSession.create(model, options));
 		return new LiveSession(runtime, session);
 	}
 
-	/** Runs the model once; the outputs by name, those that are no tensors of numbers left out. */
-	async run(inputs: ReadonlyMap<string, NumpyArray>): Promise<Map<string, NumpyArray>> {
+	/**
+	 * Runs the model once; the outputs by name, those that are no tensors of numbers left out.
+	 *
+	 * @param wanted names of the outputs; all when left out.
+	 */
+	async run(inputs: ReadonlyMap<string, NumpyArray>, wanted?: readonly string[]): Promise<Map<string, NumpyArray>> {
 		const feeds: Record<string, Tensor> = {};
 		for (const [name, array] of inputs) feeds[name] = tensorOf(this.#runtime, array);
-		const results = await this.#session.run(feeds);
+		const names = wanted ?? this.#session.outputNames;
+		const results = await this.#session.run(feeds, names);
 		const outputs = new Map<string, NumpyArray>();
-		for (const name of this.#session.outputNames) {
+		for (const name of names) {
 			const output = results[name];
 			if (!(output instanceof this.#runtime.Tensor) || !isElementType(output.type) || !ArrayBuffer.isView(output.data))
 				continue;

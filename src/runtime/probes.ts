@@ -82,7 +82,12 @@ const FLOATS: readonly DataType[] = [DataType.FLOAT, DataType.FLOAT16, DataType.
 function mayBeFloat(value: Value): boolean {
 	if (value.producer !== undefined && isOnnxOp(value.producer, "QuantizeLinear")) return false;
 	const { type } = value;
-	return type === undefined || type.kind === "unknown" || (type.kind === "tensor" && FLOATS.includes(type.elementType));
+	return type === undefined || type.kind === "unknown" || isFloatType(value);
+}
+
+/** Is the value stated to be a tensor of floats? */
+export function isFloatType({ type }: Value): boolean {
+	return type?.kind === "tensor" && FLOATS.includes(type.elementType);
 }
 
 /** The integers that `value` is rounded to, or that it was made from; itself where there are none. */

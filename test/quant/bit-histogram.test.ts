@@ -50,7 +50,7 @@ test("zeros of both signs, subnormal numbers and the largest ones have their bin
 test("counts beyond 32 bits are kept, and counts of others can be added", () => {
 	const histogram = new BitHistogram();
 	histogram.add(floats(1, 1, 2));
-	histogram.addEntries([[0x3f80, 2 ** 33]]);
+	histogram.addCounts([0x3f80], [2 ** 33]);
 	histogram.add(floats(1));
 	expect([...histogram.entries()]).toEqual([
 		[0x3f80, 2 ** 33 + 3],

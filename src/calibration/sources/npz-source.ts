@@ -18,6 +18,7 @@ export function npzSource(file: string, inputs: readonly ModelInput[]): SampleSo
 		return { type, shape: cut.shape, bytes: bytes.subarray(start, start + cut.stride) };
 	};
 	return {
+		name: file,
 		count,
 		isRandom: false,
 		async *samples(first) {

@@ -33,6 +33,7 @@ function joined(sources: readonly SampleSource[]): SampleSource {
 		count = count === undefined || source.count === undefined ? undefined : count + source.count;
 	}
 	return {
+		name: sources.map(({ name }) => name).join(" "),
 		count,
 		isRandom: sources.some(({ isRandom }) => isRandom),
 		async *samples(first) {

@@ -20,6 +20,7 @@ export function randomSource(model: Model, count: number, seed = 0): SampleSourc
 		arrays: new Map(inputs.map(({ input, shape }) => [input.name, randomArray(input, shape, seed, sample)] as const)),
 	});
 	return {
+		name: `random:${count} seed ${seed}`,
 		count,
 		isRandom: true,
 		async *samples(first) {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import {
 	type Calibration,
 	calibrate as calibrateModel,
@@ -10,6 +11,7 @@ import {
 	readModel,
 	runPasses,
 	writeEncodings,
+	writeImportance,
 } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
@@ -26,7 +28,6 @@ interface CalibrationReport {
 	readonly samples: number;
 	readonly values: readonly {
 		readonly name: string;
-		readonly elements: number;
 		readonly min: number;
 		readonly max: number;
 	}[];
@@ -62,6 +63,16 @@ export const calibrate: Command = {
 				default: "min-max" as const,
 				describe: "How ranges are made of what was seen",
 			})
+			.option("importance", {
+				type: "string",
+				requiresArg: true,
+				describe: "Write mean squares of the input channels of weights, too, for convert --importance: .npz or .json",
+			})
+			.option("hessian", {
+				type: "string",
+				requiresArg: true,
+				describe: "Write second moments of the inputs of weights, too, for convert --hessian (GPTQ): a folder",
+			})
 			.option("dim", {
 				type: "array",
 				string: true,
@@ -74,6 +85,12 @@ export const calibrate: Command = {
 				default: "1.0.0" as const,
 				describe: "Version of the encodings file",
 			})
+			.option("resume", { type: "boolean", describe: "Go on where an interrupted run with the same arguments ended" })
+			.option("memory", {
+				type: "number",
+				requiresArg: true,
+				describe: "MiB that activations and sums may take; what needs more is done in rounds [default: 4096]",
+			})
 			.option("force", { type: "boolean", describe: "Replace the output if it exists" })
 			.option("json", { type: "boolean", describe: "Print the ranges as JSON on stdout, and nothing else there" })
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
@@ -85,15 +102,32 @@ export const calibrate: Command = {
 			return EXIT.usage;
 		}
 		const [file, output, overwrite] = [args.model as string, args.output as string, args.force === true];
-		checkOutput(output, overwrite);
+		const importance = args.importance as string | undefined;
+		for (const written of importance === undefined ? [output] : [output, importance]) checkOutput(written, overwrite);
 		const model = await readModel(file);
 		if (args.dim !== undefined) await runPasses(model, [fixShapes({ dim: args.dim as string[] })], { signal });
 		const source = openSamples(model, args.data as string[], { seed: args.seed as number | undefined });
+		const observer = args.observer as ObserverName;
+		const state = `${output}.state`;
 		const bar = new ProgressBar(terminal);
-		const calibration = await calibrateModel(model, source, {
-			signal,
-			onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
-		}).finally(() => bar.clear());
+		let calibration: Calibration;
+		try {
+			calibration = await calibrateModel(model, source, {
+				meanSquares: importance !== undefined,
+				hessian: args.hessian as string | undefined,
+				memory: args.memory === undefined ? undefined : (args.memory as number) * 2 ** 20,
+				state,
+				resume: args.resume === true,
+				signal,
+				onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
+			});
+		} catch (error) {
+			bar.clear();
+			if (!signal.aborted || !existsSync(state)) throw error;
+			terminal.err.write(`qgraph: interrupted; '${state}' has what was found out, --resume goes on with it\n`);
+			return EXIT.interrupted;
+		}
+		bar.clear();
 		if (args.quiet !== true) {
 			for (const { severity, code, message } of calibration.diagnostics) {
 				terminal.err.write(`${severity} ${code}: ${plain(message)}\n`);
@@ -102,16 +136,18 @@ export const calibrate: Command = {
 		const encodings = calibrationEncodings(calibration, {
 			bits: args.bits as 8 | 16,
 			symmetric: args.symmetric === true,
-			observer: args.observer as ObserverName,
+			observer,
 			version: args.version as EncodingsVersion,
 			producer: { package: "qgraph", version: ownVersion() },
 		});
 		writeEncodings(encodings, output, { overwrite });
+		if (importance !== undefined) writeImportance(calibration.meanSquares, importance);
 		if (args.json === true) terminal.out.write(`${JSON.stringify(reportOf(file, output, calibration), null, 2)}\n`);
 		else if (args.quiet !== true) {
 			const { samples, values } = calibration;
 			const count = samples === 1 ? "1 sample" : `${samples} samples`;
-			terminal.out.write(`ranges of ${values.size} values from ${count}; written: ${output}\n`);
+			const written = [output, importance, args.hessian].filter((name) => name !== undefined);
+			terminal.out.write(`ranges of ${values.size} values from ${count}; written: ${written.join(", ")}\n`);
 		}
 		return EXIT.done;
 	},
@@ -124,7 +160,7 @@ function reportOf(model: string, output: string, { samples, values, diagnostics 
 		model,
 		output,
 		samples,
-		values: [...values.values()].map(({ name, elements, min, max }) => ({ name, elements, min, max })),
+		values: [...values.values()].map(({ name, min, max }) => ({ name, min, max })),
 		diagnostics,
 	};
 }

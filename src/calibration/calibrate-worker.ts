@@ -1,0 +1,38 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { QGraphError } from "../diagnostics.js";
+import type { RunnerReply, RunnerRequest } from "./runner-pool.js";
+import { SampleRunner } from "./sample-runner.js";
+
+/** A thread that runs samples. Answers every request in its order; the first thing that it sends is an answer, too. */
+const port = parentPort!;
+
+function reply(message: RunnerReply): void {
+	port.postMessage(message);
+}
+
+function failure(error: unknown): RunnerReply {
+	const message = error instanceof Error ? error.message : String(error);
+	return { failed: { code: error instanceof QGraphError ? error.code : undefined, message } };
+}
+
+async function serve(): Promise<void> {
+	const runner = await SampleRunner.open(workerData);
+	let work = Promise.resolve();
+	port.on("message", (request: RunnerRequest) => {
+		work = work.then(async () => {
+			try {
+				if (request.kind === "run") reply({ seen: await runner.run(request.arrays, request.only) });
+				else if (request.kind === "take") reply({ sums: await runner.take() });
+				else {
+					await runner.close();
+					port.close();
+				}
+			} catch (error) {
+				reply(failure(error));
+			}
+		});
+	});
+	reply({ ready: true });
+}
+
+serve().catch((error) => reply(failure(error)));

@@ -1,0 +1,142 @@
+import { isFloat } from "../arrays/element-type.js";
+import type { NumpyArray } from "../arrays/npz.js";
+import { BitHistogram } from "../quant/bit-histogram.js";
+import { floatsOf, LiveSession } from "../runtime/live-session.js";
+import type { InstrumentOutputs } from "./instrument.js";
+import { GramProduct, MomentSum } from "./moment-sum.js";
+
+/** A model with instruments, as a thread runs it. */
+export interface RunnerJob {
+	readonly model: string;
+	readonly outputs: InstrumentOutputs;
+	/** Threads of an operator; all cores when left out. */
+	readonly threads: number | undefined;
+}
+
+/** What one sample showed of one value. */
+export interface SeenRange {
+	readonly name: string;
+	readonly min: number;
+	readonly max: number;
+	readonly notFinite: number;
+	/** Are its elements in the histogram? Where not, min and max may be infinite. */
+	readonly counted: boolean;
+}
+
+/** What a runner has summed up. */
+export interface RunnerSums {
+	/** Numbers of the bins that are not empty, and their counts. */
+	readonly histograms: readonly { readonly name: string; readonly bins: Float64Array; readonly counts: Float64Array }[];
+	/** Of the squares of each channel, and over how many rows. */
+	readonly squares: readonly Sums[];
+	/** Of the products of each two channels, [channels, channels]. */
+	readonly moments: readonly Sums[];
+}
+
+interface Sums {
+	readonly key: string;
+	readonly sums: Float64Array<ArrayBuffer>;
+	readonly rows: number;
+}
+
+/** Runs samples and sums up what is not told of each sample. */
+export class SampleRunner {
+	readonly #session: LiveSession;
+	readonly #outputs: InstrumentOutputs;
+	readonly #product: GramProduct | undefined;
+	#histograms: Map<string, BitHistogram> = new Map();
+	#squares: Map<string, { sums: Float64Array<ArrayBuffer>; rows: number }> = new Map();
+	#moments: Map<string, MomentSum> = new Map();
+
+	private constructor(session: LiveSession, outputs: InstrumentOutputs, product: GramProduct | undefined) {
+		this.#session = session;
+		this.#outputs = outputs;
+		this.#product = product;
+	}
+
+	static async open({ model, outputs, threads }: RunnerJob): Promise<SampleRunner> {
+		const session = await LiveSession.open(model, { threads });
+		const product = outputs.rows.length > 0 ? await GramProduct.open(threads) : undefined;
+		return new SampleRunner(session, outputs, product);
+	}
+
+	/** Runs one sample. @param only look at the elements of these values and at nothing else. */
+	async run(inputs: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenRange[]> {
+		const { ranges, elements, squares, rows } = this.#outputs;
+		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
+		const isWhole = only === undefined;
+		const wanted = [
+			...(isWhole ? ranges.map(({ output }) => output) : []),
+			...counted.map(({ output }) => output),
+			...(isWhole ? squares.flatMap(({ output, size }) => [output, size]) : []),
+			...(isWhole ? rows.map(({ output }) => output) : []),
+		];
+		const found = await this.#session.run(inputs, [...new Set(wanted)]);
+		const seen: SeenRange[] = [];
+		for (const { name, output } of counted) {
+			const array = found.get(output);
+			if (array !== undefined && isFloat(array.type)) seen.push(this.#count(name, floatsOf(array)));
+		}
+		if (!isWhole) return seen;
+		for (const { output, names } of ranges) {
+			const values = floatsOf(found.get(output)!);
+			for (const [index, name] of names.entries()) {
+				const [min, max] = [values[2 * index]!, values[2 * index + 1]!];
+				seen.push({ name, min, max, notFinite: 0, counted: false });
+			}
+		}
+		for (const { key, output, size } of squares) {
+			const sums = floatsOf(found.get(output)!);
+			this.#addSquares(key, sums, Number(new BigInt64Array(found.get(size)!.bytes.slice().buffer)[0]) / sums.length);
+		}
+		for (const { key, output } of rows) await this.#addRows(key, found.get(output)!);
+		return seen;
+	}
+
+	/** Hands over what was summed up, and begins anew. */
+	async take(): Promise<RunnerSums> {
+		const histograms = [...this.#histograms].map(([name, histogram]) => {
+			const entries = [...histogram.entries()];
+			return {
+				name,
+				bins: Float64Array.from(entries, ([bin]) => bin),
+				counts: Float64Array.from(entries, ([, count]) => count),
+			};
+		});
+		const squares = [...this.#squares].map(([key, sums]) => ({ key, ...sums }));
+		const moments: Sums[] = [];
+		for (const [key, sum] of this.#moments) moments.push({ key, ...(await sum.result()) });
+		this.#histograms = new Map();
+		this.#squares = new Map();
+		this.#moments = new Map();
+		return { histograms, squares, moments };
+	}
+
+	async close(): Promise<void> {
+		await this.#session.close();
+		await this.#product?.close();
+	}
+
+	#count(name: string, elements: Float32Array): SeenRange {
+		const histogram = this.#histograms.get(name) ?? new BitHistogram();
+		this.#histograms.set(name, histogram);
+		const { min, max, notFinite } = histogram.add(elements);
+		return { name, min, max, notFinite, counted: true };
+	}
+
+	#addSquares(key: string, found: Float32Array, rows: number): void {
+		const entry = this.#squares.get(key) ?? { sums: new Float64Array(found.length), rows: 0 };
+		this.#squares.set(key, entry);
+		for (let index = 0; index < found.length; index++) entry.sums[index]! += found[index]!;
+		entry.rows += rows;
+	}
+
+	async #addRows(key: string, array: NumpyArray): Promise<void> {
+		let sum = this.#moments.get(key);
+		if (sum === undefined) {
+			sum = new MomentSum(this.#product!, array.shape.at(-1)!);
+			this.#moments.set(key, sum);
+		}
+		await sum.add(floatsOf(array));
+	}
+}

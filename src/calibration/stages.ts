@@ -1,0 +1,62 @@
+import type { WatchedValue, WeightInput } from "./watched-values.js";
+
+/** One round over all samples. */
+export interface Stage {
+	/** Is it the first round, which sees the ranges of all values that no other round sees? */
+	readonly isFirst: boolean;
+	readonly values: readonly WatchedValue[];
+	/** Inputs of weights whose squares are summed up. */
+	readonly squares: readonly WeightInput[];
+	/** Inputs of weights whose second moments are summed up. */
+	readonly moments: readonly WeightInput[];
+}
+
+export interface StageOptions {
+	readonly values: readonly WatchedValue[];
+	readonly weights: readonly WeightInput[];
+	readonly meanSquares: boolean;
+	readonly moments: boolean;
+	readonly histograms: boolean;
+	/** Bytes that one round may take. */
+	readonly memory: number;
+	readonly runners: number;
+	/** What was seen before comes from a state, which has no moments. */
+	readonly isResumed: boolean;
+}
+
+/** Divides the work into rounds that fit into memory. What takes much is put off to later ones. */
+export function planStages(options: StageOptions): Stage[] {
+	const { values, weights, meanSquares, moments, histograms, memory, runners, isResumed } = options;
+	const valueGroups = histograms ? grouped(values, ({ bytes }) => bytes * runners, memory / 2) : [[...values]];
+	// a matrix of a runner and the sum of all of them, in doubles
+	const matrices = weights.filter(hasMoments);
+	const momentGroups = moments ? grouped(matrices, ({ depth }) => depth * depth * 8 * (runners + 1), memory / 2) : [];
+	if (isResumed && moments) momentGroups.unshift([]);
+	const rounds = Math.max(valueGroups.length, momentGroups.length, 1);
+	return Array.from({ length: rounds }, (_, round) => ({
+		isFirst: round === 0,
+		values: valueGroups[round] ?? [],
+		squares: round === 0 && meanSquares ? weights : [],
+		moments: momentGroups[round] ?? [],
+	}));
+}
+
+/** Has one of the weights inputs whose second moments GPTQ takes? */
+function hasMoments({ depth, weights }: WeightInput): boolean {
+	return depth > 0 && weights.some(({ isMatrix, groups }) => isMatrix && groups === 1);
+}
+
+/** Cuts a list into groups of no more than `limit`; what exceeds it alone is a group of its own. */
+function grouped<T>(items: readonly T[], costOf: (item: T) => number, limit: number): T[][] {
+	const groups: T[][] = [];
+	let cost = Number.POSITIVE_INFINITY;
+	for (const item of items) {
+		cost += costOf(item);
+		if (cost > limit) {
+			groups.push([]);
+			cost = costOf(item);
+		}
+		groups.at(-1)!.push(item);
+	}
+	return groups;
+}

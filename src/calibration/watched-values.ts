@@ -1,0 +1,155 @@
+import { inferTypes, type TypeTable } from "../inference/index.js";
+import { intOf } from "../ir/attribute.js";
+import type { Model } from "../ir/model.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import { DataType, elementCount } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { allGraphs } from "../ir/walk.js";
+import { computedValues, isFloatType } from "../runtime/probes.js";
+import { isView } from "../weights/activation.js";
+import { constantOf } from "../weights/constant.js";
+import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
+import type { ChannelInput, Watched } from "./instrument.js";
+
+/** Where a shape is not known, a value is taken to be so large. */
+const UNKNOWN_BYTES = 2 ** 24;
+
+/** The float values of a model that samples change. */
+export interface WatchedValues {
+	/** In the model's order: inputs, then results of operators. */
+	readonly values: readonly WatchedValue[];
+	/** Graphs whose values cannot be seen from outside. */
+	readonly hidden: readonly string[];
+}
+
+export interface WatchedValue extends Watched {
+	/** What it is a view of, the same elements in another shape; undefined where it is none. */
+	readonly source: string | undefined;
+	/** Of a float32 copy; a guess where the shape is not known. */
+	readonly bytes: number;
+}
+
+/** Inputs of weights, those of one key summed up together. */
+export interface WeightInput {
+	readonly key: string;
+	readonly depth: number;
+	readonly sources: readonly ChannelInput[];
+	readonly weights: readonly InputWeight[];
+}
+
+export interface InputWeight {
+	readonly name: string;
+	/** Of a convolution: channels of the input belong to the groups in turn. */
+	readonly groups: number;
+	/** Has a convolution a kernel of one position, or is it no convolution? */
+	readonly isMatrix: boolean;
+}
+
+export function watchedValues(model: Model): WatchedValues {
+	const types = inferTypes(model);
+	const given = model.graph.inputs.filter((value) => value.initializer === undefined);
+	const seen = new Set<string>();
+	const values: WatchedValue[] = [];
+	for (const value of [...given.filter(isFloatType), ...computedValues(model)]) {
+		const watched = { ...watch(value, types), source: sourceOf(value, seen), bytes: bytesOf(value, types) };
+		if (watched.dtype !== undefined && !FLOATS.includes(watched.dtype)) continue;
+		if (watched.bytes === 0) continue;
+		seen.add(value.name);
+		values.push(watched);
+	}
+	const hidden = [...allGraphs(model)].filter(({ graph }) => graph !== model.graph).map(({ path }) => path);
+	return { values, hidden };
+}
+
+/** What a view stands for, where that is watched itself. */
+function sourceOf({ producer }: Value, seen: ReadonlySet<string>): string | undefined {
+	const input = producer !== undefined && isView(producer) ? producer.inputs[0]?.name : undefined;
+	return input !== undefined && seen.has(input) ? input : undefined;
+}
+
+const FLOATS: readonly DataType[] = [DataType.FLOAT, DataType.FLOAT16, DataType.DOUBLE, DataType.BFLOAT16];
+
+function watch(value: Value, types: TypeTable): Watched {
+	const type = types.typeOf(value);
+	return {
+		value,
+		dtype: type?.kind === "tensor" ? type.elementType : undefined,
+		rank: types.shapeOf(value)?.length,
+	};
+}
+
+function bytesOf(value: Value, types: TypeTable): number {
+	const shape = types.staticShapeOf(value);
+	return shape === undefined ? UNKNOWN_BYTES : elementCount(shape) * 4;
+}
+
+/**
+ * The inputs of all constant weights of the main graph: MatMul, Gemm, Conv and ConvTranspose. Weights that read the same
+ * value have one entry, so that nothing is computed twice.
+ */
+export function weightInputs(model: Model): WeightInput[] {
+	const types = inferTypes(model);
+	const byWeight = new Map<string, { weight: InputWeight; sources: ChannelInput[] }>();
+	for (const site of findWeightSites(model)) {
+		if (site.graphSite.graph !== model.graph) continue;
+		const source = channelInput(site, types);
+		if (source === undefined) continue;
+		const entry = byWeight.get(site.weightName) ?? { weight: inputWeight(site), sources: [] };
+		byWeight.set(site.weightName, entry);
+		entry.sources.push(source);
+	}
+	const inputs = new Map<string, WeightInput & { readonly weights: InputWeight[] }>();
+	for (const { weight, sources } of byWeight.values()) {
+		const key = [...new Set(sources.map((source) => source.key))].sort().join("\0");
+		const depth = types.shapeOf(sources[0]!.value)?.[sources[0]!.axis];
+		const entry = inputs.get(key) ?? {
+			key,
+			depth: typeof depth === "number" ? depth : 0,
+			sources: unique(sources).map((source) => ({ ...source, key })),
+			weights: [],
+		};
+		inputs.set(key, entry);
+		entry.weights.push(weight);
+	}
+	return [...inputs.values()];
+}
+
+function unique(sources: readonly ChannelInput[]): ChannelInput[] {
+	return [...new Map(sources.map((source) => [source.key, source] as const)).values()];
+}
+
+function inputWeight({ node, weightName, stored: { tensor } }: WeightSite): InputWeight {
+	const isConvolution = isOnnxOp(node, "Conv", "ConvTranspose");
+	return {
+		name: weightName,
+		groups: isConvolution ? intOf(node, "group", 1) : 1,
+		isMatrix: !isConvolution || tensor.shape.slice(2).every((length) => length === 1),
+	};
+}
+
+function channelInput(site: WeightSite, types: TypeTable): ChannelInput | undefined {
+	const { node, input } = site;
+	const value = node.inputs[1 - input];
+	if (value === undefined || constantOf(value) !== undefined) return undefined;
+	const watched = watch(value, types);
+	if (watched.rank === undefined || watched.rank === 0) return undefined;
+	const axis = channelAxis(node, input, watched.rank);
+	const strides = inputWeight(site).isMatrix ? stridesOf(node, watched.rank) : undefined;
+	return { ...watched, rank: watched.rank, axis, strides, key: `${value.name} ${axis} ${strides?.join() ?? ""}` };
+}
+
+function channelAxis(node: Node, weightInput: number, rank: number): number {
+	if (isOnnxOp(node, "MatMul")) return weightInput === 1 ? rank - 1 : Math.max(0, rank - 2);
+	if (isOnnxOp(node, "Gemm")) {
+		return weightInput === 1 ? 1 - intOf(node, "transA", 0) : intOf(node, "transB", 0);
+	}
+	return 1;
+}
+
+/** A convolution that looks at every second position of its input has no use for the others. */
+function stridesOf(node: Node, rank: number): number[] | undefined {
+	const attribute = node.attributes.get("strides");
+	if (!isOnnxOp(node, "Conv") || attribute?.kind !== "ints") return undefined;
+	const strides = Array.from({ length: rank }, (_, axis) => Number(attribute.value[axis - 2] ?? 1));
+	return strides.some((stride) => stride > 1) ? strides : undefined;
+}

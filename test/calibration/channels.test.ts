@@ -1,0 +1,206 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import { bytesFrom, numbersOf } from "../../src/arrays/element-type.js";
+import { readNpy, readNpz } from "../../src/arrays/npz.js";
+import { calibrate } from "../../src/calibration/calibrate.js";
+import type { SampleSource } from "../../src/calibration/calibration.js";
+import { writeImportance } from "../../src/calibration/write-importance.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import type { Model } from "../../src/ir/model.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType, elementCount } from "../../src/ir/types.js";
+import { ImportanceFile, MomentsFolder } from "../../src/passes/support/input-statistics.js";
+import { Random } from "../../src/quant/random.js";
+import { temporaryFolder } from "../repo/run.js";
+import { modelOf } from "../support/build.js";
+
+const weight = (shape: readonly number[]) => {
+	const random = new Random(shape.join());
+	return floatTensor(
+		shape,
+		Array.from({ length: elementCount(shape) }, () => random.normal()),
+	);
+};
+
+/** Samples of `shape`, and all their elements. */
+function samplesOf(shape: readonly number[], count: number): { source: SampleSource; values: Float32Array[] } {
+	const random = new Random("samples");
+	const values = Array.from({ length: count }, () =>
+		Float32Array.from({ length: elementCount(shape) }, () => random.normal()),
+	);
+	const source: SampleSource = {
+		name: "test",
+		count,
+		isRandom: false,
+		async *samples(first) {
+			for (const [index, elements] of values.entries()) {
+				if (index < first) continue;
+				const bytes = bytesFrom("float32", elements);
+				yield { origin: `sample ${index}`, arrays: new Map([["x", { type: "float32", shape, bytes }]]) };
+			}
+		},
+	};
+	return { source, values };
+}
+
+/** Sums of products of channels over rows, by the definition. */
+function momentsOf(rows: readonly ArrayLike<number>[]): number[][] {
+	const depth = rows[0]!.length;
+	return Array.from({ length: depth }, (_, i) =>
+		Array.from({ length: depth }, (_, j) => rows.reduce((sum, row) => sum + row[i]! * row[j]!, 0) / rows.length),
+	);
+}
+
+function readMatrix(folder: string, name: string): number[] {
+	const { type, bytes } = readNpy(path.join(folder, MomentsFolder.fileName(name)));
+	return Array.from(numbersOf(type, bytes.slice().buffer));
+}
+
+function expectClose(found: ArrayLike<number>, expected: readonly number[], digits = 5): void {
+	expect(found.length).toBe(expected.length);
+	for (const [index, value] of expected.entries()) expect(found[index]).toBeCloseTo(value, digits);
+}
+
+/** Rows of length `depth`. */
+function rowsOf(values: readonly Float32Array[], depth: number): Float32Array[] {
+	return values.flatMap((elements) =>
+		Array.from({ length: elements.length / depth }, (_, row) => elements.slice(row * depth, (row + 1) * depth)),
+	);
+}
+
+/** q, k and a Gemm of x [3, 6]. */
+function linears(opset = 21): Model {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [3, 6]);
+		for (const name of ["q", "k"]) {
+			b.initializer(name, weight([6, 4]));
+			b.node("MatMul", ["x", name], [`${name}_out`]);
+			b.output(`${name}_out`);
+		}
+		b.initializer("left/weight", weight([5, 3]));
+		b.node("MatMul", ["left/weight", "x"], ["left_out"]);
+		b.initializer("g", weight([4, 3]));
+		b.node("Gemm", ["x", "g"], ["g_out"], { transA: intAttribute(1), transB: intAttribute(1) });
+		b.output("left_out");
+		b.output("g_out");
+	});
+	model.opsetImports.set("", opset);
+	return model;
+}
+
+describe.each([13, 21])("inputs of weights, opset %i", (opset) => {
+	test("mean squares and second moments are those of the definition", async () => {
+		const hessian = path.join(temporaryFolder(), "hessian");
+		const { source, values } = samplesOf([3, 6], 50);
+		const { meanSquares } = await calibrate(linears(opset), source, { meanSquares: true, hessian });
+		const moments = momentsOf(rowsOf(values, 6));
+		const columns = values.flatMap((sample) =>
+			Array.from({ length: 6 }, (_, column) => [sample[column]!, sample[column + 6]!, sample[column + 12]!]),
+		);
+		const byColumn = momentsOf(columns);
+		for (const [name, expected] of [
+			["q", moments],
+			["k", moments],
+			["left/weight", byColumn],
+			["g", byColumn],
+		] as const) {
+			expectClose(
+				meanSquares.get(name)!,
+				expected.map((row, index) => row[index]!),
+			);
+			expectClose(readMatrix(hessian, name), expected.flat());
+		}
+		expect(readdirSync(hessian)).toHaveLength(4);
+		const inode = (name: string) => statSync(path.join(hessian, `${name}.npy`)).ino;
+		expect(inode("q")).toBe(inode("k"));
+	});
+});
+
+test("convolutions: channels, groups, and the positions that strides leave", async () => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, 4, 5, 5]);
+		const conv = (name: string, shape: number[], attributes = {}) => {
+			b.initializer(name, weight(shape));
+			b.node("Conv", ["x", name], [`${name}_out`], attributes);
+			b.output(`${name}_out`);
+		};
+		conv("wide", [3, 4, 3, 3]);
+		conv("point", [3, 4, 1, 1], { strides: intsAttribute([2, 2]) });
+		conv("grouped", [4, 2, 1, 1], { group: intAttribute(2) });
+	});
+	const hessian = path.join(temporaryFolder(), "hessian");
+	const { source, values } = samplesOf([1, 4, 5, 5], 20);
+	const { meanSquares } = await calibrate(model, source, { meanSquares: true, hessian });
+	const pixels = (isUsed: (y: number, x: number) => boolean) =>
+		values.flatMap((sample) =>
+			Array.from({ length: 25 }, (_, at) => at)
+				.filter((at) => isUsed(Math.floor(at / 5), at % 5))
+				.map((at) => [0, 1, 2, 3].map((channel) => sample[channel * 25 + at]!)),
+		);
+	const all = momentsOf(pixels(() => true));
+	const strided = momentsOf(pixels((y, x) => y % 2 === 0 && x % 2 === 0));
+	const diagonal = all.map((row, index) => row[index]!);
+	expectClose(meanSquares.get("wide")!, diagonal);
+	expectClose(
+		meanSquares.get("point")!,
+		strided.map((row, index) => row[index]!),
+	);
+	expectClose(meanSquares.get("grouped")!, [(diagonal[0]! + diagonal[2]!) / 2, (diagonal[1]! + diagonal[3]!) / 2]);
+	expect(readdirSync(hessian)).toEqual(["point.npy"]);
+	expectClose(readMatrix(hessian, "point"), strided.flat());
+});
+
+test("a weight of several operators has the moments of all their inputs; float16 inputs are cast", async () => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [2, 4]);
+		b.initializer("w", weight([4, 4]));
+		b.node("MatMul", ["x", "w"], ["y"]);
+		b.node("MatMul", ["y", "w"], ["z"]);
+		b.output("z");
+	});
+	const { source, values } = samplesOf([2, 4], 10);
+	const w = model.graph.nodes[Symbol.iterator]().next().value!.inputs[1]!.initializer!;
+	const elements = Array.from(numbersOf("float32", w.data.read(0, 64).slice().buffer));
+	const rows: number[][] = rowsOf(values, 4).map((row) => [...row]);
+	const next = rows.map((row) => [0, 1, 2, 3].map((n) => row.reduce((sum, x, k) => sum + x * elements[k * 4 + n]!, 0)));
+	const { meanSquares } = await calibrate(model, source, { meanSquares: true });
+	expectClose(
+		meanSquares.get("w")!,
+		momentsOf([...rows, ...next]).map((row, index) => row[index]!),
+		3,
+	);
+});
+
+test("little memory means more rounds, with the same results", async () => {
+	const results = await Promise.all(
+		[undefined, 300].map(async (memory) => {
+			const hessian = path.join(temporaryFolder(), "hessian");
+			const { source } = samplesOf([3, 6], 30);
+			const rounds: number[] = [];
+			const options = { meanSquares: true, histograms: true, hessian, memory };
+			const { values } = await calibrate(linears(), source, {
+				...options,
+				onProgress: (_done, total) => rounds.push(total! / 30),
+			});
+			const bins = [...values.values()].map(({ histogram }) => [...histogram!.entries()]);
+			return {
+				rounds: rounds[0]!,
+				bins,
+				files: readdirSync(hessian).map((file) => readFileSync(path.join(hessian, file))),
+			};
+		}),
+	);
+	expect(results[0]!.rounds).toBe(1);
+	expect(results[1]!.rounds).toBeGreaterThan(2);
+	expect(results[1]!.bins).toEqual(results[0]!.bins);
+	expect(results[1]!.files).toEqual(results[0]!.files);
+});
+
+test.each(["importance.npz", "importance.json"])("%s is read as it is written", (name) => {
+	const file = path.join(temporaryFolder(), name);
+	writeImportance(new Map([["layer/w", Float64Array.of(1, 2, 3)]]), file);
+	const unit = { weight: "layer/w", role: undefined, layer: undefined } as Parameters<ImportanceFile["find"]>[0];
+	expect(new ImportanceFile(file).find(unit, 3)).toEqual(Float64Array.of(0.5, 1, 1.5));
+	if (name.endsWith("npz")) expect([...readNpz(file).keys()]).toEqual(["layer/w"]);
+});
