@@ -1,5 +1,5 @@
 /*
- * Bundles src into dist/bundle: five entries and what they share. One file instead of two hundred makes the command line
+ * Bundles src into dist/bundle: six entries and what they share. One file instead of two hundred makes the command line
  * start in two thirds of the time. Packages stay outside, but for yargs, whose forty modules take longer to find than to
  * run; the licences of what comes in with it are put beside the bundle.
  */

@@ -108,7 +108,7 @@ function parseNpy(bytes: Uint8Array, failure: (problem: string) => QGraphError):
 	}
 	const shape = (sizes.match(/\d+/g) ?? []).map(Number);
 	// of a Buffer, slice() would not copy
-	const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, bytes.byteLength - start);
+	const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, Math.max(0, bytes.byteLength - start));
 	const size = bytesPerElement(type);
 	const expected = elementCount(shape) * size;
 	if (data.byteLength !== expected) throw failure(`has ${data.byteLength} bytes of data, expected ${expected}`);

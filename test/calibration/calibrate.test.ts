@@ -1,3 +1,4 @@
+import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { bytesFrom } from "../../src/arrays/element-type.js";
@@ -96,6 +97,103 @@ describe("calibrate", () => {
 		await expect(calibrate(bad, openSamples(bad, ["random:1"]))).rejects.toMatchObject({ code: "calibrate/failed" });
 		await expect(async () => openSamples(model, ["samples.txt"])).rejects.toMatchObject({ code: "calibrate/data" });
 	});
+});
+
+/** y = x + (1 - mask) * -3.4e38, the mask given. */
+function masked(): Model {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, 4]);
+		b.input("mask", DataType.FLOAT, [1, 4]);
+		b.initializer("one", floatTensor([1], [1]));
+		b.initializer("lowest", floatTensor([1], [-3.4e38]));
+		b.node("Sub", ["one", "mask"], ["hidden"]);
+		b.node("Mul", ["hidden", "lowest"], ["added"]);
+		b.node("Add", ["x", "added"], ["y"]);
+		b.output("y");
+	});
+}
+
+describe("masks", () => {
+	test("are counted one by one from the sample on in which they first occur", async () => {
+		const x = floats([6, 1, 4], [1, 2, 3, 4, 0, 1, 2, 3, -1, -2, 5, 6, 1, 1, 1, 1, 2, 2, 2, 2, 9, 8, 7, -6]);
+		const mask = floats([6, 1, 4], [...Array(8).fill(1), 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]);
+		const model = masked();
+		const { values, samples } = await calibrate(model, openSamples(model, [npz({ x, mask })]));
+		expect(samples).toBe(6);
+		expect(values.get("x")).toMatchObject({ min: -6, max: 9, histogram: undefined });
+		const y = values.get("y")!;
+		expect([y.min, y.max]).toEqual([Math.fround(-3.4e38), 9]);
+		const counts = [...y.histogram!.entries()].reduce((sum, [, count]) => sum + count, 0);
+		expect(counts).toBe(16);
+	});
+});
+
+describe("interrupted", () => {
+	test("goes on where it ended, with the same results", async () => {
+		const model = twoSteps();
+		const state = path.join(temporaryFolder(), "state");
+		const source = openSamples(model, ["random:40"]);
+		const all = await calibrate(model, source, { histograms: true, meanSquares: true });
+		const controller = new AbortController();
+		const options = { histograms: true, meanSquares: true, state };
+		const onProgress = (done: number) => done === 17 && controller.abort();
+		await expect(calibrate(model, source, { ...options, signal: controller.signal, onProgress })).rejects.toThrow();
+		const runs: number[] = [];
+		const rest = await calibrate(model, source, { ...options, resume: true, onProgress: (done) => runs.push(done) });
+		expect(runs[0]).toBeGreaterThan(17);
+		expect(runs.at(-1)).toBe(40);
+		const told = ({ values, samples }: typeof all) => [
+			samples,
+			...[...values.values()].map(({ histogram, ...ranges }) => [ranges, [...histogram!.entries()]]),
+		];
+		expect(told(rest)).toEqual(told(all));
+		expect(existsSync(state)).toBe(false);
+	});
+
+	test("a state of something else is refused", async () => {
+		const model = twoSteps();
+		const state = path.join(temporaryFolder(), "state");
+		const controller = new AbortController();
+		const onProgress = () => controller.abort();
+		const stop = { state, signal: controller.signal, onProgress };
+		await expect(calibrate(model, openSamples(model, ["random:40"]), stop)).rejects.toThrow();
+		const go = { state, resume: true };
+		for (const [other, data, options, problem] of [
+			[model, "random:41", go, "it belongs to other samples"],
+			[model, "random:40", { ...go, histograms: true }, "it belongs to other options"],
+			[twoSteps([2, 4]), "random:40", go, "it belongs to another model"],
+		] as const) {
+			await expect(calibrate(other, openSamples(other, [data]), options)).rejects.toThrow(problem);
+		}
+		writeFileSync(state, "nonsense");
+		await expect(calibrate(model, openSamples(model, ["random:40"]), go)).rejects.toMatchObject({
+			code: "calibrate/state",
+		});
+	});
+});
+
+test("says which graphs it cannot look into, and of views what holds for their source", async () => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [2, 4]);
+		b.input("c", DataType.BOOL, []);
+		const branch = (name: string, op: string) =>
+			b.subgraph(name, (inner) => {
+				inner.node(op, ["x"], [`${name}_y`]);
+				inner.output(`${name}_y`);
+			});
+		b.node("If", ["c"], ["y"], { then_branch: branch("then", "Relu"), else_branch: branch("else", "Neg") }, "if");
+		b.node("Transpose", ["y"], ["turned"]);
+		b.node("Relu", ["turned"], ["z"]);
+		b.output("z");
+	});
+	const { values, diagnostics } = await calibrate(model, openSamples(model, ["random:3"]));
+	expect(diagnostics.map(({ code, at }) => [code, at.graph])).toEqual([
+		["calibrate/hidden", "main/if.then_branch"],
+		["calibrate/hidden", "main/if.else_branch"],
+		["calibrate/random", undefined],
+	]);
+	expect([...values.keys()]).toEqual(["x", "y", "turned", "z"]);
+	expect(values.get("turned")).toEqual({ ...values.get("y"), name: "turned" });
 });
 
 describe("encodings of a calibration", () => {
