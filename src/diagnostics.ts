@@ -213,6 +213,18 @@ export const CODES = {
 	"qdq/no-encoding": remark(
 		"An output needs to be quantized, and neither its readers nor the weight say in what range it lies. Calibrate the model.",
 	),
+	"qdq/derived": remark(
+		"The encodings file has nothing for this value; its range follows from those of the values that it is made of, or that are made of it.",
+	),
+	"qdq/float": remark(
+		"The target does not compute the operator right between quantized values; it stays on floats, with Q/DQ around it.",
+	),
+	"qdq/mask": remark(
+		"A mask that is added to the scores of an attention, or takes their place, goes so far down that the scores would have no codes left. It was raised to what makes a weight of zero behind the softmax all the same.",
+	),
+	"qdq/unused": remark(
+		"Encodings are of tensors that the model does not have: of other operators than those that it has now, where passes fused or folded some, or of another model.",
+	),
 	"activation/rank": remark(
 		"The HTP's MatMul takes ranks 2 to 4, and crashes on others. Reshaping needs fixed dimensions: give them by --dim.",
 	),

@@ -95,7 +95,7 @@ export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swish.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
-export { allPasses, legalizingPasses, normalizingPasses, recipePasses } from "./passes/index.js";
+export { allPasses, legalizingPasses, normalizingPasses, quantizingPasses, recipePasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,
 	definePass,
@@ -108,6 +108,7 @@ export {
 } from "./passes/infra/pass.js";
 export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js";
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
+export { type InsertActivationQdqOptions, insertActivationQdq } from "./passes/insert-activation-qdq.js";
 export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
 export { legalizeSilu } from "./passes/legalize-silu.js";

@@ -8,6 +8,7 @@ import {
 	type OptionValue,
 	type Pass,
 	QGraphError,
+	quantizingPasses,
 	recipePasses,
 } from "../index.js";
 
@@ -121,8 +122,8 @@ function chosenPasses(args: Readonly<Record<string, unknown>>): AnyPassFactory[]
 /** What runs unless it is switched off: what applies encodings or a recipe, what makes a model legal on a target, or weights fit for LPBQ. */
 function impliedPasses(args: Readonly<Record<string, unknown>>): readonly AnyPassFactory[] {
 	return [
-		...(args.encodings === undefined ? [] : [applyEncodings]),
-		...(args.recipe === undefined ? [] : recipePasses),
+		...(args.encodings === undefined || args.recipe !== undefined ? [] : [applyEncodings]),
+		...(args.recipe === undefined ? [] : args.encodings === undefined ? recipePasses : quantizingPasses),
 		...(args.target === undefined ? [] : legalizingPasses),
 		...(args["bq-to-lpbq"] === true ? normalizingPasses : []),
 	];

@@ -14,6 +14,7 @@ import { annotateSite } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
 import { ImportanceFile, importanceOf, MomentsFolder } from "./support/input-statistics.js";
 import { mapAhead } from "./support/map-ahead.js";
+import { PRECISION_KEY } from "./support/operator-precision.js";
 import { quantizeWeight } from "./support/quantize-weight.js";
 import type { QuantizedWeight, WeightFitOptions } from "./support/quantized-weight.js";
 import { groupDecisions, type ModelDecision, type RecipeGroup } from "./support/recipe-groups.js";
@@ -186,9 +187,6 @@ async function measureAll(quantized: readonly Quantized[], { signal, reportWeigh
 		for (const entry of entries) reportWeight({ ...entry, sqnrDb: decibels(error) });
 	}
 }
-
-/** The annotation of a node that says what a recipe wants of it. */
-export const PRECISION_KEY = "qgraph.precision";
 
 /** Says at the products of attentions what they are to become: that is a matter of activations, which have no weights. */
 function annotateProducts(decisions: readonly ModelDecision[]): boolean {

@@ -10,6 +10,7 @@ import { fuseHardSwish } from "./fuse-hard-swish.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
+import { insertActivationQdq } from "./insert-activation-qdq.js";
 import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
 import { legalizeSilu } from "./legalize-silu.js";
@@ -45,6 +46,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseRmsNorm,
 	foldWeightTranspose,
 	applyPrecisionRecipe,
+	insertActivationQdq,
 	normalizeWeights,
 	lowerGemm,
 	separateMatmulOutputs,
@@ -65,6 +67,18 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 	applyPrecisionRecipe,
 ]);
 
+/** What `convert --recipe --encodings` runs: operators are made one where the target has one, then everything is quantized. */
+export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
+	upgradeOpset,
+	fuseGelu,
+	fuseHardSwish,
+	fuseLayerNorm,
+	fuseRmsNorm,
+	foldWeightTranspose,
+	applyPrecisionRecipe,
+	insertActivationQdq,
+]);
+
 /**
  * Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. `bq-to-lpbq` is
  * none of them: it loses something, and what it is needed for `legalize-weights` does otherwise.
@@ -72,7 +86,15 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 	allPasses.filter(
 		(pass) =>
-			![annotateBlockQuant, applyEncodings, applyPrecisionRecipe, bqToLpbq, removeQdq, saveAnnotations].includes(pass),
+			![
+				annotateBlockQuant,
+				applyEncodings,
+				applyPrecisionRecipe,
+				bqToLpbq,
+				insertActivationQdq,
+				removeQdq,
+				saveAnnotations,
+			].includes(pass),
 	),
 );
 

@@ -66,6 +66,11 @@ function lastNumber(name: string): number | undefined {
 	return match === null ? undefined : Number(match[1]);
 }
 
+/** The operator at `site` as a unit: what rules say of activations of operators that have no weight. */
+export function operatorUnit(node: Node, site: GraphSite): Unit {
+	return { ...describe(node, site, undefined), kind: "operator", role: undefined, shape: undefined };
+}
+
 type Described = Pick<Unit, "node" | "op" | "graph" | "scope" | "weight" | "layer" | "role">;
 
 function describe(node: Node, graphSite: GraphSite, weight: string | undefined): Described {

@@ -2,10 +2,11 @@ import type { Role } from "./role.js";
 
 /**
  * Something that a recipe decides the precision of: a constant weight at one operator, the table of a Gather, the product
- * of two activations in an attention, or the cache of keys or values of a layer.
+ * of two activations in an attention, or the cache of keys or values of a layer; any other operator is a unit for rules
+ * that name it, its module or its layer.
  */
 export interface Unit {
-	readonly kind: "weight" | "embedding" | "attention-product" | "kv-cache";
+	readonly kind: "weight" | "embedding" | "attention-product" | "kv-cache" | "operator";
 	/** Label of the operator, or of the cache's graph input. */
 	readonly node: string;
 	readonly op: string;

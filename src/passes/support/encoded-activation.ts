@@ -3,32 +3,11 @@ import type { Model } from "../../ir/model.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { nodesInOrder } from "../../ir/order.js";
-import type { Value } from "../../ir/value.js";
+import type { Use, Value } from "../../ir/value.js";
 import { allGraphs } from "../../ir/walk.js";
+import { MOVING, movedOutputs } from "./grid-operators.js";
 import { addQdq, type Encoding, encodingAt, encodingOf, sameEncoding } from "./qdq.js";
 import { replaceValue } from "./replace-value.js";
-
-/** Operators whose results are elements of their first input, all on its grid. */
-const MOVING = [
-	"DepthToSpace",
-	"Expand",
-	"Flatten",
-	"Gather",
-	"GatherElements",
-	"GatherND",
-	"Identity",
-	"MaxPool",
-	"ReduceMax",
-	"ReduceMin",
-	"Reshape",
-	"Slice",
-	"SpaceToDepth",
-	"Split",
-	"Squeeze",
-	"Tile",
-	"Transpose",
-	"Unsqueeze",
-];
 
 /** Does a DequantizeLinear make `value`, or do none but quantizers read it? */
 export function isQuantizedActivation(value: Value): boolean {
@@ -46,17 +25,23 @@ export function activationEncoding({ scales, zeroPoints }: PlacedAffine, dtype: 
 }
 
 /**
- * `value -> readers` becomes `value -> Q -> DQ -> readers`; what quantizes it already stays. A graph output keeps its name:
- * it is then what comes out of the pair. Returns the DequantizeLinear.
+ * `value -> readers` becomes `value -> Q -> DQ -> readers`, for some readers or for all; what quantizes it already stays. A
+ * graph output keeps its name: it is then what comes out of the pair, where that is for all. Returns the DequantizeLinear.
  */
-export function quantizeActivation(model: Model, value: Value, encoding: Encoding, names: NameScope): Node {
+export function quantizeActivation(
+	model: Model,
+	value: Value,
+	encoding: Encoding,
+	names: NameScope,
+	some?: readonly Use[],
+): Node {
 	const { graph, name, producer } = value;
 	const quantizers = value.uses.filter(isQuantizer);
-	const readers = value.uses.filter((use) => !isQuantizer(use));
+	const readers = some ?? value.uses.filter((use) => !isQuantizer(use));
 	const [front] = graph.nodes;
 	const result = addQdq(graph, value, encoding, names, producer === undefined ? front : producer.next);
 	const dequantize = result.producer!;
-	if (value.isGraphOutput && producer !== undefined) {
+	if (some === undefined && value.isGraphOutput && producer !== undefined) {
 		replaceValue(model, value, result, names.fresh(`${name}_float`));
 		for (const { node, index } of quantizers) node.setInput(index, value);
 		dequantize.inputs[0]!.producer!.setInput(0, value);
@@ -98,11 +83,6 @@ export function quantizeMoved(model: Model, dequantized: readonly Node[], names:
 
 function isRead(value: Value): boolean {
 	return value.uses.length > 0 || value.isGraphOutput;
-}
-
-/** What of an operator's results are elements of its first input: the second result of MaxPool are indices. */
-function movedOutputs(node: Node): readonly Value[] {
-	return isOnnxOp(node, "Split") ? node.outputs : node.outputs.slice(0, 1);
 }
 
 /** The encoding of all inputs that are moved, where pairs of this pass give them one. */

@@ -20,25 +20,34 @@ const BOUNDED: Readonly<Record<string, Interval>> = {
 	Cos: { lo: -1, hi: 1 },
 };
 
+/** What is known of values from elsewhere, such as a calibration. */
+export type GivenInterval = (value: Value) => Interval | undefined;
+
 /**
- * An interval that `value` cannot leave, by the encodings, constants and operators that it comes from; undefined where
- * these say nothing.
+ * An interval that `value` cannot leave, by the encodings, constants and operators that it comes from, and by what `given`
+ * says of any of these; undefined where nothing does.
  */
-export function knownInterval(value: Value | undefined, depth: number = MAX_DEPTH): Interval | undefined {
+export function knownInterval(
+	value: Value | undefined,
+	depth: number = MAX_DEPTH,
+	given?: GivenInterval,
+): Interval | undefined {
 	if (value === undefined) return undefined;
+	const stated = given?.(value);
+	if (stated !== undefined) return stated;
 	const constant = smallConstantOf(value);
 	if (constant !== undefined) {
 		const range = rangeOf(constant.values);
 		return Number.isFinite(range.hi - range.lo) ? range : undefined;
 	}
 	const { producer } = value;
-	return producer === undefined || depth === 0 ? undefined : resultInterval(producer, depth - 1);
+	return producer === undefined || depth === 0 ? undefined : resultInterval(producer, depth - 1, given);
 }
 
-function resultInterval(node: Node, depth: number): Interval | undefined {
+function resultInterval(node: Node, depth: number, given: GivenInterval | undefined): Interval | undefined {
 	const bounded = isOnnxOp(node, ...Object.keys(BOUNDED)) ? BOUNDED[node.op.type] : undefined;
 	if (bounded !== undefined) return bounded;
-	const inputs = (...indexes: number[]) => indexes.map((index) => knownInterval(node.inputs[index], depth));
+	const inputs = (...indexes: number[]) => indexes.map((index) => knownInterval(node.inputs[index], depth, given));
 	if (isOnnxOp(node, "DequantizeLinear")) {
 		const encoding = encodingAt(node);
 		return encoding && intervalOf(encoding);

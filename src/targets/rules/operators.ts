@@ -1,9 +1,9 @@
 import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import { operatorOutcome } from "../operator-outcome.js";
 import { OPERATOR_TABLE, type OperatorOutcome, type TriedForm } from "../operator-table.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
-import { HTP_ARCHITECTURES } from "../target.js";
 
 /** Operators that have rules of their own, and those that only move or describe data. */
 const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "Gemm", "Conv", "ConvTranspose", "Erf"];
@@ -37,12 +37,8 @@ function formOf(operator: OperatorFacts): TriedForm | undefined {
 /** What was seen on the nearest architecture that was tried; undefined where the operator was not, or has rules of its own. */
 function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): OperatorOutcome | undefined {
 	if (isOnnxOp(operator.node, ...ELSEWHERE) || isFolded(operator)) return undefined;
-	const tried = OPERATOR_TABLE[keyOf(operator.node)];
 	const form = formOf(operator);
-	if (tried === undefined || form === undefined) return undefined;
-	const [v68, v73, v81] = tried[form];
-	const at = HTP_ARCHITECTURES.indexOf(architecture);
-	return at === 0 ? v68 : at <= HTP_ARCHITECTURES.indexOf("v75") ? v73 : v81;
+	return form && operatorOutcome(keyOf(operator.node), form, architecture);
 }
 
 function describe(operator: OperatorFacts): string {

@@ -1,0 +1,246 @@
+import { describe, expect, test } from "vitest";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { DataType, tensorType } from "../../src/ir/types.js";
+import { insertActivationQdq } from "../../src/passes/insert-activation-qdq.js";
+import { runPasses } from "../../src/run-passes.js";
+import { normals } from "../runtime/models.js";
+import { type GraphBuilder, type ModelBuilder, modelOf } from "../support/build.js";
+import { golden } from "../support/golden.js";
+import { rangesFile } from "../support/ranges.js";
+import { blockWeight, channelWeight, quantized } from "../support/weights.js";
+
+const { BOOL, FLOAT, INT64 } = DataType;
+
+type Ranges = Readonly<Record<string, readonly [lo: number, hi: number]>>;
+
+const insert = (ranges: Ranges, recipe = "16a8w", products: "auto" | "16x16" | "16x8" = "auto") =>
+	insertActivationQdq({ encodings: rangesFile(ranges), recipe, products });
+
+/** `x -> ... -> y`, both FLOAT of `shape`. */
+function chain(fill: (b: ModelBuilder) => void, shape: readonly number[] = [2, 8], result = shape) {
+	return modelOf((b) => {
+		b.input("x", FLOAT, shape);
+		fill(b);
+		b.output("y").type = tensorType(FLOAT, result);
+	});
+}
+
+const vector = (b: GraphBuilder, name: string, count: number) =>
+	b.initializer(name, floatTensor([count], normals(count, 3)));
+
+const scalar = (b: GraphBuilder, name: string, value: number) => b.initializer(name, floatTensor([], [value]));
+
+/** `Add(Mul(Sub(1, m), lowest), scores) -> Softmax`, as exporters write the mask of an attention. */
+function masked(b: GraphBuilder, lowest: number): void {
+	b.input("m", FLOAT, [1, 8]);
+	scalar(b, "one", 1);
+	scalar(b, "lowest", lowest);
+	b.node("Sub", ["one", "m"], ["inverse"]);
+	b.node("Mul", ["inverse", "lowest"], ["mask"]);
+	b.node("Add", ["x", "mask"], ["sum"]);
+	b.node("Softmax", ["sum"], ["y"]);
+}
+
+const RANGES_OF_MASKED: Ranges = { x: [-9, 5], m: [0, 1], inverse: [0, 1], mask: [-3.4e38, 0], sum: [-3.4e38, 5] };
+
+describe("insert-activation-qdq", () => {
+	test("one encoding a value, the same behind views", () =>
+		golden(
+			insert({ x: [-1, 3], r: [0, 3], y: [0, 20] }),
+			"views",
+			chain(
+				(b) => {
+					b.initializer("shape", int64Tensor([2], [4, 4]));
+					b.node("Reshape", ["x", "shape"], ["v"]);
+					b.node("Transpose", ["v"], ["t"], { perm: intsAttribute([1, 0]) });
+					b.node("Relu", ["t"], ["r"]);
+					b.node("Exp", ["r"], ["y"]);
+				},
+				[2, 8],
+				[4, 4],
+			),
+		));
+
+	test("a product, its bias and a Relu are one", () =>
+		golden(
+			insert({ x: [-1, 1], sum: [-4, 4], y: [0, 4] }),
+			"bias-relu",
+			chain(
+				(b) => {
+					b.node("MatMul", ["x", channelWeight(b, "w", [8, 3], 1)], ["product"]);
+					vector(b, "bias", 3);
+					b.node("Add", ["product", "bias"], ["sum"]);
+					b.node("Relu", ["sum"], ["y"]);
+				},
+				[2, 8],
+				[2, 3],
+			),
+		));
+
+	test("behind a product with block scales there are codes, and so is what is added", () =>
+		golden(
+			insert({ x: [-1, 1], product: [-3, 3], y: [-4, 4] }),
+			"block-bias",
+			chain(
+				(b) => {
+					b.node("MatMul", ["x", blockWeight(b, "w", { shape: [8, 3], axis: 0, blockSize: 4 })], ["product"]);
+					vector(b, "bias", 3);
+					b.node("Add", ["product", "bias"], ["y"]);
+				},
+				[2, 8],
+				[2, 3],
+			),
+		));
+
+	test("a Clip whose limits codes do not have stays", () =>
+		golden(
+			insert({ x: [-1, 1], s: [-2, 2], y: [-1, 1.5] }),
+			"clip",
+			chain((b) => {
+				scalar(b, "lo", -0.5);
+				scalar(b, "hi", 1.25);
+				b.node("Add", ["x", "x"], ["s"]);
+				b.node("Clip", ["s", "lo", "hi"], ["y"]);
+			}),
+		));
+
+	test("results of Sigmoid, Softmax and Tanh as kernels have them, converted where they come together", () =>
+		golden(
+			insert({ x: [-6, 6], a: [0, 0.9], b: [-0.99, 0.99], c: [0, 0.2], y: [-0.99, 0.99] }),
+			"kernels",
+			chain(
+				(b) => {
+					b.node("Sigmoid", ["x"], ["a"]);
+					b.node("Tanh", ["x"], ["b"]);
+					b.node("Softmax", ["x"], ["c"]);
+					b.node("Concat", ["a", "b", "c"], ["y"], { axis: intAttribute(1) });
+				},
+				[2, 8],
+				[2, 24],
+			),
+		));
+
+	test.each([
+		["lowest", -3.4028234663852886e38],
+		["infinite", Number.NEGATIVE_INFINITY],
+	])("a mask down to the %s number leaves the scores their codes", async (name, lowest) => {
+		const model = chain((b) => masked(b, lowest));
+		await golden(insert(RANGES_OF_MASKED), `mask-${name}`, model);
+	});
+
+	test("a mask that takes the place of scores", () =>
+		golden(
+			insert({ x: [-9, 5], sum: [-1e9, 5] }),
+			"mask-where",
+			chain((b) => {
+				b.input("m", BOOL, [2, 8]);
+				scalar(b, "lowest", -1e9);
+				b.node("Where", ["m", "x", "lowest"], ["sum"]);
+				b.node("Softmax", ["sum"], ["y"]);
+			}),
+		));
+
+	const attention = () =>
+		modelOf((b) => {
+			for (const name of ["q", "k", "v"]) b.input(name, FLOAT, [1, 6, 2, 4]);
+			const heads = (name: string, perm: readonly number[]) =>
+				b.node("Transpose", [name], [`${name}t`], { perm: intsAttribute(perm) });
+			heads("q", [0, 2, 1, 3]);
+			b.node("Abs", ["k"], ["a"]);
+			b.node("Transpose", ["a"], ["kt"], { perm: intsAttribute([0, 2, 3, 1]) });
+			heads("v", [0, 2, 1, 3]);
+			b.node("MatMul", ["qt", "kt"], ["scores"], {}, "scores");
+			b.node("Softmax", ["scores"], ["p"]);
+			b.node("MatMul", ["p", "vt"], ["y"], {}, "values");
+			b.output("y").type = tensorType(FLOAT, [1, 2, 6, 4]);
+		});
+	const RANGES_OF_ATTENTION: Ranges = { q: [-1, 1], k: [-2, 1], v: [-3, 3], a: [0, 2], scores: [-8, 8], y: [-3, 3] };
+
+	test("right sides of attention products are narrow from behind the operator that makes them", () =>
+		golden(insert(RANGES_OF_ATTENTION, "16a8w", "16x8"), "products-16x8", attention()));
+	test("both sides of attention products of 16 bits", () =>
+		golden(insert(RANGES_OF_ATTENTION, "16a8w", "16x16"), "products-16x16", attention()));
+	test("8 bits everywhere", () => golden(insert(RANGES_OF_ATTENTION, "8a8w"), "8a8w", attention()));
+
+	test("an embedding, integers and booleans", () =>
+		golden(
+			insert({ g: [-3, 3], y: [-6, 6] }),
+			"embedding",
+			modelOf((b) => {
+				b.input("ids", INT64, [2]);
+				b.initializer("table", floatTensor([4, 3], normals(12, 3)));
+				b.initializer("one", int64Tensor([], [1]));
+				b.node("Add", ["ids", "one"], ["next"]);
+				b.node("Gather", ["table", "next"], ["g"]);
+				b.node("Add", ["g", "g"], ["y"]);
+				b.output("y").type = tensorType(FLOAT, [2, 3]);
+			}),
+		));
+
+	test("ranges that follow, and one that does not", () =>
+		golden(
+			insert({ x: [-1, 1], y: [-2, 2] }),
+			"derived",
+			chain((b) => {
+				b.node("Add", ["x", "x"], ["s"]);
+				b.node("Exp", ["s"], ["e"]);
+				b.node("Add", ["e", "x"], ["y"]);
+			}),
+		));
+
+	test("what is quantized stays, other bits are converted", () =>
+		golden(
+			insert({ x: [-1, 1], y: [-2, 2] }, "8a8w"),
+			"existing",
+			chain((b) => {
+				b.node("Add", [quantized(b, "x", 2 ** -15), "x"], ["y"]);
+			}),
+		));
+
+	test("a weight that stays float keeps its operator on floats", () =>
+		golden(
+			insert({ x: [-1, 1], p: [-2, 2], y: [0, 4] }),
+			"float",
+			chain((b) => {
+				b.initializer("w", floatTensor([8, 8], normals(64, 3)));
+				b.node("MatMul", ["x", "w"], ["p"], {}, "float");
+				b.node("Exp", ["p"], ["y"]);
+			}),
+		));
+
+	test("in a subgraph", () =>
+		golden(
+			insert({ x: [-1, 1], yes: [0, 3], no: [0, 3], y: [0, 3] }),
+			"subgraph",
+			modelOf((b) => {
+				b.input("x", FLOAT, [2, 8]);
+				b.input("c", BOOL, []);
+				const branch = (name: string, op: string) =>
+					b.subgraph(name, (inner) => {
+						inner.node(op, ["x"], [name]);
+						inner.output(name).type = tensorType(FLOAT, [2, 8]);
+					});
+				b.node("If", ["c"], ["y"], { then_branch: branch("yes", "Exp"), else_branch: branch("no", "Abs") });
+				b.output("y").type = tensorType(FLOAT, [2, 8]);
+			}),
+		));
+
+	test("a constant that two operators read, with other bits each", async () => {
+		const model = chain((b) => {
+			b.initializer("c", floatTensor([8], normals(8, 3)));
+			b.node("Add", ["x", "c"], ["s"], {}, "first");
+			b.node("Mul", ["s", "c"], ["y"], {}, "second");
+		});
+		const report = await runPasses(model, [insert({ x: [-1, 1], s: [-3, 3], y: [-5, 5] })]);
+		expect(report.passes[0]?.stats["constants quantized"]).toBe(1);
+	});
+
+	test("no encodings file is wrong usage", async () => {
+		const run = runPasses(
+			chain((b) => b.node("Relu", ["x"], ["y"])),
+			[insertActivationQdq()],
+		);
+		await expect(run).rejects.toThrow("needs the option 'encodings'");
+	});
+});
