@@ -14,11 +14,11 @@ import { constantOf } from "../weights/constant.js";
 import { findWeightSites } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { absorbClamps } from "./support/absorbed-clamps.js";
-import { ActivationRanges } from "./support/activation-ranges.js";
+import { ActivationRanges, isFloat } from "./support/activation-ranges.js";
 import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
 import { inputsOfOneGrid, kernelEncoding } from "./support/grid-operators.js";
-import { type GridPlan, planGrids } from "./support/grid-plan.js";
+import { type GridPlan, type PlanSource, planGrids } from "./support/grid-plan.js";
 import { tameMasks } from "./support/mask-constants.js";
 import { OperatorPrecisions } from "./support/operator-precision.js";
 import { addQdq } from "./support/qdq.js";
@@ -82,7 +82,7 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 		const { inner, untouched } = fusedBiases(model, precisions);
 		const narrow = narrowSides(model, precisions, options.products);
 		const plan = planGrids({ model, types, ranges, precisions, inner, untouched, narrow, limits });
-		report(plan, ranges, precisions, context);
+		report(plan, { types, ranges, precisions }, context);
 		const changed = carryOut(model, plan, names, context);
 		return raised || tamed.length > 0 || limits.size > 0 || changed;
 	},
@@ -166,7 +166,11 @@ function kernelRange({ producer }: Value) {
 	return producer && kernelEncoding(producer, DataType.UINT16);
 }
 
-function report(plan: GridPlan, ranges: ActivationRanges, precisions: OperatorPrecisions, context: Context): void {
+function report(
+	plan: GridPlan,
+	{ types, ranges, precisions }: Pick<PlanSource, "types" | "ranges" | "precisions">,
+	context: Context,
+): void {
 	const unknown = plan.unknown;
 	for (const value of unknown.slice(0, MAX_NAMED)) {
 		const message = `nothing says in what range '${value.name}' lies, so that it stays float`;
@@ -196,6 +200,7 @@ function report(plan: GridPlan, ranges: ActivationRanges, precisions: OperatorPr
 		context.report(isBound ? "qdq/bound" : "qdq/derived", message, { value: value.name });
 	}
 	for (const node of precisions.keptByTarget) {
+		if (!node.outputs.some((output) => isFloat(output, types))) continue;
 		const message = `'${nodeLabel(node)}' stays on floats: between 16-bit values the target does not compute ${node.op.type} right`;
 		context.report("qdq/float", message, { node: nodeLabel(node) });
 	}

@@ -263,7 +263,8 @@ class Planner {
 			const wanted = value.uses.map((use) => ({ use, encoding: this.#wantedAt(use, encoding, encodings) }));
 			const ofFloat = value.producer !== undefined && !this.#isOnGrid(value.producer);
 			const taken = wanted.filter((want) => want.encoding !== undefined);
-			if (!isMade && (taken.length > 0 || (value.isGraphOutput && !ofFloat))) {
+			const isComputed = value.producer !== undefined && !ofFloat && !isQuantized(value);
+			if (!isMade && (taken.length > 0 || isComputed)) {
 				const readers = ofFloat ? taken.map(({ use }) => use) : undefined;
 				values.push({ value, encoding, readers });
 			}
@@ -286,7 +287,10 @@ class Planner {
 		if (this.#isView(node)) {
 			const [output] = movedOutputs(node);
 			const group = output && this.#groups.get(output);
-			return inputsOfOneGrid(node).includes(index) ? group && encodings.get(group) : undefined;
+			const encoding = inputsOfOneGrid(node).includes(index) ? group && encodings.get(group) : undefined;
+			// the kernel of Concat converts by itself, exactly as a pair in front of it would
+			const isConverted = isOnnxOp(node, "Concat") && encoding?.dtype === own.dtype && group?.isSymmetric === false;
+			return isConverted ? own : encoding;
 		}
 		const bits = this.#source.precisions.bitsOf(node);
 		if (bits === undefined) return undefined;
@@ -355,6 +359,11 @@ class Planner {
 function isFloatConstant(value: Value | undefined): boolean {
 	const constant = constantOf(value);
 	return constant !== undefined && !constant.overridable && constant.tensor.dtype === DataType.FLOAT;
+}
+
+/** Do none but quantizers read it? */
+function isQuantized({ uses, isGraphOutput }: Value): boolean {
+	return !isGraphOutput && uses.every(({ node, index }) => index === 0 && isOnnxOp(node, "QuantizeLinear"));
 }
 
 /** Does the DequantizeLinear read stored codes? */

@@ -9,6 +9,7 @@ import type { Unit } from "../../recipe/unit.js";
 import { operatorOutcome } from "../../targets/operator-outcome.js";
 import type { Target } from "../../targets/target.js";
 import { findWeightSites } from "../../weights/weight-site.js";
+import { inputsOfOneGrid } from "./grid-operators.js";
 
 /** Bits of the activations that an operator reads and makes; undefined where it stays on floats. */
 export type ActivationBits = 8 | 16;
@@ -93,9 +94,10 @@ function nodeOf(unit: ModelUnit | (Unit & { readonly kind: "operator"; readonly 
 	return unit.kind === "kv-cache" ? undefined : unit.operator;
 }
 
-/** Does the target compute the operator right between 16-bit values, or, where it is none that was tried, is it a linear one? */
+/** Does the target compute the operator right between 16-bit values, or, where that was not tried, does it only move them? */
 function isTaken(node: Node, target: Target | undefined): boolean {
 	if (isOnnxOp(node, ...LINEAR)) return true;
 	const key = isStandardDomain(node.op.domain) ? node.op.type : `${node.op.domain}:${node.op.type}`;
-	return operatorOutcome(key, "16 bits", target?.architecture ?? "v73") === "right";
+	const outcome = operatorOutcome(key, "16 bits", target?.architecture ?? "v73");
+	return outcome === "right" || (outcome === undefined && inputsOfOneGrid(node).length > 0);
 }
