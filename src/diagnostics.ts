@@ -111,6 +111,14 @@ export const CODES = {
 	"shapes/conflict": error("One dimension was given two lengths, or another one than the model states."),
 	"shapes/dynamic-input": remark("An input has a dimension without a fixed length; the HTP takes static shapes only."),
 	"shapes/computed": remark("A shape is computed when the model runs, for it depends on something that is not fixed."),
+	"llm/config": error(
+		"The genai_config.json is not there, lacks something, or does not agree with the model beside it.",
+	),
+	"llm/unsupported": error(
+		"The language model has parts that no static graphs can be made of; the message names them.",
+	),
+	"llm/length": error("The lengths asked for do not fit each other or the model's context."),
+	"llm/pad-token": error("Every id of the vocabulary is a token, so that none is left to fill prompts up with."),
 	"recipe/invalid": error(
 		"The recipe has a key, a value or a pattern that recipes do not have. The message names the line.",
 	),

@@ -75,6 +75,8 @@ export {
 export type { Use, Value } from "./ir/value.js";
 export { verifyModel } from "./ir/verify.js";
 export { allGraphs, allNodes, type GraphSite, nodeLabel } from "./ir/walk.js";
+export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
+export type { PipelineStage } from "./llm/pipeline-config.js";
 export {
 	missingDataFiles,
 	parseModel,

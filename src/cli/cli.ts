@@ -11,6 +11,7 @@ import { exportEncodingsCommand } from "./commands/export-encodings.js";
 import { inspect } from "./commands/inspect.js";
 import { kernels } from "./commands/kernels.js";
 import { listPasses } from "./commands/list-passes.js";
+import { llm } from "./commands/llm.js";
 import { plan } from "./commands/plan.js";
 import { print } from "./commands/print.js";
 import { recipes } from "./commands/recipes.js";
@@ -34,11 +35,12 @@ const COMMANDS: readonly Command[] = [
 	recipes,
 	explain,
 	plan,
+	llm,
 	kernels,
 ];
 
 /** Codes of errors that come of a wrong name on the command line. */
-const USAGE_CODES = /^(pass|target|kernels)\/unknown|^cli\/|^kernels\/command/;
+const USAGE_CODES = /^(pass|target|kernels)\/unknown|^llm\/length|^cli\/|^kernels\/command/;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {

@@ -1,21 +1,19 @@
 import { inferTypes, type TypeTable } from "../inference/index.js";
-import { floatAttribute, intAttribute, intsAttribute } from "../ir/attribute.js";
+import { intAttribute } from "../ir/attribute.js";
 import type { Graph } from "../ir/graph.js";
 import { onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isMicrosoftOp, type Node } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
-import type { Value } from "../ir/value.js";
 import { allGraphs } from "../ir/walk.js";
 import { definePass } from "./infra/pass.js";
-import { attend, floatScalar } from "./support/attention.js";
-import { causalMask, type Positions } from "./support/causal-mask.js";
+import { causalMask } from "./support/causal-mask.js";
 import { leave } from "./support/fusion.js";
 import { type GroupQueryForm, groupQueryForm } from "./support/group-query-form.js";
-import { lengthOf, rangeOf, scalar, vector } from "./support/lengths.js";
+import { type AttentionSurroundings, lowerGroupQuery } from "./support/group-query-lowering.js";
+import { lengthOf, rangeOf, scalar } from "./support/lengths.js";
 import { isOutputUsed, NodeWriter } from "./support/node-writer.js";
 import { rmsNormOperator } from "./support/normalization.js";
-import { rotate } from "./support/rotary.js";
 import { RotaryRows } from "./support/rotary-tables.js";
 
 /**
@@ -42,8 +40,10 @@ export const lowerGroupQueryAttention = definePass({
 				leave(form, node, site, context);
 				continue;
 			}
+			const writer = new NodeWriter(node, names);
 			const norm = rmsNormOperator(onnxOpset(site.function ?? model) ?? 0);
-			new Lowering(node, form, { writer: new NodeWriter(node, names), types, shared, norm }).run();
+			lowerGroupQuery(writer, form, { norm, ...surroundingsOf(node, form, writer, types, shared) });
+			writer.finish();
 			context.count("nodes lowered");
 			changed = true;
 		}
@@ -64,108 +64,39 @@ class SharedValues {
 	}
 }
 
-interface Tools {
-	readonly writer: NodeWriter;
-	readonly types: TypeTable;
-	readonly shared: SharedValues;
-	/** The operator that normalizes queries and keys. */
-	readonly norm: string;
-}
-
-class Lowering {
-	readonly #node: Node;
-	readonly #form: GroupQueryForm;
-	readonly #tools: Tools;
-	readonly #writer: NodeWriter;
-
-	constructor(node: Node, form: GroupQueryForm, tools: Tools) {
-		this.#node = node;
-		this.#form = form;
-		this.#tools = tools;
-		this.#writer = tools.writer;
-	}
-
-	run(): void {
-		const form = this.#form;
-		const writer = this.#writer;
-		const [query, key, value] = this.#operands();
-		const positions = this.#positions();
-		const [ownQuery, ownKey] = [
-			this.#turned(query!, form.heads, form.norm?.query, positions, "query"),
-			this.#turned(key!, form.keyHeads, form.norm?.key, positions, "key"),
-		];
-		const ownValue = this.#headsFirst(this.#heads(value!, form.keyHeads, "value"), "value");
-		const allKeys = this.#present(1, form.past?.key, ownKey);
-		const allValues = this.#present(2, form.past?.value, ownValue);
-		const mask = this.#mask(positions);
-		const biases = form.attentionBias === undefined ? [mask] : [mask, form.attentionBias];
-		const sink = form.sink ?? (form.isSmooth ? writer.constant("sink", floatScalar(form.dtype, 0)) : undefined);
-		writer.give(0, attend(writer, form, { query: ownQuery, key: allKeys, value: allValues, biases, sink }));
-		writer.finish();
-	}
-
-	/** [batch, sequence, heads * size] each. */
-	#operands(): readonly (Value | undefined)[] {
-		const { query, key, value, heads, keyHeads, headSize } = this.#form;
-		if (key !== undefined) return [query, key, value];
-		const sizes = vector(this.#writer, "widths", heads * headSize, keyHeads * headSize, keyHeads * headSize);
-		return this.#writer.emitSeveral("Split", [query, sizes], ["query", "key", "value"], { axis: intAttribute(-1) });
-	}
-
-	/** The positions of the sequence; the same for all layers, whose pasts are equally long. */
-	#positions(): Positions {
-		const { past, query } = this.#form;
-		const { shared, types } = this.#tools;
-		const writer = this.#writer;
-		return shared.once(writer.graph, `positions,${this.#node.inputs[5]?.name},${past === undefined}`, () => {
-			const sequence = lengthOf(writer, query, 1, types.shapeOf(query)?.[1]);
-			const start = past ? lengthOf(writer, past.key, 2, types.shapeOf(past.key)?.[2]) : scalar(writer, 0);
-			const total = writer.emit("Add", [start, sequence], {}, "total");
-			return { total, own: rangeOf(writer, start, total) };
-		});
-	}
-
-	#mask(positions: Positions): Value {
-		const { window, dtype } = this.#form;
-		const key = `mask,${positions.own.name},${window},${dtype}`;
-		const masked = dtype === DataType.FLOAT16 ? LOWEST_FLOAT16 : LOWEST_FLOAT;
-		return this.#tools.shared.once(this.#writer.graph, key, () =>
-			causalMask(this.#writer, positions, { window, dtype, masked }),
-		);
-	}
-
-	/** Normalized and turned by their positions, [batch, heads, sequence, size]. */
-	#turned(flat: Value, heads: number, scale: Value | undefined, positions: Positions, label: string): Value {
-		const { rotary, norm } = this.#form;
-		const split = this.#heads(flat, heads, label);
-		const normal = scale === undefined ? split : this.#normalized(split, scale, norm!.epsilon, label);
-		if (rotary === undefined) return this.#headsFirst(normal, label);
-		const given = this.#form.positions ?? positions.own;
-		const at = { value: given, key: given.name };
-		const rows = this.#tools.shared.rows.at(this.#writer, rotary.caches, rotary, at, -2);
-		return this.#headsFirst(rotate(this.#writer, normal, rotary, rows), label);
-	}
-
-	#heads(flat: Value, heads: number, label: string): Value {
-		const shape = vector(this.#writer, "heads", 0, 0, heads, this.#form.headSize);
-		return this.#writer.emit("Reshape", [flat, shape], {}, `${label}_heads`);
-	}
-
-	#normalized(x: Value, scale: Value, epsilon: number, label: string): Value {
-		const attributes = { axis: intAttribute(-1), epsilon: floatAttribute(epsilon), stash_type: intAttribute(1) };
-		return this.#writer.emit(this.#tools.norm, [x, scale], attributes, `${label}_norm`);
-	}
-
-	#headsFirst(x: Value, label: string): Value {
-		return this.#writer.emit("Transpose", [x], { perm: intsAttribute([0, 2, 1, 3]) }, `${label}_by_head`);
-	}
-
-	/** The past with what is new behind it, which is output `index`. */
-	#present(index: number, past: Value | undefined, own: Value): Value {
-		const all =
-			past === undefined ? own : this.#writer.emit("Concat", [past, own], { axis: intAttribute(2) }, "present");
-		return isOutputUsed(this.#node, index) ? this.#writer.give(index, all) : all;
-	}
+/** Positions that follow on those of the past, which is put in front of what is new: the node's other outputs. */
+function surroundingsOf(
+	node: Node,
+	form: GroupQueryForm,
+	writer: NodeWriter,
+	types: TypeTable,
+	shared: SharedValues,
+): Omit<AttentionSurroundings, "norm"> {
+	const { past, query, window, dtype } = form;
+	const positions = shared.once(writer.graph, `positions,${node.inputs[5]?.name},${past === undefined}`, () => {
+		const sequence = lengthOf(writer, query, 1, types.shapeOf(query)?.[1]);
+		const start = past ? lengthOf(writer, past.key, 2, types.shapeOf(past.key)?.[2]) : scalar(writer, 0);
+		const total = writer.emit("Add", [start, sequence], {}, "total");
+		return { total, own: rangeOf(writer, start, total) };
+	});
+	return {
+		rows(rotary) {
+			const value = form.positions ?? positions.own;
+			return shared.rows.at(writer, rotary.caches, rotary, { value, key: value.name }, -2);
+		},
+		mask() {
+			const masked = dtype === DataType.FLOAT16 ? LOWEST_FLOAT16 : LOWEST_FLOAT;
+			return shared.once(writer.graph, `mask,${positions.own.name},${window},${dtype}`, () =>
+				causalMask(writer, positions, { window, dtype, masked }),
+			);
+		},
+		all(kind, own) {
+			const before = past?.[kind];
+			const all = before ? writer.emit("Concat", [before, own], { axis: intAttribute(2) }, "present") : own;
+			const index = kind === "key" ? 1 : 2;
+			return isOutputUsed(node, index) ? writer.give(index, all) : all;
+		},
+	};
 }
 
 const LOWEST_FLOAT = -3.4028234663852886e38;

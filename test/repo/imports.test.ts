@@ -44,9 +44,10 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		packages: ["node:"],
 	},
 	analysis: { imports: [...ALL_BELOW, "recipe", "report"], packages: ["node:"] },
+	llm: { imports: ALL_BELOW, packages: ["node:"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },
 	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
-	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "report"], packages: [] },
+	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "llm", "report"], packages: [] },
 	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
 };
 

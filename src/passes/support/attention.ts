@@ -4,7 +4,7 @@ import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { float32ToFloat16 } from "../../quant/float16.js";
 import { vector } from "./lengths.js";
-import type { NodeWriter } from "./node-writer.js";
+import type { GraphWriter } from "./node-writer.js";
 
 /** What attention does to its scores. */
 export interface AttentionForm {
@@ -35,7 +35,7 @@ export interface AttentionOperands {
  * `softmax(cap(scale query key^T) + biases) value`, [batch, sequence, heads * size]. The heads that share a key lie behind
  * one another in its rows, so that no key is ever repeated; all ranks are at most 4.
  */
-export function attend(writer: NodeWriter, form: AttentionForm, operands: AttentionOperands): Value {
+export function attend(writer: GraphWriter, form: AttentionForm, operands: AttentionOperands): Value {
 	const { heads, keyHeads, dtype } = form;
 	const { key, value, biases, sink } = operands;
 	const isGrouped = heads !== keyHeads;
@@ -55,14 +55,14 @@ export function attend(writer: NodeWriter, form: AttentionForm, operands: Attent
 	return writer.emit("Reshape", [turned, vector(writer, "flat", 0, 0, -1)], {}, "flattened");
 }
 
-function cap(writer: NodeWriter, scores: Value, { softcap, dtype }: AttentionForm): Value {
+function cap(writer: GraphWriter, scores: Value, { softcap, dtype }: AttentionForm): Value {
 	if (softcap === 0) return scores;
 	const limit = writer.constant("softcap", floatScalar(dtype, softcap));
 	const part = writer.emit("Div", [scores, limit], {}, "uncapped");
 	return writer.emit("Mul", [writer.emit("Tanh", [part]), limit], {}, "capped");
 }
 
-function softmax(writer: NodeWriter, scores: Value, sink: Value | undefined, { heads }: AttentionForm): Value {
+function softmax(writer: GraphWriter, scores: Value, sink: Value | undefined, { heads }: AttentionForm): Value {
 	const axis = { axis: intAttribute(-1) };
 	if (sink === undefined) return writer.emit("Softmax", [scores], axis);
 	const shape = writer.emit("Shape", [scores], {}, "scores_shape");

@@ -9,20 +9,19 @@ import { removeUnused } from "./remove-unused.js";
 
 type Attributes = Readonly<Record<string, Attribute>>;
 
-/** Writes operators of the standard domain in front of the one that they take the place of; named after it. */
-export class NodeWriter {
-	readonly #node: Node;
+/** Writes operators of the standard domain into a graph, at its end or in front of a node. */
+export class GraphWriter {
+	readonly graph: Graph;
 	readonly #names: NameScope;
 	readonly #prefix: string;
+	readonly #before: Node | undefined;
 
-	constructor(node: Node, names: NameScope) {
-		this.#node = node;
+	/** @param prefix of the names of everything that is written. */
+	constructor(graph: Graph, names: NameScope, prefix: string, before?: Node) {
+		this.graph = graph;
 		this.#names = names;
-		this.#prefix = node.name || node.outputs[0]!.name;
-	}
-
-	get graph(): Graph {
-		return this.#node.graph!;
+		this.#prefix = prefix;
+		this.#before = before;
 	}
 
 	/** What a new node of one output computes. */
@@ -38,20 +37,33 @@ export class NodeWriter {
 		attributes: Attributes = {},
 	): Value[] {
 		const outputs = labels.map((label) => this.graph.createValue(this.#fresh(label)));
-		this.graph.createNode({ op, name: this.#fresh(`${labels[0]!}_node`), inputs, outputs, attributes }, this.#node);
+		this.graph.createNode({ op, name: this.#fresh(`${labels[0]!}_node`), inputs, outputs, attributes }, this.#before);
 		return outputs;
 	}
 
 	constant(label: string, tensor: Tensor): Value {
-		return addConstant(this.graph, this.#fresh(label), tensor, this.#node);
+		return addConstant(this.graph, this.#fresh(label), tensor, this.#before);
+	}
+
+	#fresh(label: string): string {
+		return this.#names.fresh(this.#prefix === "" ? label : `${this.#prefix}_${label}`);
+	}
+}
+
+/** Writes operators in front of the one that they take the place of; named after it. */
+export class NodeWriter extends GraphWriter {
+	readonly #node: Node;
+
+	constructor(node: Node, names: NameScope) {
+		super(node.graph!, names, node.name || node.outputs[0]!.name, node);
+		this.#node = node;
 	}
 
 	/** Lets the node that computes `value`, emitted before and read by nobody, compute the old node's output `index`. */
 	give(index: number, value: Value): Value {
 		const output = this.#node.outputs[index]!;
-		const { op, name, inputs, attributes } = value.producer!;
 		this.#node.releaseOutputs([output]);
-		this.graph.replaceNode(value.producer!, { op, name, inputs: [...inputs], outputs: [output], attributes });
+		moveOutput(value, output);
 		return output;
 	}
 
@@ -61,10 +73,12 @@ export class NodeWriter {
 		this.#node.remove();
 		for (const input of inputs) if (input !== undefined) removeUnused(input);
 	}
+}
 
-	#fresh(label: string): string {
-		return this.#names.fresh(`${this.#prefix}_${label}`);
-	}
+/** Lets the node that computes `value`, its only output, which nobody reads, compute `output`, which nothing does. */
+export function moveOutput(value: Value, output: Value): void {
+	const { op, name, inputs, attributes } = value.producer!;
+	value.graph.replaceNode(value.producer!, { op, name, inputs: [...inputs], outputs: [output], attributes });
 }
 
 /** Is output `index` of `node` there, and does anything use it? */

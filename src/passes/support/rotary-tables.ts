@@ -2,7 +2,7 @@ import { intAttribute } from "../../ir/attribute.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Value } from "../../ir/value.js";
 import { vector } from "./lengths.js";
-import type { NodeWriter } from "./node-writer.js";
+import type { GraphWriter } from "./node-writer.js";
 import { type RotaryForm, type RotaryTables, wideTables } from "./rotary.js";
 
 /** Rows of the tables are read once for all operators of a graph that want the same ones. */
@@ -13,7 +13,7 @@ export class RotaryRows {
 	 * The rows at `positions`, [sequence] or [batch, sequence]; of length 1 along `axis`, negative, where the heads are.
 	 */
 	at(
-		writer: NodeWriter,
+		writer: GraphWriter,
 		caches: RotaryTables,
 		form: RotaryForm,
 		positions: { readonly value: Value; readonly key: string },
@@ -28,7 +28,7 @@ export class RotaryRows {
 		}));
 	}
 
-	#rows(writer: NodeWriter, table: Value, positions: Value, axis: number): Value {
+	#rows(writer: GraphWriter, table: Value, positions: Value, axis: number): Value {
 		const rows = writer.emit("Gather", [table, positions], { axis: intAttribute(0) }, "rows");
 		return writer.emit("Unsqueeze", [rows, vector(writer, "head_axis", axis)], {}, "rows_of_heads");
 	}

@@ -4,7 +4,7 @@ import { floatTensor, int64Tensor, type Tensor, tensor } from "../../ir/tensor.j
 import { bitsPerElement } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { constantOf } from "../../weights/constant.js";
-import type { NodeWriter } from "./node-writer.js";
+import type { GraphWriter } from "./node-writer.js";
 
 /** How a rotary position embedding turns the elements of a head. */
 export interface RotaryForm {
@@ -25,7 +25,7 @@ export interface RotaryTables {
  * `x cos + swap(x) sin` over the last axis of `x`, [..., headSize], where `swap` exchanges the numbers of each pair and the
  * sine of the first one is negative. What is not turned goes past.
  */
-export function rotate(writer: NodeWriter, x: Value, form: RotaryForm, tables: RotaryTables): Value {
+export function rotate(writer: GraphWriter, x: Value, form: RotaryForm, tables: RotaryTables): Value {
 	const { headSize, rotatedSize } = form;
 	if (rotatedSize === headSize) return turn(writer, x, form, tables);
 	const sizes = writer.constant("parts", int64Tensor([2], [rotatedSize, headSize - rotatedSize]));
@@ -35,12 +35,12 @@ export function rotate(writer: NodeWriter, x: Value, form: RotaryForm, tables: R
 
 const LAST_AXIS = { axis: intAttribute(-1) };
 
-function turn(writer: NodeWriter, x: Value, form: RotaryForm, { cos, sin }: RotaryTables): Value {
+function turn(writer: GraphWriter, x: Value, form: RotaryForm, { cos, sin }: RotaryTables): Value {
 	const product = writer.emit("Mul", [x, cos], {}, "cos_part");
 	return writer.emit("Add", [product, writer.emit("Mul", [swap(writer, x, form), sin], {}, "sin_part")], {}, "turned");
 }
 
-function swap(writer: NodeWriter, x: Value, { rotatedSize, isInterleaved }: RotaryForm): Value {
+function swap(writer: GraphWriter, x: Value, { rotatedSize, isInterleaved }: RotaryForm): Value {
 	if (isInterleaved) {
 		const order = Array.from({ length: rotatedSize }, (_, index) => index ^ 1);
 		return writer.emit(
@@ -60,7 +60,7 @@ function swap(writer: NodeWriter, x: Value, { rotatedSize, isInterleaved }: Rota
  * Tables with a column for every turned element, of caches [rows, rotatedSize / 2] that have one for every pair. Caches
  * that are constants become constants.
  */
-export function wideTables(writer: NodeWriter, caches: RotaryTables, form: RotaryForm): RotaryTables {
+export function wideTables(writer: GraphWriter, caches: RotaryTables, form: RotaryForm): RotaryTables {
 	const [cos, sin] = [constantOf(caches.cos), constantOf(caches.sin)];
 	const sources = pairOfColumn(form);
 	const signs = sources.map((_, column) => (isFirstOfPair(column, form) ? -1 : 1));

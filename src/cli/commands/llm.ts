@@ -1,0 +1,73 @@
+import { convertLlm, type LlmConversion, parseTarget } from "../../index.js";
+import { type Arguments, type Command, EXIT } from "../command.js";
+import { ProgressBar } from "../terminal.js";
+
+export const llm: Command = {
+	name: "llm",
+	usage: "llm <input> <output>",
+	describe: "Make a language model for ONNX Runtime GenAI static graphs, as the HTP needs them",
+	flags: (builder) =>
+		builder
+			.positional("input", { type: "string", demandOption: true, describe: "Directory with genai_config.json" })
+			.positional("output", { type: "string", demandOption: true, describe: "Directory to write" })
+			.option("context", {
+				type: "number",
+				requiresArg: true,
+				describe: "Positions of the cache [default: the model's context length, 4096 at most]",
+			})
+			.option("prefill", {
+				type: "number",
+				requiresArg: true,
+				describe: "Tokens of a prompt that are taken at once [default: 128, or the context]",
+			})
+			.option("target", {
+				type: "string",
+				requiresArg: true,
+				describe: "Where the graphs run, such as qnn-htp:SM8750 [default: the CPU]",
+			})
+			.option("genai-version", {
+				type: "string",
+				default: "0.18",
+				requiresArg: true,
+				describe: "Version of ONNX Runtime GenAI that is to load the directory",
+			})
+			.option("json", { type: "boolean", describe: "Print the result as JSON on stdout, and nothing else there" })
+			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
+			.option("force", { type: "boolean", describe: "Replace the output directory if it exists" })
+			.example("$0 llm qwen3/ qwen3-npu/ --context 2048 --target qnn-htp:SM8750", ""),
+	async run(args, { terminal, signal }) {
+		const bar = new ProgressBar(terminal);
+		try {
+			const result = await convertLlm(args.input as string, args.output as string, {
+				...optionsOf(args),
+				signal,
+				onGraph: (name, index, count) => bar.update(name, index, count),
+			});
+			bar.clear();
+			if (args.json === true) terminal.out.write(`${JSON.stringify(result, null, 2)}\n`);
+			else if (args.quiet !== true) terminal.out.write(`${render(result, args.output as string)}\n`);
+			return EXIT.done;
+		} finally {
+			bar.clear();
+		}
+	},
+};
+
+function optionsOf(args: Arguments) {
+	return {
+		context: args.context as number | undefined,
+		prefill: args.prefill as number | undefined,
+		target: args.target === undefined ? undefined : parseTarget(args.target as string),
+		genaiVersion: args["genai-version"] as string,
+		overwrite: args.force === true,
+	};
+}
+
+/** The result for people. */
+function render({ layers, sequence, context, stages, padToken }: LlmConversion, output: string): string {
+	const graphs = stages.map(({ name }) => name).join(", ");
+	return [
+		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
+		`written: ${output} (${graphs})`,
+	].join("\n");
+}

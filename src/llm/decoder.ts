@@ -1,0 +1,164 @@
+import { QGraphError } from "../diagnostics.js";
+import { inferTypes, type TypeTable } from "../inference/index.js";
+import type { Model } from "../ir/model.js";
+import { isMicrosoftOp, isOnnxOp, type Node } from "../ir/node.js";
+import { DataType, tensorType } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { allNodes, nodeLabel } from "../ir/walk.js";
+import { type GroupQueryForm, groupQueryForm } from "../passes/support/group-query-form.js";
+import { constantOf } from "../weights/constant.js";
+import { type GenaiConfig, layerName } from "./genai-config.js";
+import { pruneTo } from "./prune.js";
+
+/** The parts of a decoder as ONNX Runtime GenAI's model builder writes it. */
+export interface Decoder {
+	/** In the order of the layers. */
+	readonly attentions: readonly Attention[];
+	/** What the head is applied to, [1, sequence, hidden]. */
+	readonly hidden: Value;
+	readonly logits: Value;
+}
+
+export interface Attention {
+	readonly layer: number;
+	readonly node: Node;
+	readonly form: GroupQueryForm & { readonly past: NonNullable<GroupQueryForm["past"]> };
+}
+
+/** Operators of language models that a decoder must not have, and what they belong to. */
+const UNSUPPORTED: Readonly<Record<string, string>> = {
+	MoE: "a mixture of experts",
+	QMoE: "a mixture of experts",
+	PagedAttention: "paged attention",
+	SparseAttention: "sparse attention",
+	LinearAttention: "a hybrid of linear attention",
+	CausalConvWithState: "a hybrid with convolutions",
+	MultiHeadAttention: "attention without grouped queries",
+	Attention: "attention without grouped queries",
+	RotaryEmbedding: "rotary embeddings outside of the attention",
+};
+
+/**
+ * Gives the inputs of a decoder lengths, a batch of one with `sequence` tokens behind `context` past ones, and finds its
+ * parts. Throws `llm/unsupported` for what is none, and `llm/config` where the config and the model do not agree.
+ */
+export function findDecoder(
+	model: Model,
+	config: GenaiConfig,
+	lengths: { readonly sequence: number; readonly context: number },
+): Decoder {
+	for (const { node } of allNodes(model)) {
+		const kind = node.op.domain === "com.microsoft" ? UNSUPPORTED[node.op.type] : undefined;
+		if (kind !== undefined) throw unsupported(`${node.op.type} '${nodeLabel(node)}' makes it ${kind}`);
+	}
+	const layerOf = fixInputs(model, config, lengths);
+	const types = inferTypes(model);
+	const logits = model.graph.outputs.find(({ name }) => name === config.outputs.logits);
+	if (logits === undefined) throw disagreement(`the model has no output '${config.outputs.logits}'`);
+	return {
+		attentions: attentionsOf(model, config, types, layerOf),
+		hidden: hiddenBehind(logits),
+		logits,
+	};
+}
+
+/** Returns the layer of each past of keys. */
+function fixInputs(
+	model: Model,
+	{ inputs, layers, keyHeads, headSize, hiddenSize }: GenaiConfig,
+	{ sequence, context }: { readonly sequence: number; readonly context: number },
+): Map<Value, number> {
+	const layerOf = new Map<Value, number>();
+	const shapes = new Map<string, readonly number[]>([[EMBEDDED, [1, sequence, hiddenSize]]]);
+	for (let layer = 0; layer < layers; layer++) {
+		for (const pattern of [inputs.pastKeys, inputs.pastValues]) {
+			shapes.set(layerName(pattern, layer), [1, keyHeads, context, headSize]);
+		}
+	}
+	for (const input of model.graph.inputs) {
+		const shape = shapes.get(input.name) ?? (input.name === "attention_mask" ? [1, context + sequence] : [1, sequence]);
+		if (input.type?.kind === "tensor") input.type = tensorType(input.type.elementType, shape);
+	}
+	for (let layer = 0; layer < layers; layer++) {
+		const name = layerName(inputs.pastKeys, layer);
+		const value = model.graph.inputs.find((input) => input.name === name);
+		if (value === undefined) throw disagreement(`the model has no input '${name}', the past of layer ${layer}`);
+		layerOf.set(value, layer);
+	}
+	return layerOf;
+}
+
+/** What the token ids are looked up as, [1, sequence, hidden]. Throws `llm/unsupported` where that is not one table. */
+export function embeddedOf(model: Model, { inputs }: GenaiConfig): Value {
+	const ids = model.graph.inputs.find(({ name }) => name === inputs.ids);
+	const lookups = (ids?.uses ?? [])
+		.map(({ node }) => node)
+		.filter((node) => isOnnxOp(node, "Gather") || isMicrosoftOp(node, "GatherBlockQuantized"));
+	if (lookups.length === 1) return lookups[0]!.outputs[0]!;
+	throw unsupported(`${lookups.length} operators look '${inputs.ids}' up in a table, expected one`);
+}
+
+/** The name of the embedded tokens where they go from one graph to another. */
+export const EMBEDDED = "inputs_embeds";
+
+/** Makes the embedded tokens an input, and what looked them up go. */
+export function cutEmbedding(model: Model, config: GenaiConfig): void {
+	const embedded = embeddedOf(model, config);
+	const input = model.graph.createValue(EMBEDDED, embedded.type ?? tensorType(DataType.FLOAT));
+	embedded.replaceUsesWith(input);
+	model.graph.addInput(input);
+	pruneTo(model.graph, [...model.graph.outputs]);
+}
+
+function attentionsOf(
+	model: Model,
+	config: GenaiConfig,
+	types: TypeTable,
+	layerOf: ReadonlyMap<Value, number>,
+): Attention[] {
+	const attentions = [...model.graph.nodes]
+		.filter((node) => isMicrosoftOp(node, "GroupQueryAttention"))
+		.map((node): Attention => {
+			const form = groupQueryForm(node, types);
+			if ("code" in form) throw unsupported(`attention '${nodeLabel(node)}': ${form.message}`);
+			const { past, keyHeads, headSize, attentionBias } = form;
+			const layer = past && layerOf.get(past.key);
+			if (past === undefined || layer === undefined)
+				throw unsupported(`attention '${nodeLabel(node)}' has no past that is an input`);
+			if (keyHeads !== config.keyHeads || headSize !== config.headSize) {
+				throw disagreement(
+					`attention '${nodeLabel(node)}' has ${keyHeads} heads of keys of size ${headSize}, the config ${config.keyHeads} of ${config.headSize}`,
+				);
+			}
+			if (attentionBias !== undefined) throw unsupported(`attention '${nodeLabel(node)}' has a bias that is computed`);
+			const { rotary } = form;
+			if (rotary && (constantOf(rotary.caches.cos) === undefined || constantOf(rotary.caches.sin) === undefined)) {
+				throw unsupported(`attention '${nodeLabel(node)}' has rotary tables that are computed`);
+			}
+			return { layer, node, form: { ...form, past } };
+		})
+		.sort((a, b) => a.layer - b.layer);
+	if (attentions.length === config.layers) return attentions;
+	throw disagreement(`the model has ${attentions.length} GroupQueryAttention, the config ${config.layers} layers`);
+}
+
+/** The activation of the last matrix product, behind which nothing but elementwise operators come. */
+function hiddenBehind(logits: Value): Value {
+	let at: Value | undefined = logits;
+	for (let step = 0; step < MAX_STEPS_BEHIND_HEAD && at?.producer !== undefined; step++) {
+		const node: Node = at.producer;
+		if (isOnnxOp(node, "MatMul", "Gemm") || isMicrosoftOp(node, "MatMulNBits")) return node.inputs[0]!;
+		at = node.inputs.find((input) => constantOf(input) === undefined);
+	}
+	throw unsupported(`no matrix product gives '${logits.name}'`);
+}
+
+const MAX_STEPS_BEHIND_HEAD = 8;
+
+function unsupported(what: string): QGraphError {
+	return new QGraphError("llm/unsupported", `the model cannot be made static: ${what}`);
+}
+
+function disagreement(what: string): QGraphError {
+	return new QGraphError("llm/config", `genai_config.json and model do not agree: ${what}`);
+}

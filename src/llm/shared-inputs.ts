@@ -1,0 +1,53 @@
+import type { RotaryTables } from "../passes/support/rotary.js";
+import type { Attention, Decoder } from "./decoder.js";
+
+/** What the front computes once for all layers, by the names of its outputs. */
+export interface SharedInputs {
+	/** Masks: one for each width of a window. */
+	readonly masks: readonly { readonly name: string; readonly window: number }[];
+	/** Rows of rotary tables. */
+	readonly rotaries: readonly Rotary[];
+	maskOf(attention: Attention): string;
+	rotaryOf(attention: Attention): { readonly cos: string; readonly sin: string };
+}
+
+export interface Rotary {
+	readonly cos: string;
+	readonly sin: string;
+	readonly form: NonNullable<Attention["form"]["rotary"]>;
+}
+
+/** Layers whose windows or tables are alike share them; the first ones have plain names. */
+export function sharedInputsOf({ attentions }: Decoder): SharedInputs {
+	const windows = [...new Set(attentions.map(({ form }) => form.window))];
+	const masks = windows.map((window, index) => ({ name: numbered("attn_bias", index), window }));
+	const rotaries = new Map<string, Rotary>();
+	for (const { form } of attentions) {
+		if (form.rotary === undefined) continue;
+		const [index, key] = [rotaries.size, keyOf(form.rotary)];
+		if (rotaries.has(key)) continue;
+		rotaries.set(key, { cos: numbered("rope_cos", index), sin: numbered("rope_sin", index), form: form.rotary });
+	}
+	return {
+		masks,
+		rotaries: [...rotaries.values()],
+		maskOf: ({ form }) => masks.find(({ window }) => window === form.window)!.name,
+		rotaryOf: ({ form }) => rotaries.get(keyOf(form.rotary!))!,
+	};
+}
+
+function numbered(name: string, index: number): string {
+	return index === 0 ? name : `${name}_${index}`;
+}
+
+function keyOf({
+	caches,
+	rotatedSize,
+	isInterleaved,
+}: {
+	caches: RotaryTables;
+	rotatedSize: number;
+	isInterleaved: boolean;
+}): string {
+	return [caches.cos.name, caches.sin.name, rotatedSize, isInterleaved].join();
+}

@@ -1,0 +1,140 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { convertLlm } from "../../src/llm/convert-llm.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { differenceInRanges } from "../support/same-outputs.js";
+import { type DirectoryOptions, SIZES, writeGenaiDirectory } from "./genai-directory.js";
+import { generateDynamic, generateStatic } from "./generate.js";
+
+let folder: string;
+beforeAll(() => {
+	folder = mkdtempSync(path.join(tmpdir(), "qgraph-llm-"));
+});
+afterAll(() => {
+	rmSync(folder, { recursive: true });
+});
+
+const LENGTHS = { context: 40, prefill: 8 };
+
+const CASES: Readonly<Record<string, DirectoryOptions>> = {
+	plain: {},
+	"a local window in one of the layers, interleaved": {
+		attention: [{ local_window_size: intAttribute(5) }, { rotary_interleaved: intAttribute(1) }],
+	},
+	"softcap in the attention and behind the head": {
+		attention: [{ softcap: floatAttribute(4) }, { softcap: floatAttribute(4) }],
+		capsLogits: true,
+	},
+};
+
+describe("convertLlm", () => {
+	describe.each(Object.entries(CASES))("%s", (name, options) => {
+		const [input, output] = [() => path.join(folder, name), () => path.join(folder, `${name} static`)];
+		beforeAll(async () => {
+			writeGenaiDirectory(input(), options);
+			await convertLlm(input(), output(), LENGTHS);
+		});
+
+		test.each([[3], [8], [11], [20]])("says the same after a prompt of %i tokens", async (length) => {
+			const prompt = Array.from({ length }, (_, index) => 3 + ((index * 7) % 40));
+			const expected = await generateDynamic(input(), prompt, 12);
+			const actual = await generateStatic(output(), prompt, 12);
+			expect(actual.tokens).toEqual(expected.tokens);
+			for (const [index, logits] of expected.logits.entries()) {
+				expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(1e-5);
+			}
+		});
+	});
+
+	test("stores the weights of prefill and decode once", async () => {
+		const [input, output] = [path.join(folder, "once"), path.join(folder, "once static")];
+		writeGenaiDirectory(input);
+		writeFileSync(path.join(input, "tokenizer_config.json"), "{}");
+		await convertLlm(input, output, LENGTHS);
+		expect(readdirSync(output).sort()).toEqual([
+			"decode.onnx",
+			"front.onnx",
+			"front.onnx.data",
+			"genai_config.json",
+			"kv_update.onnx",
+			"lm_head.onnx",
+			"lm_head.onnx.data",
+			"prefill.onnx",
+			"prefill.onnx.data",
+			"tokenizer_config.json",
+		]);
+		expect(statSync(path.join(output, "decode.onnx")).size).toBeLessThan(30_000);
+	});
+
+	test("writes the config of a pipeline", async () => {
+		const [input, output] = [path.join(folder, "config"), path.join(folder, "config static")];
+		writeGenaiDirectory(input);
+		const target = parseTarget("qnn-htp:SM8750");
+		await convertLlm(input, output, { ...LENGTHS, target, genaiVersion: "0.15" });
+		const { model, search } = JSON.parse(readFileSync(path.join(output, "genai_config.json"), "utf8"));
+		expect(model).toMatchObject({ type: "decoder-pipeline", pad_token_id: 0, context_length: 40, eos_token_id: 2 });
+		expect(search).toMatchObject({ max_length: 40, top_k: 1, past_present_share_buffer: true });
+		expect(model.decoder.sliding_window).toEqual({
+			window_size: 8,
+			pad_value: 0,
+			alignment: "left",
+			slide_key_value_cache: false,
+			slide_inputs: true,
+		});
+		const [front, prefill, decode, , head] = model.decoder.pipeline;
+		expect(front.front.session_options).toBeUndefined();
+		expect(prefill.prefill).toMatchObject({ filename: "prefill.onnx", run_on_token_gen: false });
+		expect(decode.decode).toMatchObject({ run_on_prompt: false });
+		expect(head.lm_head.is_lm_head).toBe(true);
+		expect(prefill.prefill.session_options.provider_options[0].QNN.soc_model).toBe("69");
+	});
+
+	test("fills up with an id that the tokenizer leaves free", async () => {
+		const [input, output] = [path.join(folder, "pad"), path.join(folder, "pad static")];
+		writeGenaiDirectory(input, { config: { pad_token_id: 2 } });
+		const vocab = Object.fromEntries(Array.from({ length: SIZES.vocabulary }, (_, id) => [`t${id}`, id]));
+		const tokenizer = (without: readonly string[]) => {
+			const kept = Object.entries(vocab).filter(([name]) => !without.includes(name));
+			const content = { model: { vocab: Object.fromEntries(kept) }, added_tokens: [{ id: 47 }] };
+			writeFileSync(path.join(input, "tokenizer.json"), JSON.stringify(content));
+		};
+		tokenizer(["t47", "t31", "t9"]);
+		expect((await convertLlm(input, output, LENGTHS)).padToken).toBe(31);
+		tokenizer([]);
+		await expect(convertLlm(input, `${output} 2`, LENGTHS)).rejects.toMatchObject({ code: "llm/pad-token" });
+	});
+
+	test.each([
+		[
+			"lengths",
+			{},
+			{ context: 40, prefill: 41 },
+			"llm/length",
+			"prefill 41 and context 40 were given, expected 1 < prefill",
+		],
+		["a context beyond the model's", {}, { context: 65 }, "llm/length", "<= 64, the model's context length"],
+		["an encoder", { config: { encoder: {} } }, LENGTHS, "llm/unsupported", "the model has the part 'encoder'"],
+		["experts", { extra: "MoE" }, LENGTHS, "llm/unsupported", "MoE 'odd' makes it a mixture of experts"],
+		["a missing field", { config: { vocab_size: "many" } }, LENGTHS, "llm/config", `'model.vocab_size' of`],
+	] as const)("refuses %s", async (name, options, lengths, code, message) => {
+		const [input, output] = [path.join(folder, name), path.join(folder, `${name} static`)];
+		writeGenaiDirectory(input, options);
+		const refusal = convertLlm(input, output, lengths);
+		await expect(refusal).rejects.toMatchObject({ code });
+		await expect(refusal).rejects.toThrow(message);
+		expect(existsSync(output)).toBe(false);
+		expect(readdirSync(folder).filter((entry) => entry.includes("making"))).toEqual([]);
+	});
+
+	test("refuses a folder without a config, and one that exists", async () => {
+		const input = path.join(folder, "there");
+		await expect(convertLlm(folder, input)).rejects.toMatchObject({ code: "llm/config" });
+		writeGenaiDirectory(input);
+		await expect(convertLlm(input, folder, LENGTHS)).rejects.toMatchObject({ code: "write/exists" });
+		await convertLlm(input, path.join(folder, "twice"), LENGTHS);
+		await convertLlm(input, path.join(folder, "twice"), { ...LENGTHS, overwrite: true });
+	});
+});

@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { floatsOf } from "../support/ort.js";
+
+type Values = Record<string, Tensor>;
+
+/** A greedy generation: the tokens, and the logits that each was chosen by. */
+export interface Generation {
+	readonly tokens: readonly number[];
+	readonly logits: readonly Float32Array[];
+}
+
+async function open(file: string): Promise<InferenceSession> {
+	return InferenceSession.create(file, { graphOptimizationLevel: "disabled", logSeverityLevel: 3 });
+}
+
+/** Generates with a directory of a dynamic decoder. */
+export async function generateDynamic(folder: string, prompt: readonly number[], count: number): Promise<Generation> {
+	const session = await open(path.join(folder, "model.onnx"));
+	const config = JSON.parse(readFileSync(path.join(folder, "genai_config.json"), "utf8")).model;
+	const { num_key_value_heads: heads, head_size: size, num_hidden_layers: layers } = config.decoder;
+	const cache: Values = {};
+	for (let layer = 0; layer < layers; layer++) {
+		for (const kind of ["key", "value"]) {
+			cache[`past_key_values.${layer}.${kind}`] = new Tensor("float32", new Float32Array(), [1, heads, 0, size]);
+		}
+	}
+	let total = 0;
+	return greedy(prompt, count, async (ids) => {
+		total += ids.length;
+		const outputs = await session.run({
+			input_ids: new Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]),
+			attention_mask: new Tensor("int64", new BigInt64Array(total).fill(1n), [1, total]),
+			...cache,
+		});
+		for (const name of Object.keys(cache)) cache[name] = outputs[name.replace("past_key_values", "present")] as Tensor;
+		return floatsOf(outputs.logits as Tensor).slice(-config.vocab_size);
+	});
+}
+
+/** Generates with the graphs of a pipeline, as ONNX Runtime GenAI runs them: prompts in windows that are filled up. */
+export async function generateStatic(folder: string, prompt: readonly number[], count: number): Promise<Generation> {
+	const { model } = JSON.parse(readFileSync(path.join(folder, "genai_config.json"), "utf8"));
+	const { decoder, context_length: context, pad_token_id: fill } = model;
+	const { num_key_value_heads: heads, head_size: size, num_hidden_layers: layers } = decoder;
+	const window: number = decoder.sliding_window.window_size;
+	const stages: { name: string; session: InferenceSession }[] = [];
+	for (const stage of decoder.pipeline) {
+		const [name] = Object.keys(stage);
+		stages.push({ name: name!, session: await open(path.join(folder, stage[name!].filename)) });
+	}
+	const values: Values = {};
+	for (let layer = 0; layer < layers; layer++) {
+		for (const kind of ["key", "value"]) {
+			const empty = new Float32Array(heads * context * size);
+			values[`past_key_values.${layer}.${kind}`] = new Tensor("float32", empty, [1, heads, context, size]);
+		}
+	}
+	let filled = 0;
+	const run = async (ids: readonly number[], skipped: string) => {
+		const last = filled + ids.length - 1;
+		values.input_ids = new Tensor("int32", Int32Array.from(ids), [1, ids.length]);
+		values.past_seq_len = new Tensor("int32", Int32Array.of(last), [1, 1]);
+		values.total_seq_len = new Tensor("int32", Int32Array.of(last + 1), [1]);
+		for (const { name, session } of stages) {
+			if (name === skipped) continue;
+			const feeds = Object.fromEntries(session.inputNames.map((input) => [input, values[input]!]));
+			Object.assign(values, await session.run(feeds));
+		}
+		for (const name of Object.keys(values)) {
+			if (name.startsWith("present")) values[name.replace("present", "past_key_values")] = values[name]!;
+		}
+		return floatsOf(values.logits).slice();
+	};
+	return greedy(prompt, count, async (ids) => {
+		if (ids.length === 1 && filled > 0) {
+			const logits = await run(ids, "prefill");
+			filled++;
+			return logits;
+		}
+		let logits = new Float32Array();
+		for (let at = 0; at < ids.length; at += window) {
+			const part = ids.slice(at, at + window);
+			logits = await run([...part, ...new Array<number>(window - part.length).fill(fill)], "decode");
+			filled += part.length;
+		}
+		return logits;
+	});
+}
+
+async function greedy(
+	prompt: readonly number[],
+	count: number,
+	step: (ids: readonly number[]) => Promise<Float32Array>,
+): Promise<Generation> {
+	const [tokens, logits]: [number[], Float32Array[]] = [[], []];
+	let ids = prompt;
+	while (tokens.length < count) {
+		const scores = await step(ids);
+		const token = scores.indexOf(Math.max(...scores));
+		tokens.push(token);
+		logits.push(scores);
+		ids = [token];
+	}
+	return { tokens, logits };
+}
