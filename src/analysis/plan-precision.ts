@@ -55,7 +55,7 @@ export interface PrecisionPlan extends ParetoPoint {
  */
 export async function planPrecision(model: Model, options: PlanOptions): Promise<PrecisionPlan> {
 	const { candidates = DEFAULT_CANDIDATES, headWeight = 4, fit = "search", signal } = options;
-	const fitOptions: WeightFitOptions = { fit, exponent: 3, codeMin: -8, importance: undefined, moments: undefined };
+	const fitOptions: WeightFitOptions = { fit, exponent: 4, codeMin: -8, importance: undefined, moments: undefined };
 	const pool = new TaskPool();
 	try {
 		const tools = { pool, spool: new Spool() };

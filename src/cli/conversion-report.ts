@@ -95,10 +95,12 @@ function changeTable({ before, after }: ConversionReport): string {
 
 function convertedTable(weights: readonly WeightEntry[]): string {
 	const hasLosses = weights.some(({ requantizedSqnrDb }) => requantizedSqnrDb !== undefined);
+	const hasPrecision = weights.some(({ precision }) => precision !== undefined);
 	const rows = weights.map((weight) => [
 		weight.weight,
 		weight.op,
 		weight.shape.join("x"),
+		...(hasPrecision ? [weight.precision ?? "", weight.bytes === undefined ? "" : byteText(weight.bytes)] : []),
 		weight.blockSize ?? "",
 		weight.form ?? "",
 		weight.fit ?? "",
@@ -106,7 +108,8 @@ function convertedTable(weights: readonly WeightEntry[]): string {
 		decibelText(weight.sqnrDbOfMax),
 		...(hasLosses ? [decibelText(weight.requantizedSqnrDb)] : []),
 	]);
-	const heads = ["converted weight", "operator", "shape", "block", "form", "fit", "SQNR", "SQNR of max"];
+	const first = ["converted weight", "operator", "shape", ...(hasPrecision ? ["precision", "size"] : [])];
+	const heads = [...first, "block", "form", "fit", "SQNR", "SQNR of max"];
 	return table(hasLosses ? [...heads, "made symmetric at"] : heads, rows);
 }
 

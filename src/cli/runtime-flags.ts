@@ -28,6 +28,12 @@ export function runtimeFlags(builder: Argv): Argv {
 		.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" });
 }
 
+/** Why the flags that say what models run on do not go together; undefined where they do. */
+export function samplesProblem({ inputs, samples, seed }: Readonly<Record<string, unknown>>): string | undefined {
+	if (inputs === undefined || (samples === undefined && seed === undefined)) return undefined;
+	return "--inputs gives the samples; --samples and --seed are for random ones";
+}
+
 /** The first of the flags that has a number which it does not take, as a sentence. */
 export function wrongNumber(args: Readonly<Record<string, unknown>>): string | undefined {
 	for (const [flag, least] of [

@@ -55,7 +55,7 @@ export const applyPrecisionRecipe = definePass<ApplyPrecisionRecipeOptions>({
 			choices: ["max", "search"],
 			describe: "max: AIMET's arithmetic; search: scales and codes of least error",
 		},
-		exponent: { default: 3, describe: "of the error that search minimizes, 2 to 8" },
+		exponent: { default: 4, describe: "of the error that search minimizes, 2 to 8" },
 		codes: {
 			default: "full",
 			choices: ["full", "restricted"],

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
@@ -247,7 +247,34 @@ describe("the command line", () => {
 		expect([json.code, JSON.parse(json.out).passed]).toEqual([0, true]);
 	});
 
+	test("of a conversion without a target runs on the CPU, and puts sizes, weights and outputs into one report", async () => {
+		const folder = temporaryFolder();
+		const values = Float32Array.from({ length: 64 * 48 }, (_, i) => Math.sin(i * i));
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, ["batch", 64]);
+			b.initializer("w", floatTensor([64, 48], values));
+			b.node("MatMul", ["x", "w"], ["y"]);
+			b.output("y");
+		});
+		const [input, output, file] = [await saved(model, "in.onnx", folder), "out.onnx", "report.json"].map((name) =>
+			path.resolve(folder, name),
+		) as [string, string, string];
+		const command = ["convert", input, output, "--recipe", "16a4w_block:32", "--verify", "--dim", "batch=3"];
+		const { code, out } = await qgraph("\0", ...command, "--samples", "2", "--report", file, "--min-sqnr", "15");
+		expect([code, out]).toEqual([0, expect.stringContaining("2 samples on the CPU")]);
+		const report = JSON.parse(readFileSync(file, "utf8"));
+		expect(report.after.bytes).toBeLessThan(report.before.bytes / 5);
+		expect(report.weights[0]).toMatchObject({ precision: "16a4w_block", bytes: (64 * 48) / 2 + 2 * 48 + 4 * 48 });
+		expect(report.weights[0].sqnrDb).toBeGreaterThan(15);
+		expect(report.verification).toMatchObject({ on: "cpu", samples: 2, passed: true });
+		expect(report.verification.outputs[0].sqnrDb).toBeGreaterThan(15);
+		const failing = await qgraph("\0", ...command, "--force", "--min-sqnr", "90");
+		expect(failing.code).toBe(1);
+	});
+
 	test.each([
+		[["convert", "A", "--dry-run", "--verify"], "--verify needs an output to run"],
+		[["convert", "A", "B", "--samples", "3"], "--samples needs --verify"],
 		[["verify", "A", "A", "--samples", "0"], "--samples 0 is out of range"],
 		[["verify", "A", "A", "--inputs", "x.npz", "--seed", "1"], "--inputs gives the samples"],
 		[["verify", "A", "A", "--option", "a=b"], "--option needs --on with a target"],

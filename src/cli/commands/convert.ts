@@ -22,7 +22,7 @@ import { conversionReport, renderReport } from "../conversion-report.js";
 import { passesFrom, passFlags, unusedOptions } from "../flags.js";
 import { lengths } from "../key-values.js";
 import { checkFolder, checkOutput } from "../output.js";
-import { wrongNumber } from "../runtime-flags.js";
+import { samplesProblem, wrongNumber } from "../runtime-flags.js";
 import { ProgressBar, plain } from "../terminal.js";
 
 export const convert: Command = {
@@ -46,7 +46,8 @@ export const convert: Command = {
 			})
 			.option("verify", {
 				type: "boolean",
-				describe: "Run the result on the target's emulator afterwards and compare it with the input on the CPU",
+				describe:
+					"Run the result afterwards, on the target's emulator or else on the CPU, and compare it with the input",
 			})
 			.option("min-sqnr", {
 				type: "number",
@@ -57,7 +58,13 @@ export const convert: Command = {
 				type: "array",
 				string: true,
 				requiresArg: true,
-				describe: "With --verify: inputs, a file of numpy's savez for each sample [default: one random sample]",
+				describe: "With --verify: inputs, a file of numpy's savez for each sample [default: random ones]",
+			})
+			.option("samples", { type: "number", requiresArg: true, describe: "With --verify: random samples [default: 1]" })
+			.option("seed", {
+				type: "number",
+				requiresArg: true,
+				describe: "With --verify: of the random samples [default: 0]",
 			})
 			.option("external-data", {
 				choices: ["auto", "keep", "inline", "one-file"] as const,
@@ -76,6 +83,7 @@ export const convert: Command = {
 			.example("$0 convert --bq-to-lpbq in.onnx out.onnx", "")
 			.example("$0 convert --target qnn-htp:v79 in.onnx out.onnx", "")
 			.example("$0 convert --target qnn-htp:v79 --verify --min-sqnr 30 in.onnx out.onnx", "")
+			.example("$0 convert --recipe 16a4w_block --verify --report report.json in.onnx out.onnx", "")
 			.example("$0 convert --bq-to-lpbq --float-weights float.onnx in.onnx out.onnx", "");
 	},
 	async run(args, context) {
@@ -89,15 +97,13 @@ export const convert: Command = {
 };
 
 function usageProblem(args: Arguments): string | undefined {
-	const unused = unusedOptions(args);
+	const unused = unusedOptions(args.verify === true ? { ...args, dim: undefined } : args);
 	if (unused.length > 0) return unused.join("; ");
 	if (args["allow-illegal"] === true && args.target === undefined) return "--allow-illegal needs --target";
-	if (args.verify === true && (args.target === undefined || args["dry-run"] === true)) {
-		return "--verify needs --target, and an output to run";
-	}
-	const verifying = ["min-sqnr", "inputs"].find((flag) => args[flag] !== undefined);
+	if (args.verify === true && args["dry-run"] === true) return "--verify needs an output to run";
+	const verifying = ["min-sqnr", "inputs", "samples", "seed"].find((flag) => args[flag] !== undefined);
 	if (verifying !== undefined && args.verify !== true) return `--${verifying} needs --verify`;
-	const wrong = wrongNumber(args);
+	const wrong = wrongNumber(args) ?? samplesProblem(args);
 	if (wrong !== undefined) return wrong;
 	if (args.output === undefined && args["dry-run"] !== true) return "Name the output file, or use --dry-run.";
 	return undefined;
@@ -145,7 +151,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		const change = { before, after: summarizeModel(model) };
 		const aimedAt = target === undefined ? undefined : { target: targetName(target), findings };
 		const verification =
-			written && args.verify === true && target !== undefined
+			written && args.verify === true
 				? await verifyConversion(args, target, { signal, onProgress: (...step) => bar.update(...step) })
 				: undefined;
 		bar.clear();
@@ -193,16 +199,18 @@ function strictFailure(result: PipelineReport): QGraphError | undefined {
 	);
 }
 
-/** Runs the output on the emulator of its target, and the input on the CPU. */
+/** Runs the output on the emulator of its target, or on the CPU where there is none, and the input on the CPU. */
 async function verifyConversion(
 	args: Arguments,
-	target: Target,
+	target: Target | undefined,
 	options: Pick<VerifyOptions, "signal" | "onProgress">,
 ): Promise<{ verification: Verification }> {
 	const verification = await verifyModels(args.input as string, args.output as string, {
 		...options,
-		on: target,
+		...(target === undefined ? {} : { on: target }),
 		inputs: args.inputs as string[] | undefined,
+		samples: args.samples as number | undefined,
+		seed: args.seed as number | undefined,
 		dimensions: lengths("dim", args.dim),
 		minSqnrDb: args["min-sqnr"] as number | undefined,
 	});

@@ -1,7 +1,7 @@
 import { parseTarget, verifyModels } from "../../index.js";
 import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
 import { keyValues, lengths } from "../key-values.js";
-import { runtimeFlags, wrongNumber } from "../runtime-flags.js";
+import { runtimeFlags, samplesProblem, wrongNumber } from "../runtime-flags.js";
 import { ProgressBar } from "../terminal.js";
 import { renderVerification } from "../verification-text.js";
 
@@ -49,9 +49,8 @@ export const verify: Command = {
 };
 
 function usageProblem(args: Arguments): string | undefined {
-	if (args.inputs !== undefined && (args.samples !== undefined || args.seed !== undefined)) {
-		return "--inputs gives the samples; --samples and --seed are for random ones";
-	}
+	const samples = samplesProblem(args);
+	if (samples !== undefined) return samples;
 	if (args.on === "cpu") {
 		const forHtp = ["option", "allow-cpu-fallback", "htp-home"].find((flag) => args[flag] !== undefined);
 		if (forHtp !== undefined) return `--${forHtp} needs --on with a target`;

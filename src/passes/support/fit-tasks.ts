@@ -1,3 +1,4 @@
+import type { BalanceSums } from "../../quant/balance.js";
 import {
 	type ChannelErrors,
 	type ChannelProblem,
@@ -16,6 +17,7 @@ import {
 } from "../../quant/fit.js";
 import { factorOfInverse, gptqCodes } from "../../quant/gptq.js";
 import type { ErrorSum } from "../../quant/measure.js";
+import { type BalancedChoice, balanceOf, measureBalanced } from "./balanced-codes.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
 import { type ScaleFacts, scanPart } from "./scan-part.js";
@@ -44,7 +46,10 @@ export type FitTask =
 			readonly problem: FitProblem;
 			readonly scales: ChannelScales;
 			readonly choice: ChannelChoice;
+			/** Is it to be told how far the codes of channels are off, taken together? */
+			readonly balances: boolean;
 	  }
+	| { readonly kind: "measure-balanced"; readonly part: WeightPart; readonly choice: BalancedChoice }
 	| { readonly kind: "gptq-factor"; readonly moments: Float64Array; readonly size: number }
 	| {
 			readonly kind: "gptq-codes";
@@ -68,12 +73,19 @@ export type FitTask =
 			readonly factors: readonly number[];
 	  };
 
+/** Integers of blocks, [count, channels], and what balancing needs. */
+export interface ChosenInts {
+	readonly ints: Uint8Array;
+	readonly sums: BalanceSums | undefined;
+}
+
 interface Results {
 	scan: ScaleFacts;
 	"measure-kept": ErrorSum;
 	"measure-new": ErrorSum;
 	accumulate: FitAccumulator;
-	"choose-ints": Uint8Array;
+	"choose-ints": ChosenInts;
+	"measure-balanced": ErrorSum;
 	"gptq-factor": boolean;
 	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
@@ -95,7 +107,9 @@ export function runFitTask(task: FitTask): FitResult {
 		case "accumulate":
 			return accumulatePart(task.part, task.problem, task.scales, task.keepsCodes);
 		case "choose-ints":
-			return chooseBlockScaleInts(task.problem, chunkOf(task.part, task.scales), task.choice);
+			return chooseInts(task.part, task.problem, task.scales, task.choice, task.balances);
+		case "measure-balanced":
+			return measureBalanced(task.part, task.choice);
 		case "gptq-factor":
 			return factorOfInverse(task.moments, task.size);
 		case "gptq-codes": {
@@ -128,6 +142,19 @@ function accumulatePart(
 	const chunk = chunkOf(part, scales);
 	accumulate(problem, keepsCodes ? { ...chunk, keptCodes: THREAD_READER.codes(part) } : chunk, accumulator);
 	return accumulator;
+}
+
+function chooseInts(
+	part: WeightPart,
+	problem: FitProblem,
+	scales: ChannelScales,
+	choice: ChannelChoice,
+	balances: boolean,
+): ChosenInts {
+	const chunk = chunkOf(part, scales);
+	const ints = chooseBlockScaleInts(problem, chunk, choice);
+	if (!balances) return { ints, sums: undefined };
+	return { ints, sums: balanceOf(part, chunk.values, choice.channelScales, ints, problem.codeMin) };
 }
 
 function chunkOf(part: WeightPart, scales: ChannelScales): FitChunk {

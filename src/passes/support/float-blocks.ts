@@ -1,12 +1,13 @@
 import type { TensorData } from "../../ir/data.js";
 import type { NameScope } from "../../ir/names.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { quantizeBlocks } from "../../quant/codes.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import type { Setting } from "../../recipe/recipe.js";
 import { weightSiteAt } from "../../weights/weight-site.js";
+import type { Balance } from "./balanced-codes.js";
 import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
 import type { Conversion, LpbqForm } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
@@ -44,7 +45,13 @@ export async function quantizeBlocksOf(
 	if (blockScales === "bq") return blockQuantized(weight, source, pool);
 	const form: LpbqForm = isOnnxOp(site!.node, "Conv") ? "exact-bq" : "double-dq";
 	const { exponent, codeMin, importance } = options;
-	const problem = { exponent, codeMin, keepsLargestInt: form === "exact-bq", ...(importance && { importance }) };
+	const problem = {
+		exponent,
+		codeMin,
+		keepsLargestInt: form === "exact-bq",
+		...(importance && { importance }),
+		balance: options.moments === undefined ? balanceFor(site!.node) : undefined,
+	};
 	const fit = options.fit === "max" ? fitMax(source, scan, pool) : await fitSearch(source, scan, problem, pool, spool);
 	const gptq = options.moments && (await gptqWeight(source, gridOf(fit, source, codeMin), options.moments, tools));
 	const codes = gptq ?? fit.codes!;
@@ -56,6 +63,11 @@ export async function quantizeBlocksOf(
 		error: gptq === undefined ? fit.error : async () => storedError(source, codes, fit.effectiveScales),
 		errorOfMax: fit.errorOfMax,
 	};
+}
+
+/** Behind MatMul and Gemm a norm takes care of the gain; the norms behind convolutions are part of their weights. */
+function balanceFor(node: Node): Balance {
+	return isOnnxOp(node, "Conv", "ConvTranspose") ? "offset-and-gain" : "offset";
 }
 
 function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGrid {

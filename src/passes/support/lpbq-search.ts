@@ -1,3 +1,4 @@
+import { createBalanceSums, mergeBalance } from "../../quant/balance.js";
 import {
 	type ChannelChoice,
 	chooseChannelScales,
@@ -8,6 +9,7 @@ import {
 } from "../../quant/fit.js";
 import { slabCountOf } from "../../quant/layout.js";
 import type { ErrorSum } from "../../quant/measure.js";
+import { type Balance, balancedForm, type SearchedScales } from "./balanced-codes.js";
 import {
 	type BlockWeight,
 	chooseCodes,
@@ -23,21 +25,27 @@ import { channelScalesOf } from "./snap.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
+export interface SearchOptions extends Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin" | "importance"> {
+	/** What is corrected afterwards, channel by channel (quant/balance.ts); nothing when left out. */
+	readonly balance?: Balance | undefined;
+}
+
 /**
  * The scales and codes with the least sum of |error|^exponent that a grid of channel scales and all integers allow
- * (quant/fit.ts), never with a larger squared error than `max`. Two walks over the weight, on all cores: one to choose
+ * (quant/fit.ts), never with a larger squared error than `max` before they are balanced. Two walks over the weight, on all cores: one to choose
  * the channel scales, one for the integers, which go to `spool`. Codes are chosen when they are written.
  */
 export async function fitSearch(
 	weight: BlockWeight,
 	scan: ScaleScan,
-	options: Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin" | "importance">,
+	options: SearchOptions,
 	pool: TaskPool,
 	spool: Spool,
 ): Promise<LpbqFit> {
 	const { layout } = weight;
+	const { balance, ...search } = options;
 	const scales = channelScalesOf(scan.channelMax);
-	const problem: FitProblem = { layout, maxChannelScales: scales.exact, ...options };
+	const problem: FitProblem = { layout, maxChannelScales: scales.exact, ...search };
 	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
 	const ranges = slabRanges(layout);
 	const sums = createAccumulator(problem);
@@ -48,26 +56,24 @@ export async function fitSearch(
 	);
 	const choice = chooseChannelScales(problem, sums);
 	const intsStart = spool.reserve(slabCountOf(layout) * layout.channels);
+	const balanceSums = createBalanceSums(0, layout.channelCount);
+	const balances = balance !== undefined;
 	await pool.each(
 		ranges,
-		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice }),
-		(ints, { first }) => spool.write(intsStart + first * layout.channels, ints),
+		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice, balances }),
+		({ ints, sums }, { first }) => {
+			spool.write(intsStart + first * layout.channels, ints);
+			if (sums !== undefined) mergeBalance(balanceSums, sums);
+		},
 	);
-	return {
-		...searchedForm(weight, choice.channelScales, spool, intsStart, options.codeMin),
-		error: known(chosenError(sums, choice)),
-		errorOfMax: { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) },
-	};
+	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
+	const searched = { channelScales: choice.channelScales, codeMin: options.codeMin ?? -8, spool, intsStart };
+	if (balances) return { ...balancedForm(weight, searched, balanceSums, balance, pool), errorOfMax };
+	return { ...searchedForm(weight, searched), error: known(chosenError(sums, choice)), errorOfMax };
 }
 
 /** What is made at the time of writing. A function of its own, so that no more than it needs stays in memory until then. */
-function searchedForm(
-	weight: BlockWeight,
-	channelScales: Float32Array,
-	spool: Spool,
-	intsStart: number,
-	codeMin: -8 | -7 = -8,
-) {
+function searchedForm(weight: BlockWeight, { channelScales, codeMin, spool, intsStart }: SearchedScales) {
 	const { layout } = weight;
 	const intsOf = ({ first, count }: SlabRange) => {
 		const start = intsStart + first * layout.channels;

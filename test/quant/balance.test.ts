@@ -1,0 +1,123 @@
+import { describe, expect, it } from "vitest";
+import {
+	addToBalance,
+	createBalanceSums,
+	FlipPlan,
+	flipCodes,
+	mergeBalance,
+	unitGains,
+} from "../../src/quant/balance.js";
+import { dequantizeBlocks, quantizeBlocks } from "../../src/quant/codes.js";
+import { type BlockLayout, blockLayout, slabCountOf, slabElements, slabFirstChannel } from "../../src/quant/layout.js";
+import { randomSource } from "../support/random.js";
+
+const LAYOUTS: readonly (readonly [string, BlockLayout])[] = [
+	["MatMul", blockLayout([80, 6], 0, 1, 32)],
+	["Gemm", blockLayout([6, 80], 1, 0, 32)],
+	["Conv", blockLayout([6, 48, 3, 3], 1, 0, 16)],
+	["batched MatMul", blockLayout([2, 64, 3], 1, 2, 16)],
+];
+
+/** Weights with more above 0 than below, under scales that cut the largest off. */
+function setUp(layout: BlockLayout) {
+	const random = randomSource(7);
+	const count = slabCountOf(layout);
+	const values = Float32Array.from(
+		{ length: slabElements(layout, 0, count) },
+		() => random() + random() + random() - 1.3,
+	);
+	const scales = new Float32Array(count * layout.channels * layout.spatial);
+	for (let block = 0; block < count * layout.channels; block++) {
+		scales.fill(0.14 + 0.02 * random(), block * layout.spatial, (block + 1) * layout.spatial);
+	}
+	const codes = quantizeBlocks(values, layout, 0, count, scales);
+	return { values, scales, codes, count };
+}
+
+function sumsOf(layout: BlockLayout, values: Float32Array, codes: Int8Array, scales: Float32Array) {
+	const sums = createBalanceSums(0, layout.channelCount);
+	const count = slabCountOf(layout);
+	addToBalance(values, dequantizeBlocks(codes, scales, layout, 0, count), layout, 0, count, sums);
+	return sums;
+}
+
+describe.each(LAYOUTS)("%s", (_, layout) => {
+	const { values, scales, codes, count } = setUp(layout);
+	const sums = sumsOf(layout, values, codes, scales);
+
+	it("adds up the same in parts", () => {
+		const merged = createBalanceSums(0, layout.channelCount);
+		const decoded = dequantizeBlocks(codes, scales, layout, 0, count);
+		for (let slab = 0, at = 0; slab < count; slab++) {
+			const elements = slabElements(layout, slab, 1);
+			const part = createBalanceSums(slabFirstChannel(layout, slab), layout.channels);
+			const [some, others] = [values.subarray(at, at + elements), decoded.subarray(at, at + elements)];
+			addToBalance(some, others, layout, slab, 1, part);
+			mergeBalance(merged, part);
+			at += elements;
+		}
+		for (const key of ["values", "squares", "decoded", "products"] as const) {
+			merged[key].forEach((value, channel) => {
+				expect(value).toBeCloseTo(sums[key][channel]!, 9);
+			});
+		}
+	});
+
+	it("gives channels back the gain that codes took", () => {
+		const gains = unitGains(sums);
+		expect(gains.every((gain) => gain > 1)).toBe(true);
+		gains.forEach((gain, channel) => {
+			expect(gain * sums.products[channel]!).toBeCloseTo(sums.squares[channel]!, 9);
+		});
+	});
+
+	it("makes the errors of a channel add up to less than a step, for little", () => {
+		const missing = sums.values.map((value, channel) => value - sums.decoded[channel]!);
+		const plan = new FlipPlan(layout, missing);
+		const half = Math.floor(count / 2) * layout.channels;
+		const flips = Int8Array.of(
+			...plan.next(0, half / layout.channels, scales.subarray(0, half * layout.spatial)),
+			...plan.next(half / layout.channels, count - half / layout.channels, scales.subarray(half * layout.spatial)),
+		);
+		const balanced = codes.slice();
+		flipCodes(values, balanced, layout, 0, count, scales, flips, -8);
+		const after = sumsOf(layout, values, balanced, scales);
+		const before = missing.reduce((sum, value) => sum + Math.abs(value), 0);
+		expect(before).toBeGreaterThan(layout.channelCount * 0.3);
+		after.values.forEach((value, channel) => {
+			expect(Math.abs(value - after.decoded[channel]!)).toBeLessThan(0.1);
+		});
+		const error = (of: typeof sums) => squaredError(values, of === sums ? codes : balanced, layout, scales);
+		expect(error(after)).toBeLessThan(1.1 * error(sums));
+		expect(balanced.every((code, i) => Math.abs(code - codes[i]!) <= 1)).toBe(true);
+	});
+});
+
+function squaredError(values: Float32Array, codes: Int8Array, layout: BlockLayout, scales: Float32Array): number {
+	const decoded = dequantizeBlocks(codes, scales, layout, 0, slabCountOf(layout));
+	return values.reduce((sum, value, i) => sum + (value - decoded[i]!) ** 2, 0);
+}
+
+describe("flipCodes", () => {
+	const layout = blockLayout([4, 1], 0, 1, 4);
+	const scales = Float32Array.of(1);
+	const flip = (values: readonly number[], codes: readonly number[], flips: number, codeMin = -8) => {
+		const flipped = Int8Array.from(codes);
+		flipCodes(Float32Array.from(values), flipped, layout, 0, 1, scales, Int8Array.of(flips), codeMin);
+		return [...flipped];
+	};
+
+	it("takes the codes that are nearest to their other neighbour", () => {
+		expect(flip([1.4, 2.1, -0.7, 0.35], [1, 2, -1, 0], 2)).toEqual([2, 2, -1, 1]);
+		expect(flip([1.4, 2.1, -0.7, 0.6], [1, 2, -1, 1], -1)).toEqual([1, 2, -1, 0]);
+	});
+
+	it("stops where no weight lies on that side, and at the ends of the codes", () => {
+		expect(flip([1, 2, 3.2, 9], [1, 2, 3, 7], 3)).toEqual([1, 2, 4, 7]);
+		expect(flip([-9, 1, 1, 1], [-7, 1, 1, 1], -1, -7)).toEqual([-7, 1, 1, 1]);
+	});
+});
+
+it("has no gain for channels of zeros", () => {
+	expect([...unitGains(createBalanceSums(0, 2))]).toEqual([1, 1]);
+});
