@@ -1,6 +1,6 @@
 import { QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
-import type { WeightFitOptions } from "../passes/support/quantized-weight.js";
+import { DEFAULT_EXPONENT, type WeightFitOptions } from "../passes/support/quantized-weight.js";
 import { Spool } from "../passes/support/spool.js";
 import { TaskPool } from "../passes/support/task-pool.js";
 import { solveKnapsack } from "../recipe/knapsack.js";
@@ -55,7 +55,7 @@ export interface PrecisionPlan extends ParetoPoint {
  */
 export async function planPrecision(model: Model, options: PlanOptions): Promise<PrecisionPlan> {
 	const { candidates = DEFAULT_CANDIDATES, headWeight = 4, fit = "search", signal } = options;
-	const fitOptions: WeightFitOptions = { fit, exponent: 4, codeMin: -8, importance: undefined, moments: undefined };
+	const fitOptions: WeightFitOptions = { fit, exponent: DEFAULT_EXPONENT, codeMin: -8, importance: undefined, moments: undefined };
 	const pool = new TaskPool();
 	try {
 		const tools = { pool, spool: new Spool() };

@@ -16,7 +16,7 @@ import { ImportanceFile, importanceOf, MomentsFolder } from "./support/input-sta
 import { mapAhead } from "./support/map-ahead.js";
 import { PRECISION_KEY } from "./support/operator-precision.js";
 import { quantizeWeight } from "./support/quantize-weight.js";
-import type { QuantizedWeight, WeightFitOptions } from "./support/quantized-weight.js";
+import { DEFAULT_EXPONENT, type QuantizedWeight, type WeightFitOptions } from "./support/quantized-weight.js";
 import { groupDecisions, type ModelDecision, type RecipeGroup } from "./support/recipe-groups.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
@@ -27,7 +27,7 @@ export interface ApplyPrecisionRecipeOptions {
 	readonly recipe: string;
 	/** `max` is AIMET's min-max arithmetic, `search` finds the scales and codes of least error. */
 	readonly fit: "max" | "search";
-	/** Of the error that `search` minimizes, a whole number from 2 to 8. */
+	/** Of the error that `search` minimizes, a whole number from 2 to 8; 0: 2 for weights with importance, else 4. */
 	readonly exponent: number;
 	/** 4-bit codes of a search in blocks: -8..7 or -7..7. */
 	readonly codes: "full" | "restricted";
@@ -55,7 +55,10 @@ export const applyPrecisionRecipe = definePass<ApplyPrecisionRecipeOptions>({
 			choices: ["max", "search"],
 			describe: "max: AIMET's arithmetic; search: scales and codes of least error",
 		},
-		exponent: { default: 4, describe: "of the error that search minimizes, 2 to 8" },
+		exponent: {
+			default: 0,
+			describe: "of the error that search minimizes, 2 to 8; 0: 2 for weights with importance, else 4",
+		},
 		codes: {
 			default: "full",
 			choices: ["full", "restricted"],
@@ -74,8 +77,8 @@ export const applyPrecisionRecipe = definePass<ApplyPrecisionRecipeOptions>({
 		if (recipe === "") {
 			throw new QGraphError("recipe/unknown", "no recipe was named; give a file, a built-in recipe, or a precision");
 		}
-		if (Number.isInteger(exponent) && exponent >= 2 && exponent <= 8) return;
-		throw new QGraphError("pass/unknown-option", `exponent is ${exponent}, expected a whole number from 2 to 8`);
+		if (exponent === 0 || (Number.isInteger(exponent) && exponent >= 2 && exponent <= 8)) return;
+		throw new QGraphError("pass/unknown-option", `exponent is ${exponent}, expected a whole number from 2 to 8, or 0`);
 	},
 	async run(model, context) {
 		const { options } = context;
@@ -117,12 +120,14 @@ async function quantizeAll(
 ): Promise<Quantized[]> {
 	const { options, signal } = context;
 	const names = new NameScope(model);
-	const fit = { fit: options.fit, exponent: options.exponent, codeMin: options.codes === "full" ? -8 : -7 } as const;
+	const fit = { fit: options.fit, codeMin: options.codes === "full" ? -8 : -7 } as const;
 	const statistics = statisticsOf(context);
 	const ahead = options.hessian === "" ? WEIGHTS_AHEAD : 1;
 	const results = mapAhead(groups, ahead, (group) => {
 		signal.throwIfAborted();
-		return quantizeWeight(group.weight, group.setting, { ...fit, ...statistics(group) }, tools);
+		const known = statistics(group);
+		const exponent = options.exponent || (known.importance === undefined ? DEFAULT_EXPONENT : 2);
+		return quantizeWeight(group.weight, group.setting, { ...fit, ...known, exponent }, tools);
 	});
 	const quantized: Quantized[] = [];
 	let done = 0;

@@ -7,6 +7,9 @@ import type { ConstantUse } from "./insert-quantized.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
+/** Of `search` without importance: of those that never lose to `max` end to end the one that gains most (docs/recipes.md). */
+export const DEFAULT_EXPONENT = 4;
+
 /** How scales and codes are found. */
 export interface WeightFitOptions {
 	/** `max` is AIMET's arithmetic, `search` finds the least sum of |error|^exponent. */
