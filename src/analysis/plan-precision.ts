@@ -55,7 +55,13 @@ export interface PrecisionPlan extends ParetoPoint {
  */
 export async function planPrecision(model: Model, options: PlanOptions): Promise<PrecisionPlan> {
 	const { candidates = DEFAULT_CANDIDATES, headWeight = 4, fit = "search", signal } = options;
-	const fitOptions: WeightFitOptions = { fit, exponent: DEFAULT_EXPONENT, codeMin: -8, importance: undefined, moments: undefined };
+	const fitOptions: WeightFitOptions = {
+		fit,
+		exponent: DEFAULT_EXPONENT,
+		codeMin: -8,
+		importance: undefined,
+		moments: undefined,
+	};
 	const pool = new TaskPool();
 	try {
 		const tools = { pool, spool: new Spool() };
