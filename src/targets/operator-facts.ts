@@ -9,6 +9,7 @@ import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { constantOf } from "../weights/constant.js";
 import { scalarOf } from "../weights/numbers.js";
 import { findWeightSites } from "../weights/weight-site.js";
+import { clampBehind, isSuperfluous, quantizerBehind } from "./readers.js";
 import type { TypeSource } from "./type-source.js";
 import { type WeightFacts, weightFacts } from "./weight-facts.js";
 
@@ -59,6 +60,10 @@ export interface OperatorFacts {
 	readonly weight: WeightFacts | undefined;
 	/** Of a MatMul with a constant matrix: the only reader of its result, where that makes a Gemm of it. */
 	readonly fusedAdd: FusedAddFacts | undefined;
+	/** A Relu or Clip behind the result, or behind the fused Add, that ONNX Runtime drops, since the quantizer behind does the same. */
+	readonly clamp: Node | undefined;
+	/** The QuantizeLinear that alone reads the result, behind the fused Add, `clamp`, Reshape and Transpose. */
+	readonly result: QuantizationFacts | undefined;
 }
 
 /** The facts of every node of a model, in order. */
@@ -68,6 +73,7 @@ export function operatorFacts(model: Model, types: TypeSource): OperatorFacts[] 
 	for (const graphSite of allGraphs(model)) {
 		const opset = onnxOpset(graphSite.function ?? model) ?? 0;
 		for (const node of graphSite.graph.nodes) {
+			const fusedAdd = weights.has(node) ? fusedAddFacts(node, types) : undefined;
 			facts.push({
 				node,
 				graphSite,
@@ -75,7 +81,8 @@ export function operatorFacts(model: Model, types: TypeSource): OperatorFacts[] 
 				inputs: node.inputs.map((value) => value && inputFacts(value, types)),
 				outputs: node.outputs.map((value) => outputFacts(value, types)),
 				weight: weights.get(node),
-				fusedAdd: weights.has(node) ? fusedAddFacts(node, types) : undefined,
+				fusedAdd,
+				...resultFacts((fusedAdd?.node ?? node).outputs[0], types),
 			});
 		}
 	}
@@ -93,6 +100,17 @@ export function inputFacts(value: Value, types: TypeSource): OperandFacts {
 		constant: constantOf(value)?.tensor,
 		quantization: dequantized && quantizationFacts(dequantized, dequantized.inputs[0], types),
 	};
+}
+
+function resultFacts(value: Value | undefined, types: TypeSource): Pick<OperatorFacts, "clamp" | "result"> {
+	const behind = (from: Value | undefined) => {
+		const quantizer = from && quantizerBehind(from);
+		return quantizer && quantizationFacts(quantizer, quantizer.outputs[0], types);
+	};
+	const clamp = value && clampBehind(value);
+	const result = behind(clamp?.outputs[0] ?? value);
+	if (clamp === undefined || isSuperfluous(clamp, result)) return { clamp, result };
+	return { clamp: undefined, result: undefined };
 }
 
 function fusedAddFacts(node: Node, types: TypeSource): FusedAddFacts | undefined {

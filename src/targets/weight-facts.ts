@@ -16,6 +16,12 @@ export interface ExactScales {
 	readonly improper: number;
 }
 
+/** How large numbers are. */
+export interface Magnitude {
+	readonly largest: number;
+	readonly meanSquare: number;
+}
+
 /** A constant weight as rules look at it. What needs bytes is read when it is asked for, and once. */
 export class WeightFacts {
 	readonly site: WeightSite;
@@ -32,6 +38,7 @@ export class WeightFacts {
 	#channelScales: Float64Array | undefined;
 	#largestInteger: number | undefined;
 	#symmetric: boolean | undefined;
+	#magnitude: Magnitude | undefined;
 
 	constructor(site: WeightSite) {
 		const { stored, axes, dequantization } = site;
@@ -91,6 +98,21 @@ export class WeightFacts {
 	get channelScales(): Float64Array {
 		this.#channelScales ??= this.#readChannelScales();
 		return this.#channelScales;
+	}
+
+	/** Of the stored numbers, all of which are read. */
+	get magnitude(): Magnitude {
+		if (this.#magnitude === undefined) {
+			let largest = 0;
+			let squares = 0;
+			eachNumber(this.site.stored.tensor, (value) => {
+				largest = Math.max(largest, Math.abs(value));
+				squares += value * value;
+				return undefined;
+			});
+			this.#magnitude = { largest, meanSquare: squares / (elementCount(this.shape) || 1) };
+		}
+		return this.#magnitude;
 	}
 
 	/** Only for weights of scheme "block". */

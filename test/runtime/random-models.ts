@@ -28,6 +28,8 @@ export interface RandomModel {
 	readonly description: string;
 	/** The SQNR that a right computation reaches: activations of 8 bits have less. */
 	readonly leastDb: number;
+	/** What its input `x` was when the encodings were taken: within them. */
+	readonly x: { readonly shape: readonly number[]; readonly values: Float32Array };
 	/** The same model at every call, which passes may change. */
 	build(): Model;
 }
@@ -42,12 +44,14 @@ export async function randomModel(seed: number): Promise<RandomModel> {
 	const float = new Generator(seed, undefined);
 	const floatModel = float.model();
 	const shape = float.inputShape;
-	const feed = floatFeed(shape, normals(elementCount(shape), mixedSource(seed + 17)));
+	const values = normals(elementCount(shape), mixedSource(seed + 17));
+	const feed = floatFeed(shape, values);
 	const outputs = await run(serializeModel(floatModel), { x: feed });
-	const ranges = float.quantized.map((name) => rangeOf(floatsOf(name === "x" ? feed : outputs[name])));
+	const ranges = float.quantized.map((name) => rangeOf(name === "x" ? values : floatsOf(outputs[name])));
 	return {
 		description: float.description,
 		leastDb: float.isEightBits ? 30 : 35,
+		x: { shape, values },
 		build: () => new Generator(seed, ranges).model(),
 	};
 }

@@ -1,12 +1,11 @@
-import { spawn } from "node:child_process";
-import path from "node:path";
-import { text } from "node:stream/consumers";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { setupHtp } from "../../src/runtime/htp-environment.js";
 
 /** Where the suites have the HTP's compiler and emulator. */
 export const HTP_HOME = fileURLToPath(new URL("../../.cache/htp/", import.meta.url));
-const SCRIPT = fileURLToPath(new URL("htp_check.py", import.meta.url));
 const BATCH_SCRIPT = fileURLToPath(new URL("htp_batch.py", import.meta.url));
 
 /** One run of htp_check.py, which says what the fields mean. */
@@ -14,6 +13,8 @@ export interface HtpJob {
 	readonly model: string;
 	readonly options?: Readonly<Record<string, string>>;
 	readonly run?: boolean;
+	/** A file of numpy's savez; without one inputs are random, by `seed`. */
+	readonly inputs?: string;
 	readonly seed?: number;
 }
 
@@ -45,20 +46,56 @@ export async function prepareHtp(): Promise<HtpSetup> {
 
 /** Compiles a model for the HTP, runs it on the emulator and compares it with the CPU. */
 export async function checkOnHtp(python: string, job: HtpJob): Promise<HtpReport> {
-	return JSON.parse(await answerOf(python, SCRIPT, job));
+	emulators.set(python, emulators.get(python) ?? new Emulator(python));
+	return emulators.get(python)!.report(job);
 }
 
-/** As {@link checkOnHtp}, for many models; faster, as all have one process with the libraries loaded. */
+/** As {@link checkOnHtp}, for many models, one after the other. */
 export async function checkManyOnHtp(python: string, jobs: readonly HtpJob[]): Promise<HtpReport[]> {
-	const lines = (await answerOf(python, BATCH_SCRIPT, jobs)).trim().split("\n");
-	if (lines.length !== jobs.length) throw new Error(`${lines.length} reports instead of ${jobs.length}`);
-	return lines.map((line) => JSON.parse(line));
+	return Promise.all(jobs.map((job) => checkOnHtp(python, job)));
 }
 
-async function answerOf(python: string, script: string, question: unknown): Promise<string> {
-	const child = spawn(python, [script], { stdio: ["pipe", "pipe", "pipe"] });
-	child.stdin.end(JSON.stringify(question));
-	const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-	if (stdout === "") throw new Error(`${path.basename(script)} failed: ${stderr}`);
-	return stdout;
+/** Those of this process, by the Python that they run in. */
+const emulators = new Map<string, Emulator>();
+
+/**
+ * A process that has the libraries loaded and forks one for every session, so that a small model takes a fraction of a
+ * second. It ends with this process, which it does not keep running.
+ */
+class Emulator {
+	readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+	readonly #waiting: ((line: string | undefined) => void)[] = [];
+	#log = "";
+
+	constructor(python: string) {
+		this.#child = spawn(python, [BATCH_SCRIPT], { stdio: ["pipe", "pipe", "pipe"] });
+		createInterface(this.#child.stdout).on("line", (line) => this.#waiting.shift()?.(line));
+		this.#child.stderr.on("data", (piece) => {
+			this.#log += piece;
+		});
+		this.#child.on("close", () => {
+			emulators.delete(python);
+			for (const answer of this.#waiting.splice(0)) answer(undefined);
+		});
+		this.#keepAlive(false);
+	}
+
+	async report(job: HtpJob): Promise<HtpReport> {
+		this.#keepAlive(true);
+		const line = await new Promise<string | undefined>((resolve) => {
+			this.#waiting.push(resolve);
+			this.#child.stdin.write(`${JSON.stringify(job)}\n`);
+		});
+		if (this.#waiting.length === 0) this.#keepAlive(false);
+		if (line === undefined) throw new Error(`htp_batch.py ended: ${this.#log}`);
+		return JSON.parse(line);
+	}
+
+	/** Does this process wait for the other one? */
+	#keepAlive(isBusy: boolean): void {
+		for (const handle of [this.#child, this.#child.stdin, this.#child.stdout, this.#child.stderr]) {
+			const { ref, unref } = handle as { ref?: () => void; unref?: () => void };
+			(isBusy ? ref : unref)?.call(handle);
+		}
+	}
 }

@@ -1,4 +1,4 @@
-"""Jobs of htp_check.py, many of them: a JSON list on stdin, one report a line on stdout, in the same order.
+"""Jobs of htp_check.py, many of them: one a line on stdin, one report a line on stdout, in the same order.
 
 Sessions are forked from this process, which has the libraries loaded, so that a small model takes a fraction of a second.
 """
@@ -13,13 +13,13 @@ import numpy  # noqa: F401
 import onnxruntime  # noqa: F401
 import onnxruntime_qnn  # noqa: F401
 
-from htp_check import SESSIONS, check, read_json
+from htp_check import SESSIONS, TIMEOUT_SECONDS, check, read_json
 
-TIMEOUT_SECONDS = 120
 
 
 def main():
-    for job in json.load(sys.stdin):
+    for line in iter(sys.stdin.readline, ""):
+        job = json.loads(line)
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(check(job, folder, run_forked)), flush=True)
 

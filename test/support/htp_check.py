@@ -5,7 +5,8 @@ Reads one job as JSON, from the file named as argument or else from stdin, and p
   job:    {"model": PATH,
            "options": {"htp_arch": "73", ...},   provider options of QNN
            "run": true,                          false: only compile
-           "seed": 0, "inputScale": 1.0}         float inputs are normal, with this standard deviation
+           "inputs": PATH.npz,                   or else float inputs are normal, drawn by
+           "seed": 0, "inputScale": 1.0}         with this standard deviation
   report: {"status": "ok" | "refused" | "failed" | "crashed",
            "unsupported": [{"name": ..., "type": ...}, ...],      nodes that the compiler leaves to the CPU
            "outputs": [{"name": ..., "sqnrDb": 77.1 | null}, ...],   against the CPU; null: equal
@@ -122,6 +123,9 @@ def session(kind, make):
 def feeds(made, job):
     import numpy as np
 
+    if "inputs" in job:
+        with np.load(job["inputs"]) as given:
+            return dict(given)
     random = np.random.default_rng(job.get("seed", 0))
     values = {}
     for given in made.get_inputs():

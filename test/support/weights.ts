@@ -69,9 +69,9 @@ export function channelWeight(graph: GraphBuilder, name: string, shape: readonly
 }
 
 /** `Q -> DQ` in uint16 behind `source`; returns the name of what comes out. */
-export function quantized(graph: GraphBuilder, source: string, scale = 0.001): string {
+export function quantized(graph: GraphBuilder, source: string, scale = 0.001, zeroPoint = 0x8000): string {
 	graph.initializer(`${source}_scale`, floatTensor([], [scale]));
-	graph.initializer(`${source}_zero`, tensor(DataType.UINT16, [], new Uint8Array([0, 0x80])));
+	graph.initializer(`${source}_zero`, tensor(DataType.UINT16, [], new Uint8Array([zeroPoint & 0xff, zeroPoint >> 8])));
 	const parameters = [`${source}_scale`, `${source}_zero`];
 	graph.node("QuantizeLinear", [source, ...parameters], [`${source}_q`], {}, `${source}_Q`);
 	graph.node("DequantizeLinear", [`${source}_q`, ...parameters], [`${source}_qdq`], {}, `${source}_DQ`);

@@ -3,7 +3,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { intAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { readModel } from "../../src/onnx/file.js";
 import { checkModel, type Finding } from "../../src/targets/check-model.js";
@@ -166,9 +166,50 @@ describe("what is around weights with several scales", () => {
 			b.node("Add", [product, "bias"], ["sum"]);
 			return quantized(b, "sum", 100);
 		};
-		expect(await rulesBehind("per-channel", large)).toEqual(["htp/bias-overflow"]);
+		expect(await rulesBehind("per-channel", large)).toEqual(["htp/bias-overflow", "htp/channel-scale-small"]);
 		expect(await rulesBehind("per-channel", quantized, sigmoid)).toEqual([]);
 		expect(await rulesBehind("per-channel", plus(8), sigmoid)).toEqual(["htp/fixed-output-bias"]);
+	});
+
+	test("a Relu or Clip that the quantizer makes superfluous is none, behind the operator and in front of views", async () => {
+		const clamped =
+			(op: "Relu" | "Clip", zeroPoint: number, order: "clamp, view" | "view, clamp" = "clamp, view"): Fill =>
+			(b, product) => {
+				const target = int64Tensor([2], [8, 4]);
+				const bounds = op === "Relu" ? [] : ["lo", "hi"];
+				b.initializer("lo", floatTensor([], [-1]));
+				b.initializer("hi", floatTensor([], [1]));
+				b.initializer("target", target);
+				const clamp = (from: string) => void b.node(op, [from, ...bounds], [`${from}_clamped`]);
+				const view = (from: string) => void b.node("Reshape", [from, "target"], [`${from}_view`]);
+				const [first, second] = order === "clamp, view" ? [clamp, view] : [view, clamp];
+				first(product);
+				const between = order === "clamp, view" ? `${product}_clamped` : `${product}_view`;
+				second(between);
+				const end = order === "clamp, view" ? `${between}_view` : `${between}_clamped`;
+				return quantized(b, end, 2 ** -16, zeroPoint);
+			};
+		for (const scheme of ["block", "per-channel"] as const) {
+			const refused = [scheme === "block" ? "htp/block-output" : "htp/channel-output"];
+			expect(await rulesBehind(scheme, clamped("Relu", 0))).toEqual([]);
+			expect(await rulesBehind(scheme, clamped("Relu", 1))).toEqual(refused);
+			expect(await rulesBehind(scheme, clamped("Relu", 0, "view, clamp"))).toEqual(refused);
+			expect(await rulesBehind(scheme, clamped("Clip", 32768))).toEqual([]);
+			expect(await rulesBehind(scheme, clamped("Clip", 0, "clamp, view"))).toEqual([]);
+		}
+	});
+
+	test("types are compared behind views too", async () => {
+		const behindView: Fill = (b, product) => {
+			b.node("Transpose", [product], ["turned"]);
+			b.initializer("step", floatTensor([], [0.1]));
+			b.initializer("zero", tensor(DataType.UINT8, [], Uint8Array.of(128)));
+			b.node("QuantizeLinear", ["turned", "step", "zero"], ["bytes"]);
+			b.node("DequantizeLinear", ["bytes", "step", "zero"], ["narrow"]);
+			return "narrow";
+		};
+		expect(await rulesBehind("per-channel", behindView)).toEqual(["htp/channel-activation"]);
+		expect(await rulesBehind("block", behindView)).toEqual(["htp/activation-type"]);
 	});
 
 	test.each([
@@ -247,6 +288,77 @@ describe("float block scales", () => {
 			b.output(linearOp(b, matMul, input, name, "y"));
 		});
 		expect(rulesOf(await checkModel(model, v79))).toEqual(["htp/block-rank"]);
+	});
+});
+
+describe("float weights between quantized values", () => {
+	interface Gemm {
+		readonly weights?: ArrayLike<number>;
+		readonly bias?: number;
+		readonly relu?: boolean;
+	}
+
+	/** `x -> Q -> DQ -> Gemm [-> Relu] -> Q -> DQ` */
+	async function rulesOfGemm({ weights, bias, relu = false }: Gemm) {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 16]);
+			const input = quantized(b, "x");
+			b.initializer("W", floatTensor([16, 8], weights ?? Float32Array.from({ length: 128 }, (_, i) => Math.sin(i))));
+			if (bias !== undefined) b.initializer("bias", floatTensor([8], new Array(8).fill(bias)));
+			b.node("Gemm", bias === undefined ? [input, "W"] : [input, "W", "bias"], ["product"]);
+			if (relu) b.node("Relu", ["product"], ["positive"]);
+			b.output(quantized(b, relu ? "positive" : "product"));
+		});
+		return rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")));
+	}
+
+	test("are INT8 with one scale for ONNX Runtime: a bias must fit, a Relu must not come first", async () => {
+		expect(await rulesOfGemm({})).toEqual([]);
+		expect(await rulesOfGemm({ bias: 1e3 })).toEqual([]);
+		expect(await rulesOfGemm({ bias: 1e5 })).toEqual(["htp/bias-overflow"]);
+		expect(await rulesOfGemm({ relu: true })).toEqual(["htp/clamped-output"]);
+	});
+
+	test("with a few large ones lose the others", async () => {
+		const weights = Float32Array.from({ length: 128 }, (_, i) => (i === 0 ? 100 : Math.sin(i)));
+		expect(await rulesOfGemm({ weights })).toEqual(["htp/float-weight-rounded"]);
+	});
+});
+
+describe("16 rows", () => {
+	async function rulesOfRows(rows: readonly number[], before: "" | "LayerNormalization", behind: "" | "Tanh" | "Relu") {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [...rows, 32]);
+			let name = quantized(b, "x");
+			if (before !== "") {
+				b.initializer("gamma", floatTensor([32], new Array(32).fill(1)));
+				b.node(before, [name, "gamma"], ["normal"]);
+				name = quantized(b, "normal");
+			}
+			b.node("MatMul", [name, channelWeight(b, "W", [32, 8], 1)], ["product"]);
+			name = quantized(b, "product");
+			if (behind !== "") {
+				b.node(behind, [name], ["end"]);
+				name = quantized(b, "end");
+			}
+			b.output(name);
+		});
+		return rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")));
+	}
+
+	test.each([
+		[[16], "LayerNormalization", "", ["htp/layer-norm-16-rows"]],
+		[[1, 1, 16], "LayerNormalization", "", ["htp/layer-norm-16-rows"]],
+		[[4, 4], "LayerNormalization", "", []],
+		[[17], "LayerNormalization", "", []],
+		[[16], "", "Tanh", ["htp/tanh-16-rows"]],
+		[[1, 16], "", "Tanh", ["htp/tanh-16-rows"]],
+		[[2, 8], "", "Tanh", []],
+		[[15], "", "Tanh", []],
+		[[16], "", "Relu", []],
+		[[16], "", "", []],
+	] as const)("%j rows, behind '%s' and in front of '%s'", async (rows, before, behind, rules) => {
+		expect(await rulesOfRows(rows, before, behind)).toEqual(rules);
 	});
 });
 

@@ -59,7 +59,7 @@ export const ACTIVATION_RULES: RuleGroup = {
 			broken(operator) {
 				if (!hasBlockScales(operator) || isOnnxOp(operator.node, "MatMulNBits")) return undefined;
 				const input = activation(operator)?.quantization;
-				const output = operator.outputs[0]?.quantization;
+				const output = operator.result;
 				const taken = operator.weight!.scheme === "lpbq" ? [...SIXTEEN_BITS, DataType.UINT8] : SIXTEEN_BITS;
 				if (input === undefined || !taken.includes(input.dtype)) {
 					return `the input is ${typeName(input?.dtype)}, expected ${taken.map(typeName).join(", ")}`;

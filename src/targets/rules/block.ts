@@ -3,7 +3,7 @@ import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import { LARGEST_BLOCK_SCALE } from "../capabilities.js";
 import { fp16Fault, isFloatBlockShape } from "../float-blocks.js";
 import { isComputedLpbqShape } from "../lpbq-blocks.js";
-import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import type { OperatorFacts, QuantizationFacts } from "../operator-facts.js";
 import { becomesLpbq as canBecomeLpbq } from "../provider-options.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
@@ -27,8 +27,8 @@ function batchOfWeight({ shape }: WeightFacts): number {
 	return shape.slice(0, -2).reduce((product, dim) => product * dim, 1);
 }
 
-function codesOf(operand: OperandFacts | undefined) {
-	const { dtype, scale, zeroPoint } = operand?.quantization ?? {};
+function codesOf(quantization: QuantizationFacts | undefined) {
+	const { dtype, scale, zeroPoint } = quantization ?? {};
 	return dtype === undefined || scale === undefined || zeroPoint === undefined
 		? undefined
 		: { dtype, scale, zeroPoint };
@@ -140,9 +140,9 @@ export const BLOCK_RULES: RuleGroup = {
 			broken(operator, context) {
 				const weight = blockWeight(operator);
 				if (weight === undefined || becomesLpbq(operator, context)) return undefined;
-				const input = codesOf(operator.inputs[weight.site.input === 0 ? 1 : 0]);
+				const input = codesOf(operator.inputs[weight.site.input === 0 ? 1 : 0]?.quantization);
 				const largest = weight.exact.channelScales.reduce((a, b) => Math.max(a, b), 0) * LARGEST_BLOCK_SCALE;
-				const fault = fp16Fault(weight.dtype, largest, input, codesOf(operator.outputs[0]));
+				const fault = fp16Fault(weight.dtype, largest, input, codesOf(operator.result));
 				return fault && `weight '${weight.name}' or its activations exceed fp16: ${fault}`;
 			},
 		},

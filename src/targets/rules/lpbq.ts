@@ -15,9 +15,9 @@ import { constantOf } from "../../weights/constant.js";
 import { LARGEST_BLOCK_SCALE } from "../capabilities.js";
 import { isComputedLpbqShape } from "../lpbq-blocks.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { describeReader, resultOf, unquantizedReader } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
-import { describeReader, unquantizedReader } from "./readers.js";
 
 /** The weight of a MatMul or Gemm whose block scales are made by a DequantizeLinear of their own. */
 function lpbqWeight({ node, weight }: OperatorFacts): WeightFacts | undefined {
@@ -241,17 +241,18 @@ export const LPBQ_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/lpbq-output",
-			about: "The result of an LPBQ operator goes into one QuantizeLinear, through Reshape and Transpose at most.",
+			about:
+				"The result of an LPBQ operator goes into one QuantizeLinear, through Reshape and Transpose at most, and a Relu or Clip directly behind it that the QuantizeLinear makes superfluous.",
 			consequence: "refused",
 			measured:
-				"both DequantizeLinear of the weight refused before Relu, Gelu, Sigmoid, Softmax, a residual Add, two readers, a float graph output",
+				"both DequantizeLinear of the weight refused before Relu, Gelu, Sigmoid, Softmax, a residual Add, two readers, a float graph output; right with a Relu in front of a zero point of 0, 88 dB",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "separate-matmul-outputs",
 			broken(operator) {
 				if (lpbqWeight(operator) === undefined) return undefined;
 				const fused = fusedAddend(operator);
 				if (fused !== undefined && fused.dtype !== DataType.INT32) return undefined;
-				const reader = unquantizedReader(operator.node.outputs[0]!);
+				const reader = unquantizedReader(fused === undefined ? resultOf(operator) : operator.node.outputs[0]!);
 				if (reader === undefined) return undefined;
 				return `the result of the LPBQ ${operator.node.op.type} ${describeReader(reader)}, expected one QuantizeLinear`;
 			},

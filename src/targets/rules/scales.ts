@@ -48,7 +48,7 @@ export const SCALE_RULES: RuleGroup = {
 			appliedBy: "legalize-weights",
 			broken(operator, context) {
 				const input = operator.inputs[operator.weight?.site.input === 0 ? 1 : 0]?.quantization?.scale;
-				const output = operator.outputs[0]?.quantization?.scale;
+				const output = operator.result?.scale;
 				if (input === undefined || output === undefined) return undefined;
 				const found = liveChannel(operator, context, (scale) => scale > 0 && (input * scale) / output < SMALLEST_RATIO);
 				if (found === undefined) return undefined;

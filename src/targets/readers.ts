@@ -1,0 +1,84 @@
+import { isOnnxOp, type Node } from "../ir/node.js";
+import { DataType } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { nodeLabel } from "../ir/walk.js";
+import { constantOf } from "../weights/constant.js";
+import { scalarOf } from "../weights/numbers.js";
+import type { OperatorFacts, QuantizationFacts } from "./operator-facts.js";
+
+/** Operators that may stand between an operator with a quantized weight and its QuantizeLinear. */
+const VIEWS: readonly string[] = ["Reshape", "Transpose"];
+
+/** The only reader of `value`, where that is its first input. */
+function onlyReader(value: Value): Node | undefined {
+	const [use, ...others] = value.uses;
+	return others.length === 0 && use?.index === 0 && !value.isGraphOutput ? use.node : undefined;
+}
+
+/** The QuantizeLinear that alone reads `value`, views aside. */
+export function quantizerBehind(value: Value): Node | undefined {
+	const reader = onlyReader(value);
+	if (reader === undefined || isOnnxOp(reader, "QuantizeLinear")) return reader;
+	return isOnnxOp(reader, ...VIEWS) ? quantizerBehind(reader.outputs[0]!) : undefined;
+}
+
+/** The Relu or Clip that alone reads `value`. */
+export function clampBehind(value: Value): Node | undefined {
+	const reader = onlyReader(value);
+	return reader !== undefined && isOnnxOp(reader, "Relu", "Clip") ? reader : undefined;
+}
+
+/** Does `clamp` leave all values alone that the quantizer behind it can write? ONNX Runtime then drops it. */
+export function isSuperfluous(clamp: Node, quantization: QuantizationFacts | undefined): boolean {
+	const range = quantization && codeInterval(quantization);
+	if (range === undefined) return false;
+	if (isOnnxOp(clamp, "Relu")) return range.lo >= 0;
+	const bound = (index: number, absent: number) =>
+		clamp.inputs[index] === undefined ? absent : scalarOf(constantOf(clamp.inputs[index]));
+	const lo = clamp.attributes.has("min") ? undefined : bound(1, Number.NEGATIVE_INFINITY);
+	const hi = clamp.attributes.has("max") ? undefined : bound(2, Number.POSITIVE_INFINITY);
+	return lo !== undefined && hi !== undefined && lo <= range.lo && range.hi <= hi;
+}
+
+const CODES: Readonly<Partial<Record<DataType, { readonly min: number; readonly max: number }>>> = {
+	[DataType.UINT8]: { min: 0, max: 255 },
+	[DataType.INT8]: { min: -128, max: 127 },
+	[DataType.UINT16]: { min: 0, max: 65535 },
+	[DataType.INT16]: { min: -32768, max: 32767 },
+};
+
+/** The values that the codes stand for; undefined where there are several scales or other types. */
+export function codeInterval({
+	dtype,
+	scale,
+	zeroPoint,
+}: QuantizationFacts): { readonly lo: number; readonly hi: number } | undefined {
+	const codes = dtype === undefined ? undefined : CODES[dtype];
+	if (codes === undefined || scale === undefined || zeroPoint === undefined) return undefined;
+	return { lo: Math.fround((codes.min - zeroPoint) * scale), hi: Math.fround((codes.max - zeroPoint) * scale) };
+}
+
+/** The operator's result, a Relu or Clip aside that the quantizer behind makes superfluous. */
+export function resultOf({ node, clamp }: OperatorFacts): Value {
+	return (clamp ?? node).outputs[0]!;
+}
+
+/**
+ * What reads the result of an operator where a QuantizeLinear should, `views` aside: the first of its readers that is none;
+ * "output" of a graph; undefined where the only reader is one.
+ */
+export function unquantizedReader(output: Value, views = VIEWS): Node | "output" | undefined {
+	if (output.isGraphOutput) return "output";
+	for (const { node } of output.uses) {
+		if (isOnnxOp(node, "QuantizeLinear") && output.uses.length === 1) continue;
+		const next = node.outputs[0];
+		if (isOnnxOp(node, ...views) && next !== undefined && output.uses.length === 1)
+			return unquantizedReader(next, views);
+		return node;
+	}
+	return undefined;
+}
+
+export function describeReader(reader: Node | "output"): string {
+	return reader === "output" ? "is an output of the graph" : `is read by ${reader.op.type} '${nodeLabel(reader)}'`;
+}
