@@ -52,6 +52,9 @@ export const CODES = {
 	"calibrate/hidden": remark(
 		"Values inside of subgraphs and functions cannot be seen from outside, and have no ranges. Inline them to have some.",
 	),
+	"calibrate/mask": remark(
+		"A value has masks among its elements, such as the -1e9 that attention adds to what it must not look at. Codes that reached over these would have no steps left for the rest; the range is that of the rest, and a little more, so that masks still vanish in Softmax.",
+	),
 	"calibrate/not-finite": warning(
 		"A value is infinite or no number at places. Its range is that of its finite elements.",
 	),

@@ -13,10 +13,12 @@ export {
 	calibratedGrid,
 	calibratedInterval,
 	calibrationEncodings,
+	needsHistograms,
 	OBSERVERS,
 	type ObserverName,
 	type RangeOptions,
 } from "./calibration/calibration-encodings.js";
+export type { ImageOptions } from "./calibration/sources/image-source.js";
 export { openSamples, type SampleSourceOptions } from "./calibration/sources/open-samples.js";
 export { randomSource } from "./calibration/sources/random-source.js";
 export { writeImportance } from "./calibration/write-importance.js";

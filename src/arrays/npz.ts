@@ -92,8 +92,17 @@ function unzip(path: string): Record<string, Uint8Array> {
 	}
 }
 
-/** The .npy format, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. */
-function parseNpy(bytes: Uint8Array, failure: (problem: string) => QGraphError): NumpyArray {
+/** What stands in front of the elements of a .npy file. */
+export interface NpyHeader {
+	readonly type: ElementType;
+	readonly shape: readonly number[];
+	readonly isColumnMajor: boolean;
+	/** Where the elements begin. */
+	readonly start: number;
+}
+
+/** Reads a header. The .npy format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. */
+export function npyHeader(bytes: Uint8Array, failure: (problem: string) => QGraphError): NpyHeader {
 	const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 	if (buffer.length < 12 || buffer.toString("latin1", 0, 6) !== "\x93NUMPY") throw failure("is not in the .npy format");
 	const headerStart = buffer[6] === 1 ? 10 : 12;
@@ -107,12 +116,17 @@ function parseNpy(bytes: Uint8Array, failure: (problem: string) => QGraphError):
 		throw failure(`has the element type '${code ?? "?"}', expected little-endian numbers or booleans`);
 	}
 	const shape = (sizes.match(/\d+/g) ?? []).map(Number);
+	return { type, shape, isColumnMajor: order === "True", start };
+}
+
+function parseNpy(bytes: Uint8Array, failure: (problem: string) => QGraphError): NumpyArray {
+	const { type, shape, isColumnMajor, start } = npyHeader(bytes, failure);
 	// of a Buffer, slice() would not copy
 	const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, Math.max(0, bytes.byteLength - start));
 	const size = bytesPerElement(type);
 	const expected = elementCount(shape) * size;
 	if (data.byteLength !== expected) throw failure(`has ${data.byteLength} bytes of data, expected ${expected}`);
-	return { type, shape, bytes: order === "True" ? rowMajor(data, shape, size) : data };
+	return { type, shape, bytes: isColumnMajor ? rowMajor(data, shape, size) : data };
 }
 
 /** Column-major elements in row-major order. */
@@ -132,7 +146,8 @@ function rowMajor(data: Uint8Array, shape: readonly number[], size: number): Uin
 	return out;
 }
 
-function npzError(path: string, problem: string, cause?: unknown): QGraphError {
+/** The error that says that arrays cannot be read. */
+export function npzError(path: string, problem: string, cause?: unknown): QGraphError {
 	const options = cause === undefined ? undefined : { cause };
 	return new QGraphError("runtime/npz", `cannot read '${path}': ${problem}`, { file: path }, options);
 }

@@ -7,9 +7,11 @@ import type { Model } from "../ir/model.js";
 import { elementCount, rawByteLength } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
+import { MASK_MAGNITUDE } from "../quant/clipped-range.js";
 import { inputsOf, type ModelInput, ShapeBinding } from "../runtime/model-inputs.js";
 import { arrayOf, convertedTo, fittingType, requireShape } from "../runtime/sample-arrays.js";
-import type { Calibration, CalibrationSample, SampleSource } from "./calibration.js";
+import type { Calibration, CalibrationSample, SampleSource, ValueStatistics } from "./calibration.js";
+import { unmasked } from "./calibration-encodings.js";
 import { ChannelTotals } from "./channel-totals.js";
 import { type Instruments, instrument } from "./instrument.js";
 import { failing, RunnerPool } from "./runner-pool.js";
@@ -33,8 +35,8 @@ export interface CalibrateOptions {
 	/** Go on with what the state file has; default false. */
 	readonly resume?: boolean | undefined;
 	readonly signal?: AbortSignal | undefined;
-	/** Called after every sample; `total` is undefined where nobody knows it. */
-	readonly onProgress?: ((done: number, total: number | undefined) => void) | undefined;
+	/** Called after every sample. */
+	readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 const DEFAULT_MEMORY = 2 ** 32;
@@ -44,9 +46,6 @@ const MAX_RUNNERS = 8;
 
 /** Samples at hand for each runner, so that it never waits for the next. */
 const SAMPLES_PER_RUNNER = 2;
-
-/** Elements beyond this look like masks: then a histogram has to tell which. Masks of float16 are -1e4 or -65504. */
-const LARGE = 9.9e3;
 
 const STATE_INTERVAL_MS = 60_000;
 
@@ -241,17 +240,16 @@ class Calibrator {
 	async #seen({ origin, seen }: Running): Promise<readonly SeenRange[]> {
 		const found = await failing(seen, `'${origin}': ONNX Runtime does not run the model`);
 		this.#done++;
-		const { count } = this.#source;
-		this.#options.onProgress?.(this.#done, count === undefined ? undefined : count * this.#rounds);
+		this.#options.onProgress?.(this.#done, this.#source.count * this.#rounds);
 		return found;
 	}
 
-	/** Are there values among what a sample showed whose elements have to be looked at one by one from now on? */
+	/** Are there values among what a sample showed whose elements have to be looked at one by one, as there may be masks? */
 	#addSeen({ index }: Running, seen: readonly SeenRange[]): boolean {
 		let found = false;
 		for (const range of seen) {
 			const { name, min, max, counted } = range;
-			const isPlain = Math.abs(min) < LARGE && Math.abs(max) < LARGE;
+			const isPlain = Math.abs(min) < MASK_MAGNITUDE && Math.abs(max) < MASK_MAGNITUDE;
 			if (!counted && !isPlain && !this.#counted.has(name)) {
 				this.#counted.set(name, index);
 				found = true;
@@ -302,12 +300,23 @@ class Calibrator {
 			const statistics = this.#totals.get(origin)!.statistics(value.name);
 			if (statistics === undefined) continue;
 			values.set(value.name, statistics);
+			if (source !== undefined) continue;
+			this.#reportMasks(statistics);
 			const { notFinite } = statistics;
-			if (notFinite === 0 || source !== undefined) continue;
+			if (notFinite === 0) continue;
 			const message = `${notFinite} elements of '${value.name}' are infinite or no numbers; its range is that of the others`;
 			this.#report("calibrate/not-finite", message, { value: value.name });
 		}
 		return values;
+	}
+
+	#reportMasks(statistics: ValueStatistics): void {
+		const { name, min, max } = statistics;
+		const { lo, hi } = unmasked(statistics);
+		if (lo === min && hi === max) return;
+		const text = (from: number, to: number) => `${Number(from.toPrecision(4))} to ${Number(to.toPrecision(4))}`;
+		const message = `'${name}' reaches from ${text(min, max)} with masks, from ${text(lo, hi)} without; its range is the latter`;
+		this.#report("calibrate/mask", message, { value: name });
 	}
 
 	#report(code: DiagnosticCode, message: string, at: Diagnostic["at"] = {}): void {

@@ -1,22 +1,38 @@
 import { encodingFor } from "../encodings/encode.js";
 import type { Encodings, EncodingsVersion } from "../encodings/encoding.js";
 import { headerOf } from "../encodings/write-encodings.js";
+import {
+	entropyInterval,
+	leastErrorInterval,
+	MASK_MAGNITUDE,
+	percentileInterval,
+	unmaskedRange,
+} from "../quant/clipped-range.js";
 import { coveringGrid, type Grid, type Interval } from "../quant/grid.js";
 import { rangeOfBits } from "../quant/range.js";
 import type { Calibration, ValueStatistics } from "./calibration.js";
 
-/** How an interval is made of what was seen. */
-export const OBSERVERS = ["min-max", "moving-average"] as const;
+/** How an interval is made of what was seen; all but the first two need histograms. */
+export const OBSERVERS = ["min-max", "moving-average", "percentile", "mse", "entropy"] as const;
 
 export type ObserverName = (typeof OBSERVERS)[number];
 
 export interface RangeOptions {
 	/** Default `min-max`. */
 	readonly observer?: ObserverName | undefined;
+	/** Of the elements, that the interval of the observer `percentile` holds; default 99.99. */
+	readonly percentile?: number | undefined;
 	/** Of the codes; default 16. */
 	readonly bits?: 8 | 16 | undefined;
 	/** As far below 0 as above it, with the zero point in the middle of the codes; default false. */
 	readonly symmetric?: boolean | undefined;
+}
+
+const DEFAULT_PERCENTILE = 99.99;
+
+/** Does an observer need histograms? */
+export function needsHistograms(observer: ObserverName): boolean {
+	return observer !== "min-max" && observer !== "moving-average";
 }
 
 export interface CalibrationEncodingsOptions extends RangeOptions {
@@ -26,21 +42,54 @@ export interface CalibrationEncodingsOptions extends RangeOptions {
 	readonly producer?: { readonly package: string; readonly version: string } | undefined;
 }
 
-/** The interval that the codes of a value are to reach over; 0 lies within. */
-export function calibratedInterval(statistics: ValueStatistics, { observer = "min-max" }: RangeOptions = {}): Interval {
-	const { min, max, averageMin, averageMax } = statistics;
-	const [lo, hi] = observer === "min-max" ? [min, max] : [averageMin, averageMax];
-	return { lo: Math.min(lo, 0), hi: Math.max(hi, 0) };
+/** The range of the elements that are no masks. */
+export function unmasked({ min, max, histogram }: ValueStatistics): Interval {
+	const range = { lo: min, hi: max };
+	if (histogram === undefined || Math.max(-min, max) < MASK_MAGNITUDE) return range;
+	return unmaskedRange(histogram.bins(range));
+}
+
+/**
+ * The interval that the codes of a value are to reach over; 0 lies within. Masks lie outside, so far that e to the power of
+ * the distance is no more than a step of Softmax's result.
+ *
+ * @throws Error where the observer needs a histogram that the statistics do not have.
+ */
+export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
+	const { observer = "min-max", bits = 16 } = options;
+	const inner = unmasked(statistics);
+	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
+	const [below, above] = [inner.lo > statistics.min ? bits : 0, inner.hi < statistics.max ? bits : 0];
+	return { lo: Math.min(lo, 0) - below, hi: Math.max(hi, 0) + above };
+}
+
+function observed(
+	{ name, averageMin, averageMax, histogram }: ValueStatistics,
+	range: Interval,
+	observer: ObserverName,
+	options: RangeOptions,
+): Interval {
+	if (observer === "min-max") return range;
+	const within = ({ lo, hi }: Interval) => ({ lo: Math.max(lo, range.lo), hi: Math.min(hi, range.hi) });
+	if (observer === "moving-average") return within({ lo: averageMin, hi: averageMax });
+	if (histogram === undefined) throw new Error(`observer '${observer}' needs a histogram of '${name}'`);
+	const bins = histogram.bins(range);
+	const { percentile = DEFAULT_PERCENTILE, bits = 16 } = options;
+	if (observer === "percentile") return within(percentileInterval(bins, percentile));
+	if (observer === "entropy") return entropyInterval(bins, range, bits);
+	return leastErrorInterval(bins, range, (interval) => gridOver(interval, options));
 }
 
 /** Unsigned codes for a value, 0 exactly among what they stand for. */
 export function calibratedGrid(statistics: ValueStatistics, options: RangeOptions = {}): Grid {
-	const { bits = 16, symmetric = false } = options;
+	return gridOver(calibratedInterval(statistics, options), options);
+}
+
+function gridOver({ lo, hi }: Interval, { bits = 16, symmetric = false }: RangeOptions): Grid {
 	const { min, max } = rangeOfBits(bits, false);
-	const { lo, hi } = calibratedInterval(statistics, options);
 	if (!symmetric) return coveringGrid({ lo, hi }, min, max);
 	const middle = 2 ** (bits - 1);
-	// the largest code lies half a step closer to the middle than the smallest
+	// the largest code lies one step closer to the middle than the smallest
 	const { scale } = coveringGrid({ lo: 0, hi: Math.max(-lo, hi) }, 0, middle - 1);
 	return { scale, zeroPoint: middle, min, max };
 }

@@ -14,8 +14,8 @@ export interface CalibrationSample {
 export interface SampleSource {
 	/** For messages, and to know it again. */
 	readonly name: string;
-	/** undefined where it is not known before all are read. */
-	readonly count: number | undefined;
+	/** How many samples there are. */
+	readonly count: number;
 	/** Are there made-up samples among them? */
 	readonly isRandom: boolean;
 	/** The samples from number `first` on; may be called again, and gives the same then. */

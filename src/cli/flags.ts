@@ -29,7 +29,17 @@ function flagOf(pass: AnyPassFactory, option: string): string {
 }
 
 /** Options that several passes have, or that everybody needs: one flag sets them on every pass that has them. */
-const SHARED = ["include", "exclude", "floatWeights", "dim", "recipe", "requantize", "encodings"];
+const SHARED = [
+	"include",
+	"exclude",
+	"floatWeights",
+	"dim",
+	"recipe",
+	"requantize",
+	"encodings",
+	"importance",
+	"hessian",
+];
 
 const SHARED_GROUPS: Readonly<Record<string, string>> = { dim: "Shapes:", encodings: "Encodings:" };
 

@@ -1,10 +1,8 @@
-import { createRequire } from "node:module";
-import path from "node:path";
-import { pathToFileURL } from "node:url";
 import type * as Runtime from "onnxruntime-node";
 import type { ElementType } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { QGraphError } from "../diagnostics.js";
+import { loadOptional } from "./load-optional.js";
 
 export type OnnxRuntime = typeof Runtime;
 export type Tensor = Runtime.Tensor;
@@ -12,23 +10,7 @@ export type InferenceSession = Runtime.InferenceSession;
 
 /** onnxruntime-node as qgraph finds it, or as the folder that the user works in has it; undefined where neither has. */
 export async function loadRuntime(workingFolder: string): Promise<OnnxRuntime | undefined> {
-	try {
-		return await import("onnxruntime-node");
-	} catch (error) {
-		if (!isNotFound(error)) throw error;
-	}
-	try {
-		const found = createRequire(path.join(workingFolder, "x")).resolve("onnxruntime-node");
-		return await import(pathToFileURL(found).href);
-	} catch (error) {
-		if (!isNotFound(error)) throw error;
-		return undefined;
-	}
-}
-
-function isNotFound(error: unknown): boolean {
-	const code = error instanceof Error && "code" in error ? error.code : undefined;
-	return code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
+	return (await loadOptional("onnxruntime-node", workingFolder)) as OnnxRuntime | undefined;
 }
 
 /** The error that says that onnxruntime-node is not installed. */

@@ -3,7 +3,7 @@ import type { NumpyArray } from "../arrays/npz.js";
 import { inputError, type ModelInput, type ShapeBinding } from "./model-inputs.js";
 
 /** The array of an input among those of a file. Throws `runtime/inputs` where there is none. */
-export function arrayOf(found: ReadonlyMap<string, NumpyArray>, name: string, file: string): NumpyArray {
+export function arrayOf<T>(found: ReadonlyMap<string, T>, name: string, file: string): T {
 	const array = found.get(name);
 	if (array !== undefined) return array;
 	const names = [...found.keys()].map((key) => `'${key}'`).join(", ");

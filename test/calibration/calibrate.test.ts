@@ -10,6 +10,7 @@ import type { Model } from "../../src/ir/model.js";
 import { printModel } from "../../src/ir/print.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType, type Dimension } from "../../src/ir/types.js";
+import { intervalOf } from "../../src/quant/grid.js";
 import { temporaryFolder } from "../repo/run.js";
 import { modelOf } from "../support/build.js";
 
@@ -118,13 +119,23 @@ describe("masks", () => {
 		const x = floats([6, 1, 4], [1, 2, 3, 4, 0, 1, 2, 3, -1, -2, 5, 6, 1, 1, 1, 1, 2, 2, 2, 2, 9, 8, 7, -6]);
 		const mask = floats([6, 1, 4], [...Array(8).fill(1), 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]);
 		const model = masked();
-		const { values, samples } = await calibrate(model, openSamples(model, [npz({ x, mask })]));
+		const { values, samples, diagnostics } = await calibrate(model, openSamples(model, [npz({ x, mask })]));
 		expect(samples).toBe(6);
+		expect(diagnostics.map(({ code, at }) => [code, at.value])).toEqual([
+			["calibrate/mask", "added"],
+			["calibrate/mask", "y"],
+		]);
 		expect(values.get("x")).toMatchObject({ min: -6, max: 9, histogram: undefined });
 		const y = values.get("y")!;
 		expect([y.min, y.max]).toEqual([Math.fround(-3.4e38), 9]);
 		const counts = [...y.histogram!.entries()].reduce((sum, [, count]) => sum + count, 0);
 		expect(counts).toBe(16);
+		// 16 below the others: e^-16 is less than a step of 1 / 65535
+		const grid = calibratedGrid(y);
+		const { lo, hi } = intervalOf(grid);
+		expect([lo, hi].map(Math.round)).toEqual([-22, 9]);
+		expect(intervalOf(calibratedGrid(y, { bits: 8 })).lo).toBeCloseTo(-14, 0);
+		expect(calibratedGrid(values.get("x")!)).not.toEqual(grid);
 	});
 });
 

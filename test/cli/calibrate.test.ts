@@ -53,11 +53,32 @@ test("--json prints what was seen", async () => {
 	expect(encodings[0]).toMatchObject({ name: "x", output_dtype: "uint8", y_zero_point: 128 });
 });
 
+test.each(["moving-average", "percentile", "mse", "entropy"])("--observer %s", async (observer) => {
+	expect((await calibrate("--force", "-q", "--observer", observer, "--bits", "8")).code).toBe(0);
+	const [x] = readEncodings(output).entries;
+	expect(x).toMatchObject({ name: "x", codes: { signed: false, bits: 8 } });
+});
+
+test("--importance and --hessian write what convert reads", async () => {
+	const [importance, hessian] = [path.join(folder, "importance.npz"), path.join(folder, "hessian")];
+	const { out } = await calibrate("--force", "--importance", importance, "--hessian", hessian);
+	expect(out).toContain("written: <folder>/model.encodings, <folder>/importance.npz, <folder>/hessian\n");
+	const recipe = ["--recipe", "16a4w", "--importance", importance, "--hessian", hessian, "--json", "--dry-run"];
+	const converted = await qgraph(folder, "convert", ...recipe, model);
+	const { weights, diagnostics } = JSON.parse(converted.out);
+	expect(weights.map(({ code }: { code: string }) => code)).not.toContain("recipe/no-statistics");
+	expect(diagnostics.filter(({ code }: { code: string }) => code === "recipe/no-statistics")).toEqual([]);
+	expect(weights).toHaveLength(1);
+});
+
 test("refuses before it works, and writes nothing then", async () => {
 	rmSync(output, { force: true });
 	const problems: [string[], number, string][] = [
 		[["--seed", "-1"], 2, "--seed -1 is out of range"],
-		[["--data", "nothing.txt"], 1, "'nothing.txt' is neither an .npz file nor 'random:N'"],
+		[["--data", "nothing.txt"], 1, "there is no file or folder 'nothing.txt'"],
+		[["--image-mean", "1,2"], 2, "'--image-mean 1,2' is not of the form"],
+		[["--percentile", "99"], 2, "--percentile needs --observer percentile"],
+		[["--percentile", "0", "--observer", "percentile"], 2, "--percentile 0 is out of range"],
 		[["--dim", "batches=2"], 1, "no input has a dimension 'batches'"],
 	];
 	for (const [args, code, message] of problems) {

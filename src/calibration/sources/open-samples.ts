@@ -1,51 +1,52 @@
+import { statSync } from "node:fs";
+import { openNpy, openNpz } from "../../arrays/array-file.js";
 import { QGraphError } from "../../diagnostics.js";
 import type { Model } from "../../ir/model.js";
 import { inputsOf } from "../../runtime/model-inputs.js";
 import type { SampleSource } from "../calibration.js";
-import { npzSource } from "./npz-source.js";
+import { arraySource } from "./array-source.js";
+import { folderSource } from "./folder-source.js";
+import { type ImageOptions, imageSource, isImage } from "./image-source.js";
+import { joinedSource } from "./joined-source.js";
+import { jsonLinesSource } from "./json-lines-source.js";
 import { randomSource } from "./random-source.js";
+import { inputListSource, rawSource } from "./raw-source.js";
 
 export interface SampleSourceOptions {
 	/** Of random samples; default 0. */
 	readonly seed?: number | undefined;
+	/** How images become samples. */
+	readonly images?: ImageOptions | undefined;
 }
 
 /**
- * The samples that `places` name, one after the other: `random:N`, or an .npz file.
+ * The samples that `places` name, one after the other: .npz and .npy files, folders of these, files with a JSON object a line
+ * (.jsonl), descriptions of raw files (.json), lists of raw files as QNN's tools take them (.txt), images and folders of
+ * images, and `random:N`.
  *
  * @throws QGraphError `calibrate/data` for places of no known form, `runtime/...` for samples that do not fit the model.
  */
 export function openSamples(model: Model, places: readonly string[], options: SampleSourceOptions = {}): SampleSource {
-	return joined(places.map((place) => openPlace(model, place, options)));
+	return joinedSource(places.map((place) => openPlace(model, place, options)));
 }
 
-function openPlace(model: Model, place: string, { seed }: SampleSourceOptions): SampleSource {
+function openPlace(model: Model, place: string, { seed, images = {} }: SampleSourceOptions): SampleSource {
 	const random = /^random:(\d+)$/.exec(place);
 	if (random !== null) return randomSource(model, Number(random[1]), seed);
-	if (place.endsWith(".npz")) return npzSource(place, inputsOf(model));
-	throw new QGraphError("calibrate/data", `'${place}' is neither an .npz file nor 'random:N'`, { file: place });
-}
-
-/** One source after the other. */
-function joined(sources: readonly SampleSource[]): SampleSource {
-	let count: number | undefined = 0;
-	for (const source of sources) {
-		count = count === undefined || source.count === undefined ? undefined : count + source.count;
+	const inputs = inputsOf(model);
+	const found = statSync(place, { throwIfNoEntry: false });
+	if (found === undefined) {
+		throw new QGraphError("calibrate/data", `there is no file or folder '${place}'`, { file: place });
 	}
-	return {
-		name: sources.map(({ name }) => name).join(" "),
-		count,
-		isRandom: sources.some(({ isRandom }) => isRandom),
-		async *samples(first) {
-			let skip = first;
-			for (const source of sources) {
-				if (source.count !== undefined && skip >= source.count) {
-					skip -= source.count;
-					continue;
-				}
-				yield* source.samples(skip);
-				skip = 0;
-			}
-		},
-	};
+	if (found.isDirectory()) return folderSource(place, inputs, images);
+	if (place.endsWith(".npz")) return arraySource(place, openNpz(place), inputs);
+	if (place.endsWith(".npy")) {
+		const array = openNpy(place);
+		return arraySource(place, new Map(inputs.slice(0, 1).map(({ name }) => [name, array] as const)), inputs);
+	}
+	if (/\.(jsonl|ndjson)$/.test(place)) return jsonLinesSource(place, inputs);
+	if (place.endsWith(".json")) return rawSource(place, inputs);
+	if (place.endsWith(".txt")) return inputListSource(place, inputs);
+	if (isImage(place)) return imageSource([place], inputs, images);
+	throw new QGraphError("calibrate/data", `'${place}' is of no kind that samples are read from`, { file: place });
 }

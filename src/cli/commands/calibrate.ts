@@ -5,6 +5,7 @@ import {
 	calibrationEncodings,
 	type EncodingsVersion,
 	fixShapes,
+	needsHistograms,
 	OBSERVERS,
 	type ObserverName,
 	openSamples,
@@ -13,7 +14,8 @@ import {
 	writeEncodings,
 	writeImportance,
 } from "../../index.js";
-import { type Command, EXIT } from "../command.js";
+import { type Arguments, type Command, EXIT } from "../command.js";
+import { imageOptions } from "../image-flags.js";
 import { checkOutput } from "../output.js";
 import { ownVersion } from "../own-version.js";
 import { wrongNumber } from "../runtime-flags.js";
@@ -47,7 +49,7 @@ export const calibrate: Command = {
 				string: true,
 				demandOption: true,
 				requiresArg: true,
-				describe: "Samples: an .npz file, or random:N for trials; repeatable",
+				describe: "Samples: .npz, .npy, .jsonl, raw files by .json or .txt, images, a folder, or random:N; repeatable",
 			})
 			.option("output", {
 				alias: "o",
@@ -62,6 +64,11 @@ export const calibrate: Command = {
 				choices: OBSERVERS,
 				default: "min-max" as const,
 				describe: "How ranges are made of what was seen",
+			})
+			.option("percentile", {
+				type: "number",
+				requiresArg: true,
+				describe: "Of the elements, that ranges of the observer percentile hold [default: 99.99]",
 			})
 			.option("importance", {
 				type: "string",
@@ -78,6 +85,22 @@ export const calibrate: Command = {
 				string: true,
 				requiresArg: true,
 				describe: "Length of a dynamic dimension, name=length or input:axis=length; repeatable",
+			})
+			.option("image-size", {
+				type: "string",
+				requiresArg: true,
+				describe: "Of images, 224x224 [default: the input's]",
+			})
+			.option("image-mean", {
+				type: "string",
+				requiresArg: true,
+				describe: "Taken from channels, which lie from 0 to 1",
+			})
+			.option("image-std", { type: "string", requiresArg: true, describe: "What channels are divided by then" })
+			.option("image-order", { choices: ["rgb", "bgr"] as const, describe: "Order of channels [default: rgb]" })
+			.option("image-fit", {
+				choices: ["cover", "stretch", "pad"] as const,
+				describe: "What becomes of images of another shape [default: cover]",
 			})
 			.option("seed", { type: "number", requiresArg: true, describe: "Of random samples [default: 0]" })
 			.option("version", {
@@ -96,7 +119,7 @@ export const calibrate: Command = {
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.example("$0 calibrate model.onnx --data samples.npz -o model.encodings", ""),
 	async run(args, { terminal, signal }) {
-		const problem = wrongNumber(args);
+		const problem = wrongNumber(args) ?? percentileProblem(args);
 		if (problem !== undefined) {
 			terminal.err.write(`qgraph: ${problem}\nSee 'qgraph calibrate --help'.\n`);
 			return EXIT.usage;
@@ -106,20 +129,24 @@ export const calibrate: Command = {
 		for (const written of importance === undefined ? [output] : [output, importance]) checkOutput(written, overwrite);
 		const model = await readModel(file);
 		if (args.dim !== undefined) await runPasses(model, [fixShapes({ dim: args.dim as string[] })], { signal });
-		const source = openSamples(model, args.data as string[], { seed: args.seed as number | undefined });
+		const source = openSamples(model, args.data as string[], {
+			seed: args.seed as number | undefined,
+			images: imageOptions(args),
+		});
 		const observer = args.observer as ObserverName;
 		const state = `${output}.state`;
 		const bar = new ProgressBar(terminal);
 		let calibration: Calibration;
 		try {
 			calibration = await calibrateModel(model, source, {
+				histograms: needsHistograms(observer),
 				meanSquares: importance !== undefined,
 				hessian: args.hessian as string | undefined,
 				memory: args.memory === undefined ? undefined : (args.memory as number) * 2 ** 20,
 				state,
 				resume: args.resume === true,
 				signal,
-				onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
+				onProgress: (done, total) => bar.update("calibrating", done, total),
 			});
 		} catch (error) {
 			bar.clear();
@@ -137,6 +164,7 @@ export const calibrate: Command = {
 			bits: args.bits as 8 | 16,
 			symmetric: args.symmetric === true,
 			observer,
+			percentile: args.percentile as number | undefined,
 			version: args.version as EncodingsVersion,
 			producer: { package: "qgraph", version: ownVersion() },
 		});
@@ -152,6 +180,13 @@ export const calibrate: Command = {
 		return EXIT.done;
 	},
 };
+
+function percentileProblem({ percentile, observer }: Arguments): string | undefined {
+	if (percentile === undefined) return undefined;
+	if (observer !== "percentile") return "--percentile needs --observer percentile";
+	if (typeof percentile === "number" && percentile > 0 && percentile <= 100) return undefined;
+	return `--percentile ${String(percentile)} is out of range`;
+}
 
 function reportOf(model: string, output: string, { samples, values, diagnostics }: Calibration): CalibrationReport {
 	return {

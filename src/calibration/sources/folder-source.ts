@@ -1,0 +1,61 @@
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { openNpy, openNpz } from "../../arrays/array-file.js";
+import { QGraphError } from "../../diagnostics.js";
+import type { ModelInput } from "../../runtime/model-inputs.js";
+import type { SampleSource } from "../calibration.js";
+import { arraySource } from "./array-source.js";
+import { type ImageOptions, imageSource, isImage } from "./image-source.js";
+import { joinedSource } from "./joined-source.js";
+
+/**
+ * The samples of a folder, by what is in it:
+ *
+ * - .npz files, one after the other by name;
+ * - .npy files called as the inputs are, each with all samples of its input; or for a model of one input any .npy files;
+ * - folders called as the inputs are, of .npy files, of which those of the same place belong together;
+ * - images.
+ */
+export function folderSource(folder: string, inputs: readonly ModelInput[], images: ImageOptions): SampleSource {
+	const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
+	const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => path.join(folder, name));
+	const ofKind = (extension: string) => files.filter((file) => file.endsWith(extension));
+	const [npz, npy, pictures] = [ofKind(".npz"), ofKind(".npy"), files.filter(isImage)];
+	if (npz.length > 0) return joinedSource(npz.map((file) => arraySource(file, openNpz(file), inputs)));
+	if (npy.length > 0) return npySource(folder, npy, inputs);
+	if (pictures.length > 0) return imageSource(pictures, inputs, images);
+	const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+	if (inputs.every(({ name }) => folders.includes(name))) return parallelSource(folder, inputs);
+	throw new QGraphError(
+		"calibrate/data",
+		`folder '${folder}' has neither .npz, .npy nor image files, nor folders called as the inputs are`,
+		{ file: folder },
+	);
+}
+
+function npySource(folder: string, files: readonly string[], inputs: readonly ModelInput[]): SampleSource {
+	const byName = new Map(files.map((file) => [path.basename(file, ".npy"), file] as const));
+	const [only, ...others] = inputs;
+	if (only !== undefined && others.length === 0 && !byName.has(only.name)) {
+		return joinedSource(files.map((file) => arraySource(file, new Map([[only.name, openNpy(file)]]), inputs)));
+	}
+	return arraySource(folder, new Map([...byName].map(([name, file]) => [name, openNpy(file)] as const)), inputs);
+}
+
+function parallelSource(folder: string, inputs: readonly ModelInput[]): SampleSource {
+	const lists = inputs.map(({ name }) => {
+		const inside = readdirSync(path.join(folder, name)).filter((file) => file.endsWith(".npy"));
+		return { name, files: inside.sort().map((file) => path.join(folder, name, file)) };
+	});
+	const [first] = lists;
+	const other = lists.find(({ files }) => files.length !== first!.files.length);
+	if (other !== undefined) {
+		const message = `'${folder}' has ${first!.files.length} files for '${first!.name}' but ${other.files.length} for '${other.name}'`;
+		throw new QGraphError("calibrate/data", message, { file: folder });
+	}
+	return joinedSource(
+		first!.files.map((file, index) =>
+			arraySource(file, new Map(lists.map(({ name, files }) => [name, openNpy(files[index]!)] as const)), inputs),
+		),
+	);
+}
