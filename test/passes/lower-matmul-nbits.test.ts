@@ -12,9 +12,11 @@ import { runPasses } from "../../src/run-passes.js";
 import { normals } from "../runtime/models.js";
 import { type ModelBuilder, modelOf, nodeNamed } from "../support/build.js";
 import { golden } from "../support/golden.js";
+import { loop } from "../support/loop.js";
 import { type NBitsSpec, nbitsNode, nbitsWeight } from "../support/nbits.js";
 import { floatFeed, floatsOf, run, sqnrDb } from "../support/ort.js";
 import { expectSameOutputs } from "../support/same-outputs.js";
+import { quantized } from "../support/weights.js";
 
 const { BOOL, FLOAT, FLOAT16, INT32, INT64, UINT8 } = DataType;
 const PASS = lowerMatmulNbits();
@@ -177,6 +179,40 @@ describe("lower-matmul-nbits", () => {
 			b.output("y").type = tensorType(FLOAT, [3, 8]);
 		});
 		await golden(PASS, "subgraph", model);
+	});
+
+	test("in a Loop body, with a weight inside and one that is read outside, too", async () => {
+		const spec: NBitsSpec = { k: 64, n: 64, zeroPoints: "packed" };
+		const model = () =>
+			modelOf((b) => {
+				setUp(b);
+				b.input("x", FLOAT, [3, 64]);
+				const outer = nbitsWeight(b, "outer", spec);
+				const looped = loop(b, "x", [3, 64], (body, state) => {
+					nbitsNode(body, state, outer, "a", spec);
+					body.node("Tanh", ["a"], ["b"]);
+					nbitsNode(body, "b", nbitsWeight(body, "inner", { ...spec, seed: 7 }), "c", spec);
+					body.node("Tanh", ["c"], ["d"]);
+					return "d";
+				});
+				nbitsNode(b, looped, outer, "y", spec);
+				b.output("y").type = tensorType(FLOAT, [3, 64]);
+			});
+		await golden(PASS, "loop", model());
+		await expectSameOutputs(model(), PASS, { x: floatFeed([3, 64], normals(192, 5)) });
+	});
+
+	test("a group index between quantizers keeps the activations quantized", async () => {
+		const spec: NBitsSpec = { k: 128, n: 8, groups: shuffledGroups(128, 32) };
+		const model = () =>
+			modelOf((b) => {
+				setUp(b);
+				b.input("x", FLOAT, [3, 128]);
+				nbitsNode(b, quantized(b, "x"), nbitsWeight(b, "w", spec), "y", spec);
+				b.output("y").type = tensorType(FLOAT, [3, 8]);
+			});
+		await golden(PASS, "group-index-quantized", model());
+		await expectSameOutputs(model(), PASS, { x: floatFeed([3, 128], normals(384, 5)) });
 	});
 
 	test("in a function, whose weights are Constant nodes", async () => {

@@ -11,6 +11,7 @@ import { encodeFloat16 } from "../../src/quant/float16.js";
 import { runPasses } from "../../src/run-passes.js";
 import { type GraphBuilder, ModelBuilder } from "../support/build.js";
 import { golden } from "../support/golden.js";
+import { loop } from "../support/loop.js";
 import { boolFeed, floatFeed, floatsOf, run, sqnrDb } from "../support/ort.js";
 import { randomSource } from "../support/random.js";
 import { blockWeight, int4Tensor, quantized, randomCodes, randomScales, uint4Tensor } from "../support/weights.js";
@@ -249,6 +250,39 @@ describe("without loss:", () => {
 		builder.node({ domain: "local", type: "Linear" }, ["x"], ["z"], {}, "call");
 		builder.output("z").type = tensorType(FLOAT, [4, 8]);
 		await check("places", builder.build(), normalizeWeights(), 200, { ...FEED, flag: boolFeed(true) } as never);
+	});
+
+	test("in Loop bodies, and captured from outside of them", async () => {
+		const made = new ModelBuilder();
+		made.input("x", FLOAT, [4, 64]);
+		const square = (b: GraphBuilder, name: string) => {
+			b.initializer(name, uint4Tensor([64, 64], randomCodes(4096, 3, 0, 15)));
+			b.initializer(`${name}_scale`, floatTensor([64, 2], randomScales(128, 4)));
+			b.initializer(`${name}_zero`, uint4Tensor([64, 2], new Uint8Array(128).fill(8)));
+			const attributes = { axis: intAttribute(1), block_size: intAttribute(32) };
+			b.node("DequantizeLinear", [name, `${name}_scale`, `${name}_zero`], [`${name}_dq`], attributes, `${name}_DQ`);
+			b.node("Transpose", [`${name}_dq`], [`${name}_turned`], {}, `${name}_transpose`);
+			return `${name}_turned`;
+		};
+		const outer = square(made, "outer");
+		const linear = (b: GraphBuilder, input: string, weight: string, output: string) => {
+			b.node("MatMul", [input, weight], [output], {}, `${output}_matmul`);
+			b.node("Tanh", [quantized(b, output, 1 / 1024)], [`${output}_tanh`]);
+			return quantized(b, `${output}_tanh`, 1 / 32768);
+		};
+		const last = loop(made, quantized(made, "x", 1 / 32768), [4, 64], (body, state) => {
+			const half = linear(body, quantized(body, state, 1 / 32768), outer, "a");
+			return linear(body, half, square(body, "inner"), "b");
+		});
+		made.node("Identity", [last], ["y"]);
+		made.output("y").type = tensorType(FLOAT, [4, 64]);
+		await check("loop", made.build());
+		const report = await runPasses(made.build(), [bqToLpbq()]);
+		expect(report.weights.map(({ weight, status, graph }) => [weight, status, graph])).toEqual([
+			["outer", "converted", "main/loop.body"],
+			["inner", "converted", "main/loop.body"],
+		]);
+		await run(serializeModel(made.build()), FEED);
 	});
 
 	test("float16 scales stay float16, and bq-to-lpbq writes float16 channel scales", async () => {

@@ -118,10 +118,12 @@ export function perTensorTable(table: EmbeddingTable, type: "int8" | "uint16") {
 		}
 	});
 	const codes = (first: number, count: number) => {
-		const integers = Array.from(rows(first, count), (value) => {
-			return Math.max(-most, Math.min(most, roundHalfEven(value / scale))) + middle;
-		});
-		return bytesOf(type === "int8" ? Int8Array.from(integers) : Uint16Array.from(integers));
+		const values = rows(first, count);
+		const integers = type === "int8" ? new Int8Array(values.length) : new Uint16Array(values.length);
+		for (let at = 0; at < values.length; at++) {
+			integers[at] = Math.max(-most, Math.min(most, roundHalfEven(values[at]! / scale))) + middle;
+		}
+		return bytesOf(integers);
 	};
 	const dtype = type === "int8" ? DataType.INT8 : DataType.UINT16;
 	const zero = type === "int8" ? new Uint8Array(1) : bytesOf(Uint16Array.of(middle));

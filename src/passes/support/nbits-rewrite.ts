@@ -7,6 +7,7 @@ import type { Value } from "../../ir/value.js";
 import { addConstant, type Constant } from "../../weights/constant.js";
 import type { NBitsForm } from "./nbits-form.js";
 import type { NBitsTensors } from "./nbits-tensors.js";
+import { addQdq, encodingBehind } from "./qdq.js";
 import { removeUnused } from "./remove-unused.js";
 
 /** The constants that stand for a packed weight. */
@@ -93,7 +94,7 @@ export class NBitsRewriter {
 		});
 	}
 
-	/** The activations in the order of the weight's rows. */
+	/** The activations in the order of the weight's rows, quantized as they were. */
 	#sorted(node: Node, { order }: NBitsTensors): Value {
 		const source = node.inputs[0]!;
 		if (order === undefined) return source;
@@ -111,7 +112,8 @@ export class NBitsRewriter {
 				{ op: "Gather", name, inputs: [source, indices], outputs: [output], attributes: { axis: intAttribute(-1) } },
 				node,
 			);
-			return output;
+			const encoding = encodingBehind(source);
+			return encoding === undefined ? output : addQdq(graph, output, encoding, this.#names, node);
 		});
 	}
 
