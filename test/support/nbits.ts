@@ -4,7 +4,7 @@ import { DataType } from "../../src/ir/types.js";
 import { encodeFloat16 } from "../../src/quant/float16.js";
 import { packUint2, packUint4 } from "../../src/quant/packing.js";
 import type { GraphBuilder } from "./build.js";
-import { randomSource } from "./random.js";
+import { mixedSource } from "./random.js";
 import { randomScales } from "./weights.js";
 
 /** How a MatMulNBits is made; everything that is left out is random, or absent where ONNX Runtime lets it be. */
@@ -40,7 +40,7 @@ export function floatsOfType(half: boolean, shape: readonly number[], values: Ar
 /** The constants of a MatMulNBits, called `name` and `name`_scales, _zeros, _groups, _bias; returns what it reads after x. */
 export function nbitsWeight(b: GraphBuilder, name: string, spec: NBitsSpec): string[] {
 	const { k, n, bits = 4, blockSize = 32, zeroPoints, groups, bias = false, half = false, seed = 1 } = spec;
-	const random = randomSource(seed);
+	const random = mixedSource(seed);
 	const blocks = Math.ceil(k / blockSize);
 	const draw = (count: number) => Uint8Array.from({ length: count }, () => random() * 2 ** bits);
 	const scaleShape = spec.flatScales === true ? [n * blocks] : [n, blocks];
