@@ -16,6 +16,7 @@ export interface HtpJob {
 	/** A file of numpy's savez; without one inputs are random, by `seed`. */
 	readonly inputs?: string;
 	readonly seed?: number;
+	/** What integer inputs are below. */
 	readonly indices?: number;
 }
 

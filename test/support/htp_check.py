@@ -6,7 +6,8 @@ Reads one job as JSON, from the file named as argument or else from stdin, and p
            "options": {"htp_arch": "73", ...},   provider options of QNN
            "run": true,                          false: only compile
            "inputs": PATH.npz,                   or else float inputs are normal, drawn by
-           "seed": 0, "inputScale": 1.0}         with this standard deviation
+           "seed": 0, "inputScale": 1.0,         with this standard deviation
+           "indices": 2}                         and int64 inputs are below this
   report: {"status": "ok" | "refused" | "failed" | "crashed",
            "unsupported": [{"name": ..., "type": ...}, ...],      nodes that the compiler leaves to the CPU
            "outputs": [{"name": ..., "sqnrDb": 77.1 | null}, ...],   against the CPU; null: equal
@@ -129,8 +130,11 @@ def feeds(made, job):
     random = np.random.default_rng(job.get("seed", 0))
     values = {}
     for given in made.get_inputs():
-        if given.type != "tensor(float)" or not all(isinstance(dim, int) for dim in given.shape):
-            raise ValueError(f"input '{given.name}' is {given.type} {given.shape}, expected fixed float")
+        if given.type not in ("tensor(float)", "tensor(int64)") or not all(isinstance(dim, int) for dim in given.shape):
+            raise ValueError(f"input '{given.name}' is {given.type} {given.shape}, expected fixed float or int64")
+        if given.type == "tensor(int64)":
+            values[given.name] = random.integers(0, job.get("indices", 2), given.shape)
+            continue
         values[given.name] = (random.standard_normal(given.shape) * job.get("inputScale", 1.0)).astype(np.float32)
     return values
 
