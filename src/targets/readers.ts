@@ -40,7 +40,8 @@ export function isSuperfluous(clamp: Node, quantization: QuantizationFacts | und
 	return lo !== undefined && hi !== undefined && lo <= range.lo && range.hi <= hi;
 }
 
-const CODES: Readonly<Partial<Record<DataType, { readonly min: number; readonly max: number }>>> = {
+/** Of quantized activations. */
+export const CODES: Readonly<Partial<Record<DataType, { readonly min: number; readonly max: number }>>> = {
 	[DataType.UINT8]: { min: 0, max: 255 },
 	[DataType.INT8]: { min: -128, max: 127 },
 	[DataType.UINT16]: { min: 0, max: 65535 },

@@ -325,6 +325,96 @@ describe("float weights between quantized values", () => {
 	});
 });
 
+test.each([
+	["INT16", "HardSwish", ["htp/operator-signed"]],
+	["INT16", "Relu", []],
+	["INT8", "LeakyRelu", ["htp/operator-signed"]],
+	["INT8", "HardSwish", []],
+	["UINT16", "HardSwish", []],
+] as const)("operators on signed codes: %s %s", async (dtype, op, rules) => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [4, 16]);
+		const around = (source: string) => {
+			b.initializer(`${source}_step`, floatTensor([], [0.01]));
+			b.initializer(`${source}_zero`, tensor(DataType[dtype], [], new Uint8Array(dtype === "INT8" ? 1 : 2)));
+			const parameters = [`${source}_step`, `${source}_zero`];
+			b.node("QuantizeLinear", [source, ...parameters], [`${source}_q`]);
+			b.node("DequantizeLinear", [`${source}_q`, ...parameters], [`${source}_dq`]);
+			return `${source}_dq`;
+		};
+		b.node(op, [around("x")], ["y"]);
+		b.output(around("y"));
+	});
+	expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")))).toEqual(rules);
+});
+
+test.each([
+	[1, 1, ["htp/channel-scalar"]],
+	[2, 1, []],
+	[1, 2, []],
+])("%i rows of %i inputs times a weight with one scale a channel", async (rows, depth, rules) => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, rows, depth]);
+		b.node("MatMul", [quantized(b, "x"), channelWeight(b, "W", [depth, 8], 1)], ["product"]);
+		b.output(quantized(b, "product"));
+	});
+	expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")))).toEqual(rules);
+});
+
+describe("a quantizer that cuts off what is negative", () => {
+	type Fill = (b: ModelBuilder, input: string) => string;
+	const node =
+		(op: string, ...constants: Float32Array[]): Fill =>
+		(b, input) => {
+			const names = constants.map((values, index) => {
+				b.initializer(`${input}_${index}`, floatTensor(values.length === 1 ? [] : [values.length], values));
+				return `${input}_${index}`;
+			});
+			b.node(op, [input, ...names], [`${input}_${op}`]);
+			return `${input}_${op}`;
+		};
+	const norm = node("LayerNormalization", new Float32Array(32).fill(1));
+	const matMul =
+		(scheme: "block" | "per-channel"): Fill =>
+		(b, input) => {
+			const weight = `${input}_W`;
+			const shape = [32, 32];
+			const name =
+				scheme === "block"
+					? blockWeight(b, weight, { shape, axis: 0, blockSize: 16 })
+					: channelWeight(b, weight, shape, 1);
+			b.node("MatMul", [input, name], [`${input}_product`]);
+			return `${input}_product`;
+		};
+	const times = node("Mul", Float32Array.of(0.7));
+	const pair: Fill = (b, input) => quantized(b, input);
+	const chain =
+		(...fills: Fill[]): Fill =>
+		(b, input) =>
+			fills.reduce((name, fill) => fill(b, name), input);
+
+	test.each<[string, Fill, Fill, number, string, boolean]>([
+		["LayerNormalization, Mul", norm, chain(times, pair), 0, "v79", true],
+		["LayerNormalization, float Mul", norm, times, 0, "v79", true],
+		["MatMul, Mul", matMul("block"), chain(times, pair), 0, "v79", true],
+		["Mul, LayerNormalization", times, chain(norm, pair), 0, "v79", true],
+		["with both signs", norm, chain(times, pair), 0x8000, "v79", false],
+		["on v68", norm, chain(times, pair), 0, "v68", false],
+		["LayerNormalization, MatMul", norm, chain(matMul("block"), pair), 0, "v79", false],
+		["integers, Mul", matMul("per-channel"), chain(times, pair), 0, "v79", false],
+		["LayerNormalization, Relu", norm, chain(node("Relu"), pair), 0, "v79", false],
+		["Exp, Mul", chain(norm, node("Exp")), chain(times, pair), 0, "v79", false],
+	])("%s", async (_name, before, behind, zeroPoint, target, isBroken) => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 32]);
+			const made = before(b, quantized(b, "x"));
+			b.output(behind(b, quantized(b, made, 0.001, zeroPoint)));
+		});
+		const rules = rulesOf(await checkModel(model, parseTarget(`qnn-htp:${target}`)));
+		expect(rules.includes("htp/lost-saturation")).toBe(isBroken);
+	});
+});
+
 describe("16 rows", () => {
 	async function rulesOfRows(rows: readonly number[], before: "" | "LayerNormalization", behind: "" | "Tanh" | "Relu") {
 		const model = modelOf((b) => {

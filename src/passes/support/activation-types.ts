@@ -15,6 +15,7 @@ import {
 	encodingBehind,
 	encodingOf,
 	sameEncoding,
+	widened,
 } from "./qdq.js";
 import { insertPair } from "./separate-output.js";
 
@@ -78,11 +79,6 @@ export function unifyTypes(model: Model, site: WeightSite, names: NameScope): bo
 	if (end === undefined || output === undefined || output.dtype === dtype) return !isTaken;
 	insertPair(model, end.value, coveringEncoding(dtype, intervalOf(output)), names);
 	return true;
-}
-
-/** The same values as UINT16: 257 steps for one of 8 bits. */
-function widened({ dtype, scale, zeroPoint }: Encoding): Encoding {
-	return encodingOf(UINT16, scale / 257, (dtype === INT8 ? zeroPoint + 128 : zeroPoint) * 257);
 }
 
 /** The quantizer that alone reads the output of `node`, views aside, and what it reads. */

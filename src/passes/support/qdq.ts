@@ -40,6 +40,11 @@ export function encodingOf(dtype: DataType, scale: number, zeroPoint: number): E
 	return { dtype, scale: Math.fround(scale), zeroPoint, ...codeRange(dtype) };
 }
 
+/** An encoding of 8 bits with the same values as UINT16: 257 steps for one. */
+export function widened({ dtype, scale, zeroPoint }: Encoding): Encoding {
+	return encodingOf(DataType.UINT16, scale / 257, (dtype === DataType.INT8 ? zeroPoint + 128 : zeroPoint) * 257);
+}
+
 /** The finest encoding of the type that reaches over `interval` and represents 0 exactly. */
 export function coveringEncoding(dtype: DataType, interval: Interval): Encoding {
 	const { min, max } = codeRange(dtype);

@@ -7,7 +7,7 @@ import { hull, type Interval, intervalOf } from "../../quant/grid.js";
 import { goesToInteger, isView } from "../../weights/activation.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import { productBound } from "./product-bound.js";
-import { addQdq, coveringEncoding, type Encoding, encodingAt, encodingBehind, sameEncoding } from "./qdq.js";
+import { addQdq, coveringEncoding, type Encoding, encodingAt, encodingBehind, sameEncoding, widened } from "./qdq.js";
 import { replaceValue } from "./replace-value.js";
 import { wantedInterval } from "./wanted-interval.js";
 
@@ -24,7 +24,8 @@ export type NoSeparation = "separate already" | "float input" | "no encoding";
 
 /**
  * `MatMul(x, W) -> readers` becomes `MatMul(x, W) -> Q -> DQ -> readers` in the type of x's codes, unless its readers are
- * quantizers already. Views that follow stay in front of the pair.
+ * quantizers already. Views that follow stay in front of the pair. A bound takes UINT16, and x is widened to it where it has
+ * 8 bits: these would leave little of a range that is many times too wide.
  */
 export function separateOutput(model: Model, site: WeightSite, names: NameScope): Separation | NoSeparation {
 	const output = endOfViews(site.node.outputs[0]!);
@@ -33,12 +34,22 @@ export function separateOutput(model: Model, site: WeightSite, names: NameScope)
 	if (input === undefined || !isActivationType(input.dtype)) return "float input";
 	const derived = derive(output, site, input);
 	if (derived === undefined) return "no encoding";
+	if (derived.encoding.dtype !== input.dtype) {
+		site.node.setInput(
+			1 - site.input,
+			addQdq(site.node.graph!, site.node.inputs[1 - site.input]!, widened(input), names, site.node),
+		);
+	}
 	insertPair(model, output, derived.encoding, names);
 	return { output, ...derived };
 }
 
+function is8Bit(dtype: DataType): boolean {
+	return dtype === DataType.UINT8 || dtype === DataType.INT8;
+}
+
 function isActivationType(dtype: DataType): boolean {
-	return dtype === DataType.UINT8 || dtype === DataType.INT8 || dtype === DataType.UINT16 || dtype === DataType.INT16;
+	return is8Bit(dtype) || dtype === DataType.UINT16 || dtype === DataType.INT16;
 }
 
 /** The last of the views that `value` goes into, one after the other, with no other readers. */
@@ -70,7 +81,8 @@ function derive(output: Value, site: WeightSite, input: Encoding): Omit<Separati
 	const interval = wanted && bound ? intersection(wanted, bound) : (wanted ?? bound);
 	if (interval === undefined) return undefined;
 	const isBound = wanted === undefined || interval === bound;
-	return { encoding: coveringEncoding(input.dtype, interval), origin: isBound ? "bound" : "readers" };
+	const dtype = isBound && is8Bit(input.dtype) ? DataType.UINT16 : input.dtype;
+	return { encoding: coveringEncoding(dtype, interval), origin: isBound ? "bound" : "readers" };
 }
 
 /** What both hold; `b` where that is all of it, or where they have nothing in common. */

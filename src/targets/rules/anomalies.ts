@@ -1,9 +1,9 @@
-import { isOnnxOp, type Node } from "../../ir/node.js";
+import { isOnnxOp } from "../../ir/node.js";
 import { bitsPerElement, type Dimension } from "../../ir/types.js";
-import type { Value } from "../../ir/value.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
+import { isBlockProduct, isIntegerProduct, sourceOf } from "./producers.js";
 
 /** A matrix of 16 rows: no batch of them. */
 function hasSixteenRows(shape: readonly Dimension[] | undefined): boolean {
@@ -15,34 +15,10 @@ function hasSixteenPositions(shape: readonly Dimension[] | undefined): boolean {
 	return shape?.at(-1) === 16 && shape[0] === 1 && shape.slice(2, -1).every((dim) => dim === 1);
 }
 
-/** What makes `value`, operators aside that only pass values on. */
-function sourceOf(value: Value | undefined, passing: readonly string[]): Node | undefined {
-	let producer = value?.producer;
-	while (producer !== undefined && isOnnxOp(producer, "QuantizeLinear", "DequantizeLinear", ...passing)) {
-		producer = (producer.inputs.find((input) => input?.producer !== undefined) ?? producer.inputs[0])?.producer;
-	}
-	return producer;
-}
-
 /** Is the weight computed by the kernel that has this fault: on integers, but for LPBQ as it is written? */
 function isConvolved(operator: OperatorFacts, { blockQuantOptimization }: RuleContext): boolean {
 	const { scheme } = operator.weight ?? {};
 	return scheme === "per-channel" || (scheme === "block" && blockQuantOptimization && becomesLpbq(operator));
-}
-
-/** Is the product of the MatMul or Gemm `node` computed in fp16, because its weight has float block scales? */
-function isBlockProduct(node: Node, { blockQuantOptimization }: RuleContext): boolean {
-	const dequantize = node.inputs[1]?.producer;
-	if (!isOnnxOp(node, "MatMul", "Gemm") || blockQuantOptimization || dequantize === undefined) return false;
-	if (!isOnnxOp(dequantize, "DequantizeLinear") || dequantize.inputs[1]?.producer !== undefined) return false;
-	return dequantize.attributes.has("block_size");
-}
-
-/** Is `node` a linear operator on quantized values? */
-function isIntegerProduct(node: Node, context: RuleContext): boolean {
-	if (!isOnnxOp(node, "MatMul", "Gemm", "Conv", "ConvTranspose")) return false;
-	const weight = node.inputs[1]?.producer;
-	return weight !== undefined && isOnnxOp(weight, "DequantizeLinear") && !isBlockProduct(node, context);
 }
 
 export const ANOMALY_RULES: RuleGroup = {

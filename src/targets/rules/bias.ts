@@ -4,6 +4,7 @@ import { numbersOf } from "../../weights/numbers.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
+import { LINEAR } from "./producers.js";
 import { typeName } from "./type-name.js";
 
 /** How far the scale of a Gemm's bias may be from that of the products, as part of it. */
@@ -21,9 +22,6 @@ interface Biased {
 
 /** Largest code of INT8. */
 const LARGEST_CODE = 127;
-
-/** Operators with a bias, and MatMul with the vector of an Add behind it. */
-const LINEAR = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /** The scale of each channel's products where ONNX Runtime or the model quantizes the weight; empty where neither does. */
 function productScales({ node, weight, inputs, fusedAdd, result }: OperatorFacts): Float64Array {

@@ -9,6 +9,7 @@ import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { RESULT_RULES } from "./results.js";
+import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 
@@ -21,6 +22,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	BIAS_RULES,
 	RESULT_RULES,
 	SCALE_RULES,
+	SATURATION_RULES,
 	ACTIVATION_RULES,
 	SHAPE_RULES,
 	EMBEDDING_RULES,

@@ -2,7 +2,7 @@ import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { operatorOutcome } from "../operator-outcome.js";
-import { OPERATOR_TABLE, type OperatorOutcome, type TriedForm } from "../operator-table.js";
+import { OPERATOR_TABLE, type OperatorOutcome, REFUSED_SIGNED, type TriedForm } from "../operator-table.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 
 /** Operators that have rules of their own, and those that only move or describe data. */
@@ -73,6 +73,21 @@ export const OPERATOR_RULES: RuleGroup = {
 				return outcome === "refused" || outcome === "failed"
 					? `${describe(operator)} is ${outcome === "failed" ? "taken, but the graph fails to compile" : "not taken"}`
 					: undefined;
+			},
+		},
+		{
+			id: "htp/operator-signed",
+			about: `Some operators take no signed codes: INT16 ${REFUSED_SIGNED.INT16.join(", ")}; INT8 ${REFUSED_SIGNED.INT8.join(", ")}.`,
+			consequence: "refused",
+			measured: "models of one operator, on v68 and v81; the same with UINT16 or UINT8 are taken",
+			remedy: "quantize input and output to UINT16",
+			broken(operator) {
+				const form = isFolded(operator) ? undefined : formOf(operator);
+				const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
+				if (form === undefined || form === "float" || (dtype !== DataType.INT16 && dtype !== DataType.INT8))
+					return undefined;
+				const refused = REFUSED_SIGNED[dtype === DataType.INT16 ? "INT16" : "INT8"];
+				return refused.includes(keyOf(operator.node)) ? `${describe(operator)} is not taken` : undefined;
 			},
 		},
 		{

@@ -4,9 +4,8 @@ import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { clampBehind, describeReader, quantizerBehind, unquantizedReader } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
+import { LINEAR } from "./producers.js";
 import { typeName } from "./type-name.js";
-
-const LINEAR = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
 
 /** The weight, where it has several scales that are no LPBQ's: for these the compiler has only kernels on integers. */
 function scaledWeight({ node, weight }: OperatorFacts): WeightFacts | undefined {
@@ -104,6 +103,21 @@ export const RESULT_RULES: RuleGroup = {
 				const output = operator.result?.dtype;
 				if (output === undefined || output === input) return undefined;
 				return `the input is ${typeName(input)} and the output ${typeName(output)}, expected the same`;
+			},
+		},
+		{
+			id: "htp/channel-scalar",
+			about: "A MatMul or Gemm whose weight has one scale a channel has more than one row or more than one input.",
+			consequence: "crash",
+			measured:
+				"compilation does not end with [1, 1] times [1, N]; with two rows, two inputs, one scale or a float weight right",
+			remedy: "store the weight with one scale, or multiply with a Mul",
+			broken({ node, weight, inputs }) {
+				if (!isOnnxOp(node, "MatMul", "Gemm") || weight?.scheme !== "per-channel" || weight.depth !== 1)
+					return undefined;
+				const shape = inputs[weight.site.input === 0 ? 1 : 0]?.shape;
+				const isScalar = shape?.every((dim) => dim === 1) === true;
+				return isScalar ? `weight '${weight.name}' multiplies one number` : undefined;
 			},
 		},
 		{

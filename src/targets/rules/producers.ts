@@ -1,0 +1,29 @@
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import type { Value } from "../../ir/value.js";
+import type { RuleContext } from "../rule.js";
+
+export const LINEAR: readonly string[] = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
+
+/** What makes `value`, quantizers and operators of the types `passing` aside. */
+export function sourceOf(value: Value | undefined, passing: readonly string[]): Node | undefined {
+	let producer = value?.producer;
+	while (producer !== undefined && isOnnxOp(producer, "QuantizeLinear", "DequantizeLinear", ...passing)) {
+		producer = (producer.inputs.find((input) => input?.producer !== undefined) ?? producer.inputs[0])?.producer;
+	}
+	return producer;
+}
+
+/** Is the result of the linear operator `node` computed in fp16, because its weight has float block scales? */
+export function isBlockProduct(node: Node, { blockQuantOptimization }: RuleContext): boolean {
+	const dequantize = node.inputs[1]?.producer;
+	if (!isOnnxOp(node, ...LINEAR) || dequantize === undefined || !isOnnxOp(dequantize, "DequantizeLinear")) return false;
+	if (blockQuantOptimization && !isOnnxOp(node, "Gemm")) return false;
+	return dequantize.attributes.has("block_size") && dequantize.inputs[1]?.producer === undefined;
+}
+
+/** Is `node` a linear operator on integers? */
+export function isIntegerProduct(node: Node, context: RuleContext): boolean {
+	const weight = node.inputs[1]?.producer;
+	if (!isOnnxOp(node, ...LINEAR) || weight === undefined) return false;
+	return isOnnxOp(weight, "DequantizeLinear") && !isBlockProduct(node, context);
+}
