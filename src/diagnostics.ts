@@ -230,6 +230,9 @@ export const CODES = {
 	"qdq/float": remark(
 		"The target does not compute the operator right between quantized values; it stays on floats, with Q/DQ around it.",
 	),
+	"qdq/guarded": remark(
+		"The HTP misreads channels whose products are less than 2^-24 steps of the output, and biases of more than 2^31 steps of the products. The scales of such channels were raised, as AIMET does it.",
+	),
 	"qdq/mask": remark(
 		"A mask that is added to the scores of an attention, or takes their place, goes so far down that the scores would have no codes left. It was raised to what makes a weight of zero behind the softmax all the same.",
 	),

@@ -93,6 +93,7 @@ export { type ApplyEncodingsOptions, applyEncodings } from "./passes/apply-encod
 export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes/apply-precision-recipe.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
+export { foldAffine } from "./passes/fold-affine.js";
 export { foldShapes } from "./passes/fold-shapes.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";

@@ -3,6 +3,7 @@ import { applyEncodings } from "./apply-encodings.js";
 import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { fixShapes } from "./fix-shapes.js";
+import { foldAffine } from "./fold-affine.js";
 import { foldShapes } from "./fold-shapes.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
@@ -44,6 +45,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	foldAffine,
 	foldWeightTranspose,
 	applyPrecisionRecipe,
 	insertActivationQdq,
@@ -74,6 +76,7 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	foldAffine,
 	foldWeightTranspose,
 	applyPrecisionRecipe,
 	insertActivationQdq,
@@ -91,6 +94,7 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 				applyEncodings,
 				applyPrecisionRecipe,
 				bqToLpbq,
+				foldAffine,
 				insertActivationQdq,
 				removeQdq,
 				saveAnnotations,

@@ -19,6 +19,7 @@ import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
 import { inputsOfOneGrid, kernelEncoding } from "./support/grid-operators.js";
 import { type GridPlan, type PlanSource, planGrids } from "./support/grid-plan.js";
+import { guardScales } from "./support/guard-scales.js";
 import { tameMasks } from "./support/mask-constants.js";
 import { OperatorPrecisions } from "./support/operator-precision.js";
 import { addQdq } from "./support/qdq.js";
@@ -84,7 +85,12 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 		const plan = planGrids({ model, types, ranges, precisions, inner, untouched, narrow, limits });
 		report(plan, { types, ranges, precisions }, context);
 		const changed = carryOut(model, plan, names, context);
-		return raised || tamed.length > 0 || limits.size > 0 || changed;
+		const guarded = guardScales(model, names);
+		for (const { weight, channels } of guarded) {
+			const message = `${channels} channels of weight '${weight}' are next to nothing beside their output or their bias; their scales were raised to what 32 bits can hold`;
+			context.report("qdq/guarded", message, { value: weight });
+		}
+		return raised || tamed.length > 0 || limits.size > 0 || guarded.length > 0 || changed;
 	},
 });
 

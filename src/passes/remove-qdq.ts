@@ -1,18 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
 import type { PlacedEncoding } from "../encodings/placement.js";
 import type { Attribute } from "../ir/attribute.js";
-import { computedData } from "../ir/data.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import type { Node } from "../ir/node.js";
-import { bytesOf, type Tensor, tensor } from "../ir/tensor.js";
-import { DataType, elementCount, tensorType } from "../ir/types.js";
+import type { Tensor } from "../ir/tensor.js";
+import { DataType, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { dequantizeOnGrid } from "../quant/scale-grid.js";
 import { addConstant } from "../weights/constant.js";
-import { elementsOf } from "../weights/numbers.js";
 import { definePass } from "./infra/pass.js";
-import { scaleGridOf, scaleReader, zeroPointsOf } from "./support/encoded-constant.js";
+import { dequantizedTensor } from "./support/encoded-constant.js";
 import { placedEncodingAt } from "./support/node-encoding.js";
 import { canTakeName, findQuantizedTensors, type QuantizedTensor } from "./support/quantized-tensors.js";
 import { removeUnused } from "./support/remove-unused.js";
@@ -90,19 +87,6 @@ class FloatConstants {
 
 function attributeText(attribute: Attribute): string {
 	return attribute.kind === "int" ? String(attribute.value) : attribute.kind;
-}
-
-function dequantizedTensor(codes: Tensor, placed: PlacedEncoding): Tensor {
-	const { shape } = codes;
-	const grid = scaleGridOf(shape, placed);
-	const parameters = { scaleAt: scaleReader(placed), zeroPoints: zeroPointsOf(placed) };
-	const data = computedData(elementCount(shape) * 4, (start, end) => {
-		const first = Math.floor(start / 4);
-		const values = elementsOf(codes, first, Math.ceil(end / 4) - first)!;
-		const bytes = bytesOf(dequantizeOnGrid(values, first, grid, parameters));
-		return bytes.subarray(start - first * 4, end - first * 4);
-	});
-	return tensor(DataType.FLOAT, shape, data);
 }
 
 /** `source -> Q -> DQ -> readers` -> `source -> readers`; where something else reads the codes, the quantizer stays for that. */

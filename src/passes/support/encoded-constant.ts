@@ -7,8 +7,9 @@ import { bytesOf, type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount, rawByteLength, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { packInt4, packUint4 } from "../../quant/packing.js";
-import { quantizeOnGrid, type ScaleGrid } from "../../quant/scale-grid.js";
+import { dequantizeOnGrid, quantizeOnGrid, type ScaleGrid } from "../../quant/scale-grid.js";
 import { addConstant, replaceConstant } from "../../weights/constant.js";
+import { elementsOf } from "../../weights/numbers.js";
 import { expandedData } from "./expanded-data.js";
 
 /** The element type of codes; undefined for widths that ONNX's quantizers do not have. */
@@ -123,7 +124,8 @@ function parameterTensor({ shape }: Tensor, placed: PlacedEncoding, dtype: DataT
 	return tensor(dtype, wanted, expandedData(bytes, bitsPerElement(dtype)!, placed.shape, wanted));
 }
 
-function codesData({ shape, data }: Tensor, placed: PlacedEncoding, dtype: DataType) {
+/** What stands in the tensor `floats`, as codes of `placed`, made when they are read. */
+export function codesData({ shape, data }: Tensor, placed: PlacedEncoding, dtype: DataType) {
 	const bits = bitsPerElement(dtype)!;
 	const total = elementCount(shape);
 	const grid = scaleGridOf(shape, placed);
@@ -136,6 +138,20 @@ function codesData({ shape, data }: Tensor, placed: PlacedEncoding, dtype: DataT
 		const skipped = start - (first * bits) / 8;
 		return bytes.subarray(skipped, skipped + end - start);
 	});
+}
+
+/** What codes stand for, as FLOAT, made when it is read. */
+export function dequantizedTensor(codes: Tensor, placed: PlacedEncoding): Tensor {
+	const { shape } = codes;
+	const grid = scaleGridOf(shape, placed);
+	const parameters = { scaleAt: scaleReader(placed), zeroPoints: zeroPointsOf(placed) };
+	const data = computedData(elementCount(shape) * 4, (start, end) => {
+		const first = Math.floor(start / 4);
+		const values = elementsOf(codes, first, Math.ceil(end / 4) - first)!;
+		const bytes = bytesOf(dequantizeOnGrid(values, first, grid, parameters));
+		return bytes.subarray(start - first * 4, end - first * 4);
+	});
+	return tensor(DataType.FLOAT, shape, data);
 }
 
 export function scaleGridOf(shape: readonly number[], placed: PlacedEncoding): ScaleGrid {

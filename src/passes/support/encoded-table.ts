@@ -2,13 +2,13 @@ import { computedData } from "../../ir/data.js";
 import type { Graph } from "../../ir/graph.js";
 import type { NameScope } from "../../ir/names.js";
 import type { Node } from "../../ir/node.js";
-import { bytesOf, tensor } from "../../ir/tensor.js";
-import { DataType, elementCount } from "../../ir/types.js";
+import { tensor } from "../../ir/tensor.js";
+import { bitsPerElement, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { codeOf } from "../../quant/grid.js";
 import { addConstant, type Constant } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
-import { addParameters, type Encoding } from "./qdq.js";
+import { addParameters, codeBytes, type Encoding } from "./qdq.js";
 
 /**
  * Puts a float constant into the graph once more, as codes of one scale behind a DequantizeLinear, and returns what comes
@@ -22,13 +22,12 @@ export function addEncodedConstant(
 	before: Node,
 ): Value {
 	const { shape } = floats;
-	const bytesPerCode = encoding.dtype === DataType.UINT8 ? 1 : 2;
+	const bytesPerCode = bitsPerElement(encoding.dtype)! / 8;
 	const data = computedData(elementCount(shape) * bytesPerCode, (start, end) => {
 		const first = Math.floor(start / bytesPerCode);
 		const values = elementsOf(floats, first, Math.ceil(end / bytesPerCode) - first)!;
 		const codes = Float64Array.from(values, (value) => codeOf(value, encoding));
-		const bytes = bytesPerCode === 1 ? Uint8Array.from(codes) : bytesOf(Uint16Array.from(codes));
-		return bytes.subarray(start - first * bytesPerCode, end - first * bytesPerCode);
+		return codeBytes(encoding.dtype, codes).subarray(start - first * bytesPerCode, end - first * bytesPerCode);
 	});
 	const stored = addConstant(graph, names.fresh(`${name}_codes`), tensor(encoding.dtype, shape, data), before);
 	const inputs = [stored, ...addParameters(graph, name, encoding, names, before)];

@@ -4,10 +4,9 @@ import { DataType } from "../../ir/types.js";
 import type { Use, Value } from "../../ir/value.js";
 import { allGraphs } from "../../ir/walk.js";
 import { hull, type Interval, intervalOf } from "../../quant/grid.js";
-import { weightInputs } from "../../weights/weight-axes.js";
 import { constantRange } from "./activation-ranges.js";
 import { bitsOf, type GridGroup, GridGroups, type GridSource, isFloatConstant, typeFor } from "./grid-groups.js";
-import { inputsOfOneGrid, isParameter, movedOutputs } from "./grid-operators.js";
+import { constantType, inputsOfOneGrid, movedOutputs } from "./grid-operators.js";
 import { coveringEncoding, type Encoding, encodingOf, sameEncoding } from "./qdq.js";
 
 /** A value that is to be quantized, and for whom. */
@@ -157,19 +156,20 @@ class Planner {
 			if (bits === undefined || this.#groups.isView(node) || isOnnxOp(node, "QuantizeLinear", "DequantizeLinear"))
 				continue;
 			for (const [index, value] of node.inputs.entries()) {
-				if (value === undefined || !this.#isOperand(node, index, value)) continue;
-				const range = constantRange(value);
-				if (range !== undefined) add(value, coveringEncoding(typeFor(bits), range), { node, index });
+				if (value === undefined || !isFloatConstant(value) || this.#source.untouched.has(value)) continue;
+				const dtype = constantType(node, index, bits);
+				const range = dtype === undefined ? undefined : constantRange(value);
+				if (range !== undefined) add(value, constantEncoding(dtype!, range), { node, index });
 			}
 		}
 		return planned;
 	}
+}
 
-	#isOperand(node: Node, index: number, value: Value): boolean {
-		if (!isFloatConstant(value) || this.#source.untouched.has(value) || isParameter(node, index)) return false;
-		if (isOnnxOp(node, "Conv", "ConvTranspose", "Gemm")) return false;
-		return !isOnnxOp(node, "MatMul") || !weightInputs(node).includes(index);
-	}
+/** INT32 codes, which biases have, leave room for sums. */
+function constantEncoding(dtype: DataType, range: Interval): Encoding {
+	if (dtype !== DataType.INT32) return coveringEncoding(dtype, range);
+	return encodingOf(dtype, Math.max(-range.lo, range.hi, 2 ** -100) / 2 ** 20, 0);
 }
 
 /** Do none but quantizers read it? */

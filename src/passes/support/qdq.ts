@@ -174,6 +174,11 @@ export function rangeOf(values: ArrayLike<number>): Interval {
 
 /** A tensor of integers of a type that encodings have. */
 export function codesTensor(dtype: DataType, shape: readonly number[], codes: ArrayLike<number>): Tensor {
+	return tensor(dtype, shape, codeBytes(dtype, codes));
+}
+
+/** Codes as the bytes of a tensor. */
+export function codeBytes(dtype: DataType, codes: ArrayLike<number>): Uint8Array {
 	if (!isCodeType(dtype)) throw new Error(`no encoding has codes of type ${dtype}`);
-	return tensor(dtype, shape, bytesOf(ARRAYS[dtype].from(codes)));
+	return bytesOf(ARRAYS[dtype].from(codes));
 }
