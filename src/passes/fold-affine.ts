@@ -68,8 +68,10 @@ function fold(model: Model, node: Node, site: GraphSite, names: NameScope, conte
 		(shift, channel) => shift + factors[channel]! * bias.values[bias.values.length === 1 ? 0 : channel]!,
 	);
 	const before = node.inputs[2];
-	const name = before?.name ?? `${weight.value.name}_bias`;
-	node.setInput(2, addConstant(node.graph!, names.fresh(`${name}_folded`), floatTensor([channels], values), node));
+	if (before !== undefined || values.some((value) => value !== 0)) {
+		const name = names.fresh(`${before?.name ?? `${weight.value.name}_bias`}_folded`);
+		node.setInput(2, addConstant(node.graph!, name, floatTensor([channels], values), node));
+	}
 	if (before !== undefined) removeUnused(before);
 	remove(model, node.outputs[0]!, chain, names);
 	context.count("operators folded", chain.length);
@@ -102,7 +104,7 @@ function remove(model: Model, result: Value, chain: readonly Link[], names: Name
 	for (const { node } of [...chain].reverse()) {
 		const inputs = new Set(node.inputs);
 		node.remove();
-		for (const input of inputs) if (input !== undefined && input !== result) removeIfUnused(input);
+		for (const input of inputs) if (input !== undefined && constantOf(input) !== undefined) removeIfUnused(input);
 	}
 }
 

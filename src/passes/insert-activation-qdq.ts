@@ -5,11 +5,12 @@ import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
-import type { Use, Value } from "../ir/value.js";
+import type { Value } from "../ir/value.js";
 import { nodeLabel } from "../ir/walk.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
 import { type Recipe, settingOf } from "../recipe/recipe.js";
+import { HTP_CAPABILITIES } from "../targets/capabilities.js";
 import { constantOf } from "../weights/constant.js";
 import { findWeightSites } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
@@ -17,6 +18,7 @@ import { absorbClamps } from "./support/absorbed-clamps.js";
 import { ActivationRanges, isFloat } from "./support/activation-ranges.js";
 import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
+import type { SymmetricSide } from "./support/grid-groups.js";
 import { inputsOfOneGrid, kernelEncoding } from "./support/grid-operators.js";
 import { type GridPlan, type PlanSource, planGrids } from "./support/grid-plan.js";
 import { guardScales } from "./support/guard-scales.js";
@@ -81,8 +83,8 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 		const limits = absorbClamps(model, ranges, precisions, names);
 		if (limits.size > 0) context.count("clamps absorbed", limits.size);
 		const { inner, untouched } = fusedBiases(model, precisions);
-		const narrow = narrowSides(model, precisions, options.products);
-		const plan = planGrids({ model, types, ranges, precisions, inner, untouched, narrow, limits });
+		const sides = symmetricSides(model, precisions, context);
+		const plan = planGrids({ model, types, ranges, precisions, inner, untouched, sides, limits });
 		report(plan, { types, ranges, precisions }, context);
 		const changed = carryOut(model, plan, names, context);
 		const guarded = guardScales(model, names);
@@ -118,20 +120,26 @@ function fusedBiases(model: Model, precisions: OperatorPrecisions): { inner: Set
 	return { inner, untouched };
 }
 
-/** The right sides of products of two activations that are to be symmetric and of 8 bits. */
-function narrowSides(
-	model: Model,
-	precisions: OperatorPrecisions,
-	products: InsertActivationQdqOptions["products"],
-): Use[] {
-	return findUnits(model).flatMap((unit): Use[] => {
+/**
+ * The right sides of products of two activations with the codes that the HTP multiplies best by, 32 by 24 against the CPU:
+ * UINT16 with INT16 whose zero point is 0 gives 76 dB from v73 on, with UINT8 51 dB everywhere, with UINT16 41 dB.
+ */
+function symmetricSides(model: Model, precisions: OperatorPrecisions, { options, target }: Context): SymmetricSide[] {
+	const isWide = target === undefined || HTP_CAPABILITIES[target.architecture].wideProducts;
+	return findUnits(model).flatMap((unit): SymmetricSide[] => {
 		if (unit.kind !== "attention-product") return [];
 		const { operator } = unit;
 		if (precisions.bitsOf(operator) !== 16) return [];
-		const bits = precisions.rightBitsOf(operator) ?? (products === "16x16" ? 16 : 8);
-		return bits === 8 ? [{ node: operator, index: 1 }] : [];
+		const wanted = precisions.rightBitsOf(operator) ?? PRODUCT_BITS[options.products] ?? (isWide ? 16 : 8);
+		if (wanted === 16 && !isWide) return [];
+		return [{ use: { node: operator, index: 1 }, dtype: wanted === 16 ? DataType.INT16 : DataType.UINT8 }];
 	});
 }
+
+const PRODUCT_BITS: Readonly<Partial<Record<InsertActivationQdqOptions["products"], 8 | 16>>> = {
+	"16x16": 16,
+	"16x8": 8,
+};
 
 function carryOut(model: Model, plan: GridPlan, names: NameScope, context: Context): boolean {
 	const results = new Map<Value, Value>();

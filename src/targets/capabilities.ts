@@ -10,15 +10,17 @@ export interface HtpCapabilities {
 	readonly blockDb: number | undefined;
 	/** Float operators, computed in fp16. */
 	readonly floatOperators: boolean;
+	/** Products of UINT16 by INT16 activations; before, those of 16 by 16 bits are refused or inexact. */
+	readonly wideProducts: boolean;
 }
 
 export const HTP_CAPABILITIES: Readonly<Record<HtpArchitecture, HtpCapabilities>> = {
-	v68: { blockWeights: false, lpbqDb: 55, blockDb: undefined, floatOperators: false },
-	v69: { blockWeights: true, lpbqDb: 55, blockDb: 68, floatOperators: true },
-	v73: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
-	v75: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
-	v79: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
-	v81: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true },
+	v68: { blockWeights: false, lpbqDb: 55, blockDb: undefined, floatOperators: false, wideProducts: false },
+	v69: { blockWeights: true, lpbqDb: 55, blockDb: 68, floatOperators: true, wideProducts: false },
+	v73: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
+	v75: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
+	v79: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
+	v81: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
 };
 
 /** Is `architecture` between `since` and `until`, both included? */

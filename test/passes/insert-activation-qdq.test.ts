@@ -1,11 +1,16 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
-import { DataType, tensorType } from "../../src/ir/types.js";
+import { DataType, dataTypeName, tensorType } from "../../src/ir/types.js";
 import { insertActivationQdq } from "../../src/passes/insert-activation-qdq.js";
 import { runPasses } from "../../src/run-passes.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { numbersOf } from "../../src/weights/numbers.js";
+import { temporaryFolder } from "../repo/run.js";
 import { normals } from "../runtime/models.js";
-import { type GraphBuilder, type ModelBuilder, modelOf } from "../support/build.js";
+import { type GraphBuilder, type ModelBuilder, modelOf, nodeNamed } from "../support/build.js";
 import { golden } from "../support/golden.js";
 import { rangesFile } from "../support/ranges.js";
 import { blockWeight, channelWeight, quantized } from "../support/weights.js";
@@ -159,8 +164,49 @@ describe("insert-activation-qdq", () => {
 
 	test("right sides of attention products are narrow from behind the operator that makes them", () =>
 		golden(insert(RANGES_OF_ATTENTION, "16a8w", "16x8"), "products-16x8", attention()));
-	test("both sides of attention products of 16 bits", () =>
+	test("right sides of attention products as INT16", () =>
 		golden(insert(RANGES_OF_ATTENTION, "16a8w", "16x16"), "products-16x16", attention()));
+	test.each([
+		["v69", "UINT8"],
+		["v73", "INT16"],
+	])("on %s the right side of an attention product is %s", async (architecture, expected) => {
+		const model = attention();
+		await runPasses(model, [insert(RANGES_OF_ATTENTION)], { target: parseTarget(`qnn-htp:${architecture}`) });
+		const zeroPoint = nodeNamed(model.graph, "scores").inputs[1]?.producer?.inputs[2]?.initializer;
+		expect(dataTypeName(zeroPoint!.dtype)).toBe(expected);
+	});
+	test("a rule of the recipe for attention products", async () => {
+		const model = attention();
+		const recipe = path.join(temporaryFolder(), "recipe.yaml");
+		const rule = "{ match: { role: attention_scores }, precision: 16a8w }";
+		writeFileSync(recipe, `name: narrow\ndefault: { precision: 16a8w }\nrules: [${rule}]\n`);
+		await runPasses(model, [insert(RANGES_OF_ATTENTION, recipe)]);
+		const types = ["scores", "values"].map((name) => {
+			const zeroPoint = nodeNamed(model.graph, name).inputs[1]?.producer?.inputs[2]?.initializer;
+			return dataTypeName(zeroPoint!.dtype);
+		});
+		expect(types).toEqual(["UINT8", "INT16"]);
+	});
+	test("a weight whose channel is next to nothing gets a larger scale there", async () => {
+		const model = chain(
+			(b) => {
+				b.node("MatMul", ["x", channelWeight(b, "w", [8, 3], 1)], ["y"]);
+			},
+			[2, 8],
+			[2, 3],
+		);
+		const scale = [...model.graph.initializers].find(({ name }) => name === "w_scale")!;
+		scale.initializer = floatTensor([3], [0.03, 1e-9, 0.02]);
+		const report = await runPasses(model, [insert({ x: [-1, 1], y: [-4, 4] })]);
+		expect(report.diagnostics.map(({ code }) => code)).toEqual(["qdq/guarded"]);
+		const raised = [...model.graph.initializers].find(({ name }) => name === "w_scale_raised")!;
+		const [kept, small] = numbersOf(raised.initializer!);
+		expect(kept).toBeCloseTo(0.03);
+		const [input, output] = [2, 8].map((range) => Math.fround(range / 65535));
+		expect((small! * input!) / output!).toBeCloseTo(2 ** -23.5, 12);
+		const codes = [...model.graph.initializers].find(({ name }) => name === "w_raised")!.initializer!;
+		expect(Array.from(numbersOf(codes)).filter((code, at) => at % 3 === 1 && Math.abs(code) > 2)).toEqual([]);
+	});
 	test("8 bits everywhere", () => golden(insert(RANGES_OF_ATTENTION, "8a8w"), "8a8w", attention()));
 
 	test("an embedding, integers and booleans", () =>

@@ -32,18 +32,33 @@ interface Case {
 	readonly recipe: string;
 	/** Least SQNR against the float model, on the CPU. */
 	readonly leastDb: number;
-	/** Least SQNR of the HTP against the CPU. */
-	readonly leastHtpDb: number;
+	/** Least SQNR of the HTP against the CPU, from v73 on and on v68. */
+	readonly leastHtpDb: readonly [v73: number, v68: number];
 }
 
 const CASES: readonly Case[] = [
-	{ name: "transformer, 16a8w", build: transformerBlock, recipe: "16a8w", leastDb: 33, leastHtpDb: 45 },
-	{ name: "transformer, 16a4w_block", build: transformerBlock, recipe: "16a4w_block:32", leastDb: 18, leastHtpDb: 45 },
-	{ name: "transformer, 8a8w", build: transformerBlock, recipe: "8a8w", leastDb: 28, leastHtpDb: 28 },
-	{ name: "convolutions, 16a8w", build: convolutionBlock, recipe: "16a8w", leastDb: 34, leastHtpDb: 60 },
-	{ name: "convolutions, 8a8w", build: convolutionBlock, recipe: "8a8w", leastDb: 30, leastHtpDb: 35 },
+	{ name: "transformer, 16a8w", build: transformerBlock, recipe: "16a8w", leastDb: 34, leastHtpDb: [60, 45] },
+	{
+		name: "transformer, 16a4w_block",
+		build: transformerBlock,
+		recipe: "16a4w_block:32",
+		leastDb: 18,
+		leastHtpDb: [60, 45],
+	},
+	{ name: "transformer, 8a8w", build: transformerBlock, recipe: "8a8w", leastDb: 28, leastHtpDb: [28, 28] },
+	{ name: "convolutions, 16a8w", build: convolutionBlock, recipe: "16a8w", leastDb: 34, leastHtpDb: [70, 55] },
+	{ name: "convolutions, 8a8w", build: convolutionBlock, recipe: "8a8w", leastDb: 30, leastHtpDb: [35, 35] },
 ];
-const TARGETS = ["v68", "v73", "v79", "v81"].map((device) => parseTarget(`qnn-htp:${device}`));
+const V79 = parseTarget("qnn-htp:v79");
+
+/** What is compiled: v68 computes products otherwise, the others alike, so that one case is enough for them. */
+const RUNS = [
+	{ target: parseTarget("qnn-htp:v68"), rows: 8, isForAll: true },
+	{ target: V79, rows: 24, isForAll: true },
+	{ target: V79, rows: 8, isForAll: false },
+	{ target: parseTarget("qnn-htp:v73"), rows: 8, isForAll: false },
+	{ target: parseTarget("qnn-htp:v81"), rows: 8, isForAll: false },
+];
 
 /** The model and what `convert` makes of it. */
 async function quantized(float: Model, recipe: string, target: Target): Promise<Model> {
@@ -66,23 +81,23 @@ describe.each(CASES)("$name", ({ build, recipe, leastDb, leastHtpDb }) => {
 	test("is close to the float model", async () => {
 		const float = build(6);
 		const feeds = suitableFeeds(float, () => 1);
-		const model = await quantized(float, recipe, TARGETS[2]!);
+		const model = await quantized(float, recipe, V79);
 		const [expected, actual] = await Promise.all([float, model].map((each) => run(serializeModel(each), feeds)));
 		expect(sqnrDb(floatsOf(expected!.y), floatsOf(actual!.y))).toBeGreaterThan(leastDb);
 	});
 
 	test.skipIf(python === "")("is one context of the HTP, which computes it right", async () => {
 		const jobs = [];
-		for (const target of TARGETS) {
-			for (const rows of target === TARGETS[2] ? [8, 24] : [8]) {
-				const file = path.join(temporaryFolder(), "model.onnx");
-				writeFileSync(file, serializeModel(await quantized(build(rows), recipe, target)));
-				jobs.push({ model: file, options: { htp_arch: target.architecture.slice(1) } });
-			}
+		for (const { target, rows, isForAll } of RUNS) {
+			if (!isForAll && !recipe.includes("16a8w")) continue;
+			const file = path.join(temporaryFolder(), "model.onnx");
+			writeFileSync(file, serializeModel(await quantized(build(rows), recipe, target)));
+			jobs.push({ model: file, options: { htp_arch: target.architecture.slice(1) } });
 		}
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
 			expect(report, `job ${index}`).toMatchObject({ status: "ok", error: null, unsupported: [] });
-			expect(report.outputs[0]!.sqnrDb, `job ${index}`).toBeGreaterThan(leastHtpDb);
+			const least = leastHtpDb[index === 0 ? 1 : 0];
+			expect(report.outputs[0]!.sqnrDb, `job ${index}`).toBeGreaterThan(least);
 		}
 	});
 });

@@ -16,7 +16,8 @@ import { coveringEncoding, type Encoding, encodingAt, sameEncoding } from "./qdq
 /** Values on one grid: a result, and what Reshape, Concat and their like make of it. */
 export interface GridGroup {
 	bits: ActivationBits;
-	isSymmetric: boolean;
+	/** The type of codes as far below 0 as above it; undefined where they need not be. */
+	symmetric: SymmetricType | undefined;
 	/** What the model or the kernel of the operator that makes it prescribes. */
 	fixed: Encoding | undefined;
 	/** Where its values come from: not out of operators that keep the grid. */
@@ -29,6 +30,15 @@ export interface GridGroup {
 	isUsed: boolean;
 }
 
+/** UINT8 with the zero point in the middle, or INT16 with 0. */
+export type SymmetricType = typeof DataType.UINT8 | typeof DataType.INT16;
+
+/** An input that is to have symmetric codes of a type. */
+export interface SymmetricSide {
+	readonly use: Use;
+	readonly dtype: SymmetricType;
+}
+
 /** What grids are chosen by. */
 export interface GridSource {
 	readonly model: Model;
@@ -39,21 +49,21 @@ export interface GridSource {
 	readonly inner: ReadonlySet<Value>;
 	/** Values that keep within limits by nothing but their codes. */
 	readonly limits: ReadonlyMap<Value, Interval>;
-	/** The right sides of products that are to be 8-bit and symmetric. */
-	readonly narrow: readonly Use[];
+	/** The right sides of products that are to be symmetric. */
+	readonly sides: readonly SymmetricSide[];
 }
 
 /** Which float values of a model share a grid. */
 export class GridGroups {
 	readonly #source: GridSource;
 	readonly #groups: Map<Value, GridGroup> = new Map();
-	readonly #narrowed: Set<Value> = new Set();
+	readonly #symmetric: Map<Value, SymmetricType> = new Map();
 	/** Groups with a view between them. */
 	readonly #linked: (readonly [GridGroup, GridGroup])[] = [];
 
 	constructor(source: GridSource) {
 		this.#source = source;
-		for (const { node, index } of source.narrow) this.#narrow(node.inputs[index]);
+		for (const { use, dtype } of source.sides) this.#makeSymmetric(use.node.inputs[use.index], dtype);
 		const graphs = [...allGraphs(source.model)].map(({ graph }) => graph);
 		for (const { inputs } of graphs) for (const input of inputs) if (this.#isActivation(input)) this.#start(input);
 		const nodes = graphs.flatMap(nodesInOrder);
@@ -77,15 +87,15 @@ export class GridGroups {
 	}
 
 	/** Marks `value` and what it is a view of, up to where others read it, too. */
-	#narrow(value: Value | undefined): void {
+	#makeSymmetric(value: Value | undefined, dtype: SymmetricType): void {
 		if (value === undefined || value.uses.length > 1 || value.isGraphOutput) return;
 		if (value.producer === undefined) {
-			if (this.#isActivation(value)) this.#narrowed.add(value);
+			if (this.#isActivation(value)) this.#symmetric.set(value, dtype);
 			return;
 		}
 		if (inputsOfOneGrid(value.producer).length === 0) return;
-		this.#narrowed.add(value);
-		for (const index of inputsOfOneGrid(value.producer)) this.#narrow(value.producer.inputs[index]);
+		this.#symmetric.set(value, dtype);
+		for (const index of inputsOfOneGrid(value.producer)) this.#makeSymmetric(value.producer.inputs[index], dtype);
 	}
 
 	#isActivation(value: Value): boolean {
@@ -97,14 +107,14 @@ export class GridGroups {
 		const group: GridGroup = {
 			bits,
 			fixed,
-			isSymmetric: this.#narrowed.has(value),
+			symmetric: this.#symmetric.get(value),
 			sources: new Set([value]),
 			members: new Set([value]),
 			constants: [],
 			limits: [this.#source.limits.get(value) ?? []].flat(),
 			isUsed: false,
 		};
-		if (group.isSymmetric) group.bits = 8;
+		if (group.symmetric !== undefined) group.bits = group.symmetric === DataType.UINT8 ? 8 : 16;
 		this.#groups.set(value, group);
 		return group;
 	}
@@ -149,9 +159,9 @@ export class GridGroups {
 		const constants = inputsOfOneGrid(node).filter((index) => isFloatConstant(node.inputs[index]));
 		const groups = new Set(inputs.flatMap((input) => this.#groups.get(input) ?? []));
 		const [first, ...others] = groups;
-		const isNarrow = this.#narrowed.has(output);
+		const symmetric = this.#symmetric.get(output);
 		const fits = [...groups].every(
-			(group) => group.bits === first!.bits && sameFixed(group.fixed, first!.fixed) && group.isSymmetric === isNarrow,
+			(group) => group.bits === first!.bits && sameFixed(group.fixed, first!.fixed) && group.symmetric === symmetric,
 		);
 		const isFree = others.length + constants.length === 0 || first?.fixed === undefined;
 		let target: GridGroup;

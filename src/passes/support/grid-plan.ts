@@ -5,9 +5,17 @@ import type { Use, Value } from "../../ir/value.js";
 import { allGraphs } from "../../ir/walk.js";
 import { hull, type Interval, intervalOf } from "../../quant/grid.js";
 import { constantRange } from "./activation-ranges.js";
-import { bitsOf, type GridGroup, GridGroups, type GridSource, isFloatConstant, typeFor } from "./grid-groups.js";
+import {
+	bitsOf,
+	type GridGroup,
+	GridGroups,
+	type GridSource,
+	isFloatConstant,
+	type SymmetricType,
+	typeFor,
+} from "./grid-groups.js";
 import { constantType, inputsOfOneGrid, movedOutputs } from "./grid-operators.js";
-import { coveringEncoding, type Encoding, encodingOf, sameEncoding } from "./qdq.js";
+import { codeRange, coveringEncoding, type Encoding, encodingOf, sameEncoding } from "./qdq.js";
 
 /** A value that is to be quantized, and for whom. */
 export interface PlannedValue {
@@ -103,14 +111,13 @@ class Planner {
 			const group = output && this.#groups.of(output);
 			const encoding = inputsOfOneGrid(node).includes(index) ? group && encodings.get(group) : undefined;
 			// the kernel of Concat converts by itself, exactly as a pair in front of it would
-			const isConverted = isOnnxOp(node, "Concat") && encoding?.dtype === own.dtype && group?.isSymmetric === false;
+			const isConverted = isOnnxOp(node, "Concat") && encoding?.dtype === own.dtype && group?.symmetric === undefined;
 			return isConverted ? own : encoding;
 		}
 		const bits = this.#source.precisions.bitsOf(node);
 		if (bits === undefined) return undefined;
-		if (this.#source.narrow.some((use) => use.node === node && use.index === index)) {
-			return own.dtype === DataType.UINT8 && own.zeroPoint === 128 ? own : symmetric(intervalOf(own));
-		}
+		const side = this.#source.sides.find(({ use }) => use.node === node && use.index === index);
+		if (side !== undefined) return isSymmetric(own, side.dtype) ? own : symmetric(intervalOf(own), side.dtype);
 		return bitsOf(own) === bits ? own : coveringEncoding(typeFor(bits), intervalOf(own));
 	}
 
@@ -123,7 +130,7 @@ class Planner {
 		const all = [...((known ?? []) as Interval[]), ...ofConstants];
 		if (known === undefined || all.length === 0) return undefined;
 		const interval = hull(...all);
-		if (group.isSymmetric) return symmetric(interval);
+		if (group.symmetric !== undefined) return symmetric(interval, group.symmetric);
 		const dtype = typeFor(group.bits);
 		const [source, ...more] = group.sources;
 		const stated = more.length + ofConstants.length === 0 ? ranges.statedFor(source!) : undefined;
@@ -181,7 +188,17 @@ function distinct(encodings: readonly Encoding[]): Encoding[] {
 	return encodings.filter((each, index) => encodings.findIndex((other) => sameEncoding(other, each)) === index);
 }
 
-/** UINT8 with the zero point in the middle. */
-function symmetric({ lo, hi }: Interval): Encoding {
-	return encodingOf(DataType.UINT8, Math.max(-lo, hi, 2 ** -100) / 127, 128);
+function isSymmetric({ dtype, zeroPoint }: Encoding, wanted: SymmetricType): boolean {
+	return dtype === wanted && zeroPoint === middleOf(wanted);
+}
+
+/** The code of 0. */
+function middleOf(dtype: SymmetricType): number {
+	return dtype === DataType.UINT8 ? 128 : 0;
+}
+
+function symmetric({ lo, hi }: Interval, dtype: SymmetricType): Encoding {
+	const { max } = codeRange(dtype);
+	const middle = middleOf(dtype);
+	return encodingOf(dtype, Math.max(-lo, hi, 2 ** -100) / (max - middle), middle);
 }
