@@ -218,6 +218,9 @@ export const CODES = {
 	"weight/packed": remark(
 		"The weight is packed for MatMulNBits, which is no operator of ONNX. `--lower-matmul-nbits` makes it a DequantizeLinear and a MatMul.",
 	),
+	"qdq/opset": remark(
+		"Quantizers of ONNX Runtime's own domain become those of ONNX in operator set 21, to which the model cannot be raised.",
+	),
 	"qdq/bound": warning(
 		"Nothing but the weight and the input says in what range an output lies. The range taken is sound but several times wider than what occurs, which costs bits: calibrate the model, so that the output has a QuantizeLinear of its own.",
 	),

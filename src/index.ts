@@ -118,6 +118,7 @@ export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
 export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
+export { lowerContribQdq } from "./passes/lower-contrib-qdq.js";
 export {
 	type LowerGatherBlockQuantizedOptions,
 	lowerGatherBlockQuantized,

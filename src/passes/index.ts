@@ -16,6 +16,7 @@ import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
 import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
+import { lowerContribQdq } from "./lower-contrib-qdq.js";
 import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerGroupQueryAttention } from "./lower-group-query-attention.js";
@@ -32,6 +33,7 @@ import { upgradeOpset } from "./upgrade-opset.js";
 /** Every pass, in the order in which the command line runs them. */
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	lowerContribQdq,
 	removeQdq,
 	applyEncodings,
 	lowerGatherBlockQuantized,
@@ -103,4 +105,4 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 );
 
 /** Those of {@link allPasses} that bring weights into the form that `bq-to-lpbq` takes: what `convert --bq-to-lpbq` runs before. */
-export const normalizingPasses: readonly AnyPassFactory[] = Object.freeze([lowerMatmulNbits]);
+export const normalizingPasses: readonly AnyPassFactory[] = Object.freeze([lowerContribQdq, lowerMatmulNbits]);

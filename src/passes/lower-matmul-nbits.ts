@@ -12,8 +12,9 @@ import type { Refusal } from "./support/eligibility.js";
 import { findNBitsSites, type NBitsForm, type NBitsSite, packedEntryOf } from "./support/nbits-form.js";
 import { NBitsRewriter } from "./support/nbits-rewrite.js";
 import { type NBitsTensors, nbitsTensors } from "./support/nbits-tensors.js";
+import { ensureOpset } from "./support/opset/ensure-opset.js";
 import { irVersionOf } from "./support/opset/history.js";
-import { raiseIrVersion, raiseOpset } from "./support/opset/raise-opset.js";
+import { raiseIrVersion } from "./support/opset/raise-opset.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 import { Spool } from "./support/spool.js";
 import { isEmbedding, retieEmbedding } from "./support/tied-embedding.js";
@@ -123,16 +124,14 @@ function withOpset(
 	const lacks = (one: Lowered) => (onnxOpset(scopeOf(one)) ?? 0) < opsetFor(one.tensors);
 	let ready = lowered;
 	if (lowered.some(lacks)) {
-		const result = raiseOpset(model, needed);
-		if ("obstacles" in result) {
+		const obstacle = ensureOpset(model, lowered.filter(lacks).map(scopeOf), needed);
+		if (obstacle === undefined) context.count("operator set", needed);
+		else {
 			for (const { site } of lowered.filter(lacks)) {
-				const message = `weight '${site.weightName}' stays packed: ${result.obstacles[0]!.message}`;
+				const message = `weight '${site.weightName}' stays packed: ${obstacle}`;
 				keep(context, site, { code: "nbits/opset", message });
 			}
 			ready = lowered.filter((one) => !lacks(one));
-		} else {
-			for (const one of lowered.filter(lacks)) scopeOf(one).opsetImports.set("", opsetFor(one.tensors));
-			context.count("operator set", needed);
 		}
 	}
 	if (ready.length > 0) raiseIrVersion(model, irVersionOf(Math.max(...ready.map(({ tensors }) => opsetFor(tensors)))));
