@@ -188,7 +188,7 @@ export const CODES = {
 	"weight/data-length": remark("The stored bytes are more or fewer than the shape needs."),
 	"weight/shared": remark("The dequantized weight is read by something that cannot take the new form, too."),
 	"weight/float-activations": remark(
-		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. `qgraph calibrate` finds ranges, and `convert --recipe --encodings` puts Q/DQ around a float model's operators. `--bq-to-lpbq-activations any` converts all the same, for other runtimes.",
+		"The HTP computes LPBQ only between integer activations: the operator's input and output need Q/DQ. `qgraph calibrate` finds ranges, with which `convert --insert-activation-qdq --encodings` puts Q/DQ around the operators of a model whose weights are quantized, and `convert --recipe --encodings` does all of it to a float model. `--bq-to-lpbq-activations any` converts all the same, for other runtimes.",
 	),
 	"weight/depthwise": remark("Each output channel of the convolution sums over too few input channels to form blocks."),
 	"nbits/lowered": remark(

@@ -49,18 +49,19 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const files: Readonly<Record<string, string>> = {
+	ENCODINGS: encodings,
+	FLOATS: path.join(folder, "float.onnx"),
+	IN: input,
+	OUT: output,
+};
+
 /** Runs a command line and compares all it shows with a golden file. */
 async function shows(name: string, ...args: string[]) {
 	rmSync(output, { force: true });
 	const result = await qgraph(
 		folder,
-		...args.map((arg) =>
-			arg
-				.replace("ENCODINGS", encodings)
-				.replace("FLOATS", path.join(folder, "float.onnx"))
-				.replace("IN", input)
-				.replace("OUT", output),
-		),
+		...args.map((arg) => arg.replace(/ENCODINGS|FLOATS|IN|OUT/, (name) => files[name]!)),
 	);
 	expectGolden(`cli/${name}.txt`, transcript(args, result));
 	return result;

@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { Tensor } from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
@@ -6,9 +8,11 @@ import { int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
+import { insertActivationQdq } from "../../src/passes/insert-activation-qdq.js";
 import { lowerMatmulNbits } from "../../src/passes/lower-matmul-nbits.js";
 import { packUint4 } from "../../src/quant/packing.js";
 import { runPasses } from "../../src/run-passes.js";
+import { temporaryFolder } from "../repo/run.js";
 import { normals } from "../runtime/models.js";
 import { type ModelBuilder, modelOf, nodeNamed } from "../support/build.js";
 import { golden } from "../support/golden.js";
@@ -372,6 +376,26 @@ describe("lower-matmul-nbits", () => {
 			for (const name of outputs) b.output(name).type = tensorType(FLOAT, [3, 8]);
 		});
 		await golden(lowerMatmulNbits({ exclude: ["excluded*"] }), "kept", model);
+	});
+
+	test("a weight-only model becomes LPBQ by the commands that its remark names", async () => {
+		const spec: NBitsSpec = { k: 64, n: 8 };
+		const remark = await runPasses(modelWith(spec), [PASS, bqToLpbq()]);
+		expect(remark.weights).toMatchObject([
+			{
+				code: "weight/float-activations",
+				message: expect.stringMatching(/'qgraph calibrate'.*'--insert-activation-qdq /),
+			},
+		]);
+		const entry = { dtype: "INT", bw: 16, enc_type: "PER_TENSOR", is_sym: false, offset: [-32768] };
+		const activations = ["x", "y"].map((name) => ({ name, ...entry, scale: [2 ** -12] }));
+		const encodings = path.join(temporaryFolder(), "model.encodings");
+		writeFileSync(
+			encodings,
+			JSON.stringify({ version: "1.0.0", activation_encodings: activations, param_encodings: [] }),
+		);
+		const report = await runPasses(modelWith(spec), [PASS, insertActivationQdq({ encodings }), bqToLpbq()]);
+		expect(report.weights).toMatchObject([{ weight: "w", status: "converted", form: "double-dq" }]);
 	});
 
 	test("what comes out becomes LPBQ", async () => {

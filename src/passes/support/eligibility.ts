@@ -34,7 +34,7 @@ export function refusalOf(site: WeightSite, activations: "integer" | "any"): Ref
 	if (activations === "integer" && site.activations === "float") {
 		return refuse(
 			"weight/float-activations",
-			`the input or the output of '${site.node.op.type}' is float, expected both to be quantized: calibrate the model with another tool, for qgraph has no pass that adds Q/DQ, or convert it for other runtimes by '--bq-to-lpbq-activations any'`,
+			`the input or the output of '${site.node.op.type}' is float, expected both to be quantized: 'qgraph calibrate' finds ranges, with which '--insert-activation-qdq --encodings' puts Q/DQ in; for other runtimes '--bq-to-lpbq-activations any' converts it as it is`,
 		);
 	}
 	return undefined;
