@@ -236,6 +236,9 @@ export const CODES = {
 	"qdq/guarded": remark(
 		"The HTP misreads channels whose products are less than 2^-24 steps of the output, and biases of more than 2^31 steps of the products. The scales of such channels were raised, as AIMET does it.",
 	),
+	"qdq/io": remark(
+		"An input or output of the model is codes now, as `io: integer` asks; the message says what they stand for.",
+	),
 	"qdq/mask": remark(
 		"A mask that is added to the scores of an attention, or takes their place, goes so far down that the scores would have no codes left. It was raised to what makes a weight of zero behind the softmax all the same.",
 	),

@@ -4,9 +4,9 @@ import { inferTypes } from "../inference/index.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
-import { DataType } from "../ir/types.js";
+import { DataType, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { nodeLabel } from "../ir/walk.js";
+import { allNodes, nodeLabel } from "../ir/walk.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
 import { type Recipe, settingOf } from "../recipe/recipe.js";
@@ -18,10 +18,12 @@ import { absorbClamps } from "./support/absorbed-clamps.js";
 import { ActivationRanges, isFloat } from "./support/activation-ranges.js";
 import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
+import { widenActivations } from "./support/existing-quantization.js";
 import type { SymmetricSide } from "./support/grid-groups.js";
 import { inputsOfOneGrid, kernelEncoding } from "./support/grid-operators.js";
 import { type GridPlan, type PlanSource, planGrids } from "./support/grid-plan.js";
 import { guardScales } from "./support/guard-scales.js";
+import { makeInterfaceInteger } from "./support/integer-interface.js";
 import { tameMasks } from "./support/mask-constants.js";
 import { OperatorPrecisions } from "./support/operator-precision.js";
 import { addQdq } from "./support/qdq.js";
@@ -38,6 +40,10 @@ export interface InsertActivationQdqOptions {
 	readonly encodings: string;
 	readonly recipe: string;
 	readonly products: "auto" | "16x16" | "16x8";
+	/** Of inputs and outputs of the model. */
+	readonly io: "float" | "integer";
+	/** What becomes of activations that are quantized with 8 bits already. */
+	readonly existing: "keep" | "widen";
 }
 
 /**
@@ -60,19 +66,32 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 			choices: ["auto", "16x16", "16x8"],
 			describe: "bits of both sides of products of two activations that no rule of the recipe names",
 		},
+		io: {
+			default: "float",
+			choices: ["float", "integer"],
+			describe: "inputs and outputs of the model: float as they are, or codes",
+		},
+		existing: {
+			default: "keep",
+			choices: ["keep", "widen"],
+			describe: "activations that have 8 bits already: as they are, or UINT16 with the same values among its own",
+		},
 	},
-	requires(_model, { options: { encodings } }) {
-		if (encodings !== "") return;
+	requires(model, { options: { encodings } }) {
+		const isQuantized = [...allNodes(model)].some(({ node }) => isOnnxOp(node, "QuantizeLinear"));
+		if (encodings !== "" || isQuantized) return;
 		throw new QGraphError("pass/unknown-option", "pass 'insert-activation-qdq' needs the option 'encodings', a file");
 	},
 	async run(model, context) {
 		const { options } = context;
-		const encodings = readEncodings(options.encodings);
+		const encodings = options.encodings === "" ? undefined : readEncodings(options.encodings);
 		const recipe = options.recipe === "" ? SIXTEEN_BITS : findRecipe(options.recipe);
 		const raised = (onnxOpset(model) ?? CODES_OPSET) < CODES_OPSET;
 		if (raised && !(await upgradeOpset({ to: CODES_OPSET }).run(model, context))) return false;
 		const types = inferTypes(model);
 		const names = new NameScope(model);
+		const wider = options.existing === "widen" ? widenActivations(model, names) : 0;
+		if (wider > 0) context.count("activations widened", wider);
 		const precisions = new OperatorPrecisions(model, recipe, context.target);
 		const ranges = new ActivationRanges(model, types, encodings);
 		const tamed = tameMasks(model, ranges, names);
@@ -92,7 +111,14 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 			const message = `${channels} channels of weight '${weight}' are next to nothing beside their output or their bias; their scales were raised to what 32 bits can hold`;
 			context.report("qdq/guarded", message, { value: weight });
 		}
-		return raised || tamed.length > 0 || limits.size > 0 || guarded.length > 0 || changed;
+		const ports = options.io === "integer" ? makeInterfaceInteger(model, names) : [];
+		for (const { name, kind, encoding } of ports) {
+			const { dtype, scale, zeroPoint } = encoding;
+			const message = `${kind} '${name}' is ${dataTypeName(dtype)} now and stands for (code - ${zeroPoint}) * ${scale}`;
+			context.report("qdq/io", message, { value: name });
+		}
+		const done = [tamed, guarded, ports].some((list) => list.length > 0);
+		return raised || done || limits.size > 0 || wider > 0 || changed;
 	},
 });
 

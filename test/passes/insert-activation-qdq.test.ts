@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, dataTypeName, tensorType } from "../../src/ir/types.js";
 import { insertActivationQdq } from "../../src/passes/insert-activation-qdq.js";
 import { runPasses } from "../../src/run-passes.js";
@@ -15,7 +15,7 @@ import { golden } from "../support/golden.js";
 import { rangesFile } from "../support/ranges.js";
 import { blockWeight, channelWeight, quantized } from "../support/weights.js";
 
-const { BOOL, FLOAT, INT64 } = DataType;
+const { BOOL, FLOAT, INT64, UINT8 } = DataType;
 
 type Ranges = Readonly<Record<string, readonly [lo: number, hi: number]>>;
 
@@ -241,6 +241,47 @@ describe("insert-activation-qdq", () => {
 			"existing",
 			chain((b) => {
 				b.node("Add", [quantized(b, "x", 2 ** -15), "x"], ["y"]);
+			}),
+		));
+
+	/** `x -> Q -> DQ -> Exp -> Q -> DQ -> Add(constant) -> y`, with 8 bits in the pairs. */
+	const quantizedBefore = () =>
+		chain((b) => {
+			const parameters = (name: string, scale: number, zero: number) => {
+				scalar(b, `${name}_s`, scale);
+				b.initializer(`${name}_z`, tensor(UINT8, [], Uint8Array.of(zero)));
+				return [`${name}_s`, `${name}_z`];
+			};
+			const pair = (name: string, scale: number, zero: number) => {
+				const rest = parameters(name, scale, zero);
+				b.node("QuantizeLinear", [name, ...rest], [`${name}_c`]);
+				b.node("DequantizeLinear", [`${name}_c`, ...rest], [`${name}_d`]);
+				return `${name}_d`;
+			};
+			b.node("Exp", [pair("x", 0.02, 128)], ["e"]);
+			b.initializer("c", tensor(UINT8, [8], Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])));
+			b.node("DequantizeLinear", ["c", ...parameters("c", 0.5, 0)], ["c_d"]);
+			b.node("Add", [pair("e", 0.06, 0), "c_d"], ["y"]);
+		});
+	const given = { encodings: rangesFile({ y: [0, 20] }), recipe: "16a8w" };
+
+	test("8-bit quantization that was there is kept", () =>
+		golden(insertActivationQdq(given), "existing-keep", quantizedBefore()));
+	test("8-bit quantization that was there is widened", () =>
+		golden(insertActivationQdq({ ...given, existing: "widen" }), "existing-widen", quantizedBefore()));
+
+	test("integer inputs and outputs", () =>
+		golden(
+			insertActivationQdq({
+				encodings: rangesFile({ x: [-1, 1], y: [0, 3], z: [0, 9] }),
+				recipe: "8a8w",
+				io: "integer",
+			}),
+			"io-integer",
+			chain((b) => {
+				b.node("Exp", ["x"], ["y"]);
+				b.node("Mul", ["y", "y"], ["z"]);
+				b.output("z").type = tensorType(FLOAT, [2, 8]);
 			}),
 		));
 

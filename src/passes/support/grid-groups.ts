@@ -9,7 +9,7 @@ import { hull, type Interval } from "../../quant/grid.js";
 import { constantOf } from "../../weights/constant.js";
 import { keepsWithin } from "./absorbed-clamps.js";
 import { type ActivationRanges, constantRange, isFloat } from "./activation-ranges.js";
-import { inputsOfOneGrid, kernelEncoding, movedOutputs } from "./grid-operators.js";
+import { constantType, inputsOfOneGrid, kernelEncoding, movedOutputs } from "./grid-operators.js";
 import type { ActivationBits, OperatorPrecisions } from "./operator-precision.js";
 import { coveringEncoding, type Encoding, encodingAt, sameEncoding } from "./qdq.js";
 
@@ -149,7 +149,8 @@ export class GridGroups {
 	#takeExisting(node: Node): void {
 		const output = node.outputs[0]!;
 		const encoding = encodingAt(node);
-		if (encoding === undefined || !this.#isActivation(output) || isStored(node)) return;
+		if (encoding === undefined || encoding.dtype === DataType.INT32 || !this.#isActivation(output)) return;
+		if (isStored(node) && !output.uses.every(isOperand)) return;
 		this.#start(output, bitsOf(encoding), encoding);
 	}
 
@@ -233,6 +234,11 @@ export function isFloatConstant(value: Value | undefined): boolean {
 function isStored(node: Node): boolean {
 	const codes = constantOf(node.inputs[0]);
 	return codes !== undefined && !codes.overridable;
+}
+
+/** Is it read as a tensor to compute on, not as a weight or a parameter? */
+function isOperand({ node, index }: Use): boolean {
+	return constantType(node, index, 16) === DataType.UINT16 && !isOnnxOp(node, "LayerNormalization", "RMSNormalization");
 }
 
 function sameFixed(a: Encoding | undefined, b: Encoding | undefined): boolean {

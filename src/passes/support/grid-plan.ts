@@ -73,7 +73,7 @@ class Planner {
 		for (const group of new Set(this.#groups.values.values())) {
 			if (!group.isUsed) continue;
 			const encoding = this.#encodingOf(group);
-			if (encoding === undefined) unknown.push(...group.sources);
+			if (encoding === undefined) unknown.push(...[...group.sources].filter((value) => !isQuantized(value)));
 			else encodings.set(group, encoding);
 		}
 		const values: PlannedValue[] = [];

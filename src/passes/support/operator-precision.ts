@@ -9,6 +9,7 @@ import type { Unit } from "../../recipe/unit.js";
 import { operatorOutcome } from "../../targets/operator-outcome.js";
 import type { Target } from "../../targets/target.js";
 import { findWeightSites } from "../../weights/weight-site.js";
+import { quantizedBits } from "./existing-quantization.js";
 import { inputsOfOneGrid } from "./grid-operators.js";
 
 /** Bits of the activations that an operator reads and makes; undefined where it stays on floats. */
@@ -29,6 +30,8 @@ export class OperatorPrecisions {
 	/** Operators that compute on floats because the target takes them in no other form. */
 	readonly keptByTarget: readonly Node[];
 	readonly #default: Precision;
+	/** Operators whose results are quantized already, and that no rule names. */
+	readonly #existing: Map<Node, ActivationBits> = new Map();
 	/** Operators that a rule, and not the default, says something of. */
 	readonly #chosen: Set<Node> = new Set();
 
@@ -60,12 +63,15 @@ export class OperatorPrecisions {
 			const applied = node.annotations.get(PRECISION_KEY) as Precision | undefined;
 			this.#precisions.set(node, applied ?? (rule === undefined ? this.#default : setting.precision));
 			if (rule !== undefined) this.#chosen.add(node);
+			const existing = rule === undefined ? quantizedBits(node) : undefined;
+			if (existing !== undefined) this.#existing.set(node, existing);
 		}
 	}
 
 	/** On how many bits `node` computes; undefined: on floats. */
 	bitsOf(node: Node): ActivationBits | undefined {
-		return PRECISION_FACTS[this.precisionOf(node)].activationBits;
+		const { activationBits } = PRECISION_FACTS[this.precisionOf(node)];
+		return activationBits === undefined ? undefined : (this.#existing.get(node) ?? activationBits);
 	}
 
 	precisionOf(node: Node): Precision {
