@@ -3,6 +3,10 @@
  * and of unpacking MatMulNBits, against Olive.
  *
  *   npm run bench [-- --layers 64 --form bq|float|nbits --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
+ *
+ * With models after --calibrate only: calibrating them against plain inference, dimensions as `--dim batch=1`.
+ *
+ *   npm run bench -- --calibrate model.onnx --dim batch=1 [--samples 128 --rounds 5]
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -10,6 +14,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { writeModel } from "qgraph";
 import { type BigModelOptions, bigModel } from "./big-model.js";
+import { showCalibration } from "./calibration.js";
 import {
 	type Contender,
 	copySynced,
@@ -30,6 +35,9 @@ const { values } = parseArgs({
 		"search-layers": { type: "string", default: "4" },
 		"nbits-layers": { type: "string", default: "16" },
 		folder: { type: "string", default: tmpdir() },
+		calibrate: { type: "string", multiple: true, default: [] },
+		dim: { type: "string", multiple: true, default: [] },
+		samples: { type: "string", default: "128" },
 	},
 });
 type Form = BigModelOptions["form"];
@@ -48,8 +56,11 @@ try {
 	console.log(
 		`Node ${process.version}, ${availableParallelism()} cores, medians of ${rounds} runs in ${values.folder}\n`,
 	);
-	if (form !== "nbits") await compareConversions(form);
-	if (form !== "float") await compareLowering(Number(values["nbits-layers"]));
+	for (const model of values.calibrate) showCalibration(model, values.dim, Number(values.samples), rounds, folder);
+	if (values.calibrate.length === 0) {
+		if (form !== "nbits") await compareConversions(form);
+		if (form !== "float") await compareLowering(Number(values["nbits-layers"]));
+	}
 } finally {
 	rmSync(folder, { recursive: true, force: true });
 }
