@@ -7,18 +7,15 @@ import type { Model } from "../ir/model.js";
 import { elementCount, rawByteLength } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
-import { MASK_MAGNITUDE } from "../quant/clipped-range.js";
 import { inputsOf, type ModelInput, ShapeBinding } from "../runtime/model-inputs.js";
 import { arrayOf, convertedTo, fittingType, requireShape } from "../runtime/sample-arrays.js";
-import type { Calibration, CalibrationSample, SampleSource, ValueStatistics } from "./calibration.js";
-import { unmasked } from "./calibration-encodings.js";
-import { ChannelTotals } from "./channel-totals.js";
+import type { Calibration, CalibrationSample, SampleSource } from "./calibration.js";
 import { type Instruments, instrument } from "./instrument.js";
+import { Observations } from "./observations.js";
 import { failing, RunnerPool } from "./runner-pool.js";
-import type { RunnerSums, SeenRange } from "./sample-runner.js";
+import type { SeenRange } from "./sample-runner.js";
 import { planStages, type Stage } from "./stages.js";
 import { CalibrationState } from "./state.js";
-import { ValueTotals } from "./value-totals.js";
 import { type WatchedValue, type WeightInput, watchedValues, weightInputs } from "./watched-values.js";
 
 export interface CalibrateOptions {
@@ -79,6 +76,9 @@ interface Running {
 	readonly seen: Promise<readonly SeenRange[]>;
 }
 
+/** What came of a sample: it is done, values of it are still to be counted, or the model failed. */
+type Outcome = "seen" | "to-count" | "failed";
+
 class Calibrator {
 	readonly #model: Model;
 	readonly #source: SampleSource;
@@ -88,12 +88,9 @@ class Calibrator {
 	readonly #values: readonly WatchedValue[];
 	readonly #weights: readonly WeightInput[];
 	readonly #state: CalibrationState | undefined;
-	readonly #channels: ChannelTotals;
+	readonly #seen: Observations;
 	readonly #diagnostics: Diagnostic[] = [];
 	readonly #runners: number;
-	#totals: Map<string, ValueTotals>;
-	/** Values whose elements are looked at one by one, and from which sample on. */
-	readonly #counted: Map<string, number> = new Map();
 	#done = 0;
 	#rounds = 1;
 	#files = 0;
@@ -108,10 +105,9 @@ class Calibrator {
 		this.#values = values;
 		for (const graph of hidden)
 			this.#report("calibrate/hidden", `values inside of '${graph}' are not observed`, { graph });
-		this.#totals = new Map(values.map(({ value }) => [value.name, new ValueTotals(value.name)] as const));
 		const { meanSquares, hessian, state, memory = DEFAULT_MEMORY } = options;
 		this.#weights = meanSquares === true || hessian !== undefined ? weightInputs(model) : [];
-		this.#channels = new ChannelTotals(this.#weights);
+		this.#seen = new Observations(values, this.#weights);
 		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
 		const weightBytes = [...allTensors(model)].reduce(
 			(sum, { dtype, shape }) => sum + (rawByteLength(dtype, shape) ?? elementCount(shape)),
@@ -123,13 +119,9 @@ class Calibrator {
 
 	async run(): Promise<Calibration> {
 		const { resume, histograms, hessian, meanSquares, memory = DEFAULT_MEMORY } = this.#options;
-		if (histograms === true) for (const { value } of this.#values) this.#counted.set(value.name, 0);
+		if (histograms === true) for (const { value } of this.#values) this.#seen.counted.set(value.name, 0);
 		const stored = resume === true ? this.#state?.read() : undefined;
-		if (stored !== undefined) {
-			for (const values of stored.values) this.#totals.set(values.name, ValueTotals.restore(values));
-			this.#channels.restore(stored.squares);
-			for (const [name, first] of stored.counted) this.#counted.set(name, first);
-		}
+		if (stored !== undefined) this.#seen.restore(stored);
 		const stages = planStages({
 			values: this.#values.filter(({ source }) => source === undefined),
 			weights: this.#weights,
@@ -150,11 +142,12 @@ class Calibrator {
 		if (samples === 0) throw new QGraphError("runtime/inputs", "there are no samples to calibrate with");
 		if (this.#source.isRandom) this.#report("calibrate/random", "ranges of random inputs are not those of real ones");
 		this.#state?.remove();
+		const { values, diagnostics } = this.#seen.results();
 		return {
 			samples,
-			values: this.#statistics(),
-			meanSquares: meanSquares === true ? this.#channels.meanSquares() : new Map(),
-			diagnostics: this.#diagnostics,
+			values,
+			meanSquares: meanSquares === true ? this.#seen.channels.meanSquares() : new Map(),
+			diagnostics: [...this.#diagnostics, ...diagnostics],
 		};
 	}
 
@@ -169,13 +162,16 @@ class Calibrator {
 			const settle = async (most: number) => {
 				while (running.length > most) {
 					const sample = running.shift()!;
-					if (!this.#addSeen(sample, await this.#seen(sample))) continue;
-					const late = [sample, ...running.splice(0)];
-					for (const other of late.slice(1)) this.#addSeen(other, await this.#seen(other));
+					const outcome = await this.#settle(sample, stage, false);
+					if (outcome === "seen") continue;
+					const late: { sample: Running; outcome: Outcome }[] = [{ sample, outcome }];
+					for (const other of running.splice(0)) {
+						late.push({ sample: other, outcome: await this.#settle(other, stage, true) });
+					}
 					await this.#take(pool);
 					await pool.close();
 					pool = await this.#open(stage);
-					await this.#countAgain(pool, late);
+					await this.#runAgain(pool, late);
 				}
 			};
 			for await (const sample of this.#source.samples(first)) {
@@ -196,7 +192,7 @@ class Calibrator {
 			if (signal?.aborted === true) await this.#save(pool, stage, index);
 			signal?.throwIfAborted();
 			await this.#take(pool);
-			if (this.#options.hessian !== undefined) this.#channels.writeMoments(stage.moments, this.#options.hessian);
+			if (this.#options.hessian !== undefined) this.#seen.channels.writeMoments(stage.moments, this.#options.hessian);
 		} finally {
 			await pool.close();
 		}
@@ -206,7 +202,7 @@ class Calibrator {
 
 	/** Makes the model with the instruments of a stage, and sessions of it. */
 	async #open(stage: Stage): Promise<RunnerPool> {
-		const counted = stage.values.filter(({ value }) => this.#counted.has(value.name) || !stage.isFirst);
+		const counted = stage.values.filter(({ value }) => this.#seen.counted.has(value.name) || !stage.isFirst);
 		const unknown = stage.values.filter((value) => value.dtype === undefined && !counted.includes(value));
 		const instruments: Instruments = {
 			ranges: stage.isFirst ? stage.values.filter((value) => !counted.includes(value) && !unknown.includes(value)) : [],
@@ -237,86 +233,51 @@ class Calibrator {
 		);
 	}
 
-	async #seen({ origin, seen }: Running): Promise<readonly SeenRange[]> {
+	/**
+	 * Takes in what a sample showed. Elements that may be masks have to be counted one by one; and where the model fails that
+	 * may be for its instruments, as nothing is the smallest of no elements: then all elements are handed out.
+	 *
+	 * @param isLate other instruments are being made already.
+	 */
+	async #settle(sample: Running, stage: Stage, isLate: boolean): Promise<Outcome> {
+		try {
+			return this.#seen.addSeen(sample.index, await this.#answer(sample.seen, sample.origin)) ? "seen" : "to-count";
+		} catch (error) {
+			const uncounted = stage.values.filter(({ value }) => !this.#seen.counted.has(value.name));
+			if (!stage.isFirst || (uncounted.length === 0 && !isLate)) throw error;
+			for (const { value } of uncounted) this.#seen.counted.set(value.name, sample.index);
+			return "failed";
+		}
+	}
+
+	async #answer(seen: Running["seen"], origin: string): Promise<readonly SeenRange[]> {
 		const found = await failing(seen, `'${origin}': ONNX Runtime does not run the model`);
 		this.#done++;
 		this.#options.onProgress?.(this.#done, this.#source.count * this.#rounds);
 		return found;
 	}
 
-	/** Are there values among what a sample showed whose elements have to be looked at one by one, as there may be masks? */
-	#addSeen({ index }: Running, seen: readonly SeenRange[]): boolean {
-		let found = false;
-		for (const range of seen) {
-			const { name, min, max, counted } = range;
-			const isPlain = Math.abs(min) < MASK_MAGNITUDE && Math.abs(max) < MASK_MAGNITUDE;
-			if (!counted && !isPlain && !this.#counted.has(name)) {
-				this.#counted.set(name, index);
-				found = true;
-			}
-			if (counted || !this.#counted.has(name)) this.#totals.get(name)!.add(range);
-		}
-		return found;
-	}
-
-	/** Looks at the elements of values that turned out to need it while these samples ran. */
-	async #countAgain(pool: RunnerPool, late: readonly Running[]): Promise<void> {
-		for (const { index, feeds } of late) {
-			const names = [...this.#counted]
-				.filter(([, from]) => from >= late[0]!.index && from <= index)
-				.map(([name]) => name);
-			for (const range of await pool.run(index, feeds, names)) this.#totals.get(range.name)!.add(range);
+	/** Runs samples with new instruments: those that failed, and for values that turned out to need it while they ran. */
+	async #runAgain(pool: RunnerPool, late: readonly { sample: Running; outcome: Outcome }[]): Promise<void> {
+		const start = late[0]!.sample.index;
+		for (const { sample, outcome } of late) {
+			const { index, feeds, origin } = sample;
+			const isNew = ([, from]: readonly [string, number]) => from >= start && from <= index;
+			const names = [...this.#seen.counted].filter(isNew).map(([name]) => name);
+			if (outcome === "failed") this.#seen.addSeen(index, await this.#answer(pool.run(index, feeds), origin));
+			else this.#seen.addSeen(index, await pool.run(index, feeds, names));
 		}
 	}
 
 	async #take(pool: RunnerPool): Promise<void> {
-		for (const sums of await pool.take()) this.#addSums(sums);
-	}
-
-	#addSums({ histograms, squares, moments }: RunnerSums): void {
-		for (const { name, bins, counts } of histograms) this.#totals.get(name)!.addCounts(bins, counts);
-		for (const sums of squares) this.#channels.addSquares(sums);
-		for (const sums of moments) this.#channels.addMoments(sums);
+		for (const sums of await pool.take()) this.#seen.addSums(sums);
 	}
 
 	/** Writes the state after `samples` of the first round. */
 	async #save(pool: RunnerPool | undefined, stage: Stage, samples: number): Promise<void> {
 		if (this.#state === undefined || !stage.isFirst) return;
 		if (pool !== undefined) await this.#take(pool);
-		this.#state.write({
-			samples,
-			values: [...this.#totals.values()].map((totals) => totals.store()),
-			squares: this.#channels.store(),
-			counted: [...this.#counted],
-		});
-	}
-
-	#statistics(): Calibration["values"] {
-		const values: Calibration["values"] & Map<string, unknown> = new Map();
-		const origins = new Map<string, string>();
-		for (const { value, source } of this.#values) {
-			const origin = source === undefined ? value.name : (origins.get(source) ?? source);
-			origins.set(value.name, origin);
-			const statistics = this.#totals.get(origin)!.statistics(value.name);
-			if (statistics === undefined) continue;
-			values.set(value.name, statistics);
-			if (source !== undefined) continue;
-			this.#reportMasks(statistics);
-			const { notFinite } = statistics;
-			if (notFinite === 0) continue;
-			const message = `${notFinite} elements of '${value.name}' are infinite or no numbers; its range is that of the others`;
-			this.#report("calibrate/not-finite", message, { value: value.name });
-		}
-		return values;
-	}
-
-	#reportMasks(statistics: ValueStatistics): void {
-		const { name, min, max } = statistics;
-		const { lo, hi } = unmasked(statistics);
-		if (lo === min && hi === max) return;
-		const text = (from: number, to: number) => `${Number(from.toPrecision(4))} to ${Number(to.toPrecision(4))}`;
-		const message = `'${name}' reaches from ${text(min, max)} with masks, from ${text(lo, hi)} without; its range is the latter`;
-		this.#report("calibrate/mask", message, { value: name });
+		this.#state.write(this.#seen.store(samples));
 	}
 
 	#report(code: DiagnosticCode, message: string, at: Diagnostic["at"] = {}): void {

@@ -85,6 +85,7 @@ export class RunnerPool {
 class LocalRunner implements Runner {
 	readonly #runner: SampleRunner;
 	#last: Promise<unknown> = Promise.resolve();
+	#closed: Promise<void> | undefined;
 
 	constructor(runner: SampleRunner) {
 		this.#runner = runner;
@@ -99,7 +100,8 @@ class LocalRunner implements Runner {
 	}
 
 	async close(): Promise<void> {
-		return this.#next(async () => this.#runner.close());
+		this.#closed ??= this.#next(async () => this.#runner.close());
+		return this.#closed;
 	}
 
 	async #next<T>(work: () => Promise<T>): Promise<T> {

@@ -6,6 +6,7 @@ import { type NumpyArray, writeNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
 import { calibratedGrid, calibrationEncodings } from "../../src/calibration/calibration-encodings.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
+import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { printModel } from "../../src/ir/print.js";
 import { floatTensor } from "../../src/ir/tensor.js";
@@ -71,6 +72,42 @@ describe("calibrate", () => {
 		const { values, diagnostics } = await calibrate(model, openSamples(model, [file]));
 		expect(values.get("y")).toMatchObject({ min: 4, max: 12, notFinite: 2 });
 		expect(diagnostics.map(({ code }) => code)).toEqual(Array(3).fill("calibrate/not-finite"));
+	});
+
+	test("of no elements there is no smallest; then all are handed out", async () => {
+		const model = modelOf((b) => {
+			b.input("past", DataType.FLOAT, [1, "length", 4]);
+			b.input("x", DataType.FLOAT, [1, 1, 4]);
+			b.node("Concat", ["past", "x"], ["all"], { axis: intAttribute(1) });
+			b.node("Relu", ["all"], ["y"]);
+			b.output("y");
+		});
+		const sample = (length: number, value: number) =>
+			npz({ past: floats([1, length, 4], Array(4 * length).fill(value)), x: floats([1, 1, 4], [1, -2, 3, 4]) });
+		const files = [sample(2, 5), sample(0, 0), sample(1, 7), sample(0, 0), sample(1, 9)];
+		const { values, samples } = await calibrate(model, openSamples(model, files), { meanSquares: true });
+		expect(samples).toBe(5);
+		expect(values.get("past")).toMatchObject({ min: 5, max: 9 });
+		expect(values.get("all")).toMatchObject({ min: -2, max: 9 });
+		expect(values.get("y")).toMatchObject({ min: 0, max: 9 });
+	});
+
+	test("float16 values", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT16, [1, 4]);
+			b.node("Cast", ["x"], ["wide"], { to: intAttribute(DataType.FLOAT) });
+			b.node("Relu", ["wide"], ["y"]);
+			b.output("y");
+		});
+		for (const histograms of [false, true]) {
+			const half: NumpyArray = { type: "float16", shape: [1, 4], bytes: bytesFrom("float16", [1, -2, 3, 0.5]) };
+			const { values } = await calibrate(model, openSamples(model, [npz({ x: half })]), { histograms });
+			expect([...values.values()].map(({ name, min, max }) => [name, min, max])).toEqual([
+				["x", -2, 3],
+				["wide", -2, 3],
+				["y", 0, 3],
+			]);
+		}
 	});
 
 	test("random samples come with a warning", async () => {
