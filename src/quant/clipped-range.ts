@@ -24,11 +24,17 @@ function quantile({ lows, highs, counts }: Bins, share: number): number {
 }
 
 /** Ends of an interval that are tried, as shares of the full one, and how finely the best one is improved. */
-const SHRINK = Array.from({ length: 48 }, (_, step) => 2 ** (-step / 6));
-const FINER = [2 ** (1 / 9), 2 ** (1 / 18), 1, 2 ** (-1 / 18), 2 ** (-1 / 9)];
+const SHRINK = Array.from({ length: 32 }, (_, step) => 2 ** (-step / 4));
+const FINER = [2 ** (1 / 6), 2 ** (1 / 12), 2 ** (-1 / 12), 2 ** (-1 / 6)];
 
 /** Each end is chosen with the other one fixed, so many times. */
 const ROUNDS = 2;
+
+/** An interval with so many times the error of the best one clips too much, and smaller ones clip more. */
+const HOPELESS = 4;
+
+/** Neighbouring bins that a search takes together. */
+const MERGED_BINS = 4;
 
 /**
  * The interval of least squared error, rounding and clipping together: each end is looked for among shares of `range`.
@@ -36,57 +42,84 @@ const ROUNDS = 2;
  * @param gridOf the codes that would reach over an interval.
  */
 export function leastErrorInterval(bins: Bins, range: Interval, gridOf: (interval: Interval) => Grid): Interval {
+	const coarse = merged(bins);
 	let best = range;
-	let least = squaredError(bins, gridOf(range));
-	const tryOut = (interval: Interval) => {
-		if (interval.lo < range.lo || interval.hi > range.hi) return;
-		const error = squaredError(bins, gridOf(interval));
-		if (error >= least) return;
-		least = error;
-		best = interval;
+	let least = squaredError(coarse, gridOf(range));
+	const tryOut = (interval: Interval): number => {
+		if (interval.lo < range.lo || interval.hi > range.hi) return least;
+		const error = squaredError(coarse, gridOf(interval));
+		if (error < least) [least, best] = [error, interval];
+		return error;
 	};
 	for (let round = 0; round < ROUNDS; round++) {
 		for (const end of ["lo", "hi"] as const) {
 			if (range[end] === 0) continue;
-			for (const share of SHRINK) tryOut({ ...best, [end]: range[end] * share });
-			const coarse = best[end];
-			for (const share of FINER) tryOut({ ...best, [end]: coarse * share });
+			for (const share of SHRINK) if (tryOut({ ...best, [end]: range[end] * share }) > HOPELESS * least) break;
+			const found = best[end];
+			for (const share of FINER) tryOut({ ...best, [end]: found * share });
 		}
 	}
 	return best;
+}
+
+/** Bins on either side of 0 taken together, where they are neighbours. */
+function merged({ lows, highs, counts }: Bins): Bins {
+	const found: [low: number, high: number, count: number][] = [];
+	let taken = 0;
+	for (let bin = 0; bin < counts.length; bin++) {
+		const last = found.at(-1);
+		const [low, high] = [lows[bin]!, highs[bin]!];
+		if (last !== undefined && last[1] === low && low !== 0 && taken < MERGED_BINS) {
+			last[1] = high;
+			last[2] += counts[bin]!;
+			taken++;
+		} else {
+			found.push([low, high, counts[bin]!]);
+			taken = 1;
+		}
+	}
+	const column = (index: 0 | 1 | 2) => Float64Array.from(found, (bin) => bin[index]);
+	return { lows: column(0), highs: column(1), counts: column(2) };
 }
 
 /** The sum of squared errors of all elements, rounded to the nearest value of a grid. */
 export function squaredError({ lows, highs, counts }: Bins, grid: Grid): number {
 	const { lo, hi } = intervalOf(grid);
 	const { scale } = grid;
+	const whole = (scale * scale * scale) / 12;
 	/** The integral from 0 to `value` of the squared error of rounding. */
 	const rounding = (value: number) => {
 		const steps = Math.round(value / scale);
-		return (steps * scale ** 3) / 12 + (value - steps * scale) ** 3 / 3;
+		return steps * whole + cube(value - steps * scale) / 3;
 	};
 	const [first, last] = [lo - scale / 2, hi + scale / 2];
-	const integral = (low: number, high: number) => {
-		let sum = 0;
-		if (low < first) sum += ((lo - low) ** 3 - (lo - Math.min(high, first)) ** 3) / 3;
-		if (high > last) sum += ((high - hi) ** 3 - (Math.max(low, last) - hi) ** 3) / 3;
-		const [from, to] = [Math.max(low, first), Math.min(high, last)];
-		return from < to ? sum + rounding(to) - rounding(from) : sum;
-	};
 	let total = 0;
 	for (let bin = 0; bin < counts.length; bin++) {
 		const [low, high] = [lows[bin]!, highs[bin]!];
-		if (high > low) total += (counts[bin]! * integral(low, high)) / (high - low);
-		else {
-			const nearest = Math.min(hi, Math.max(lo, Math.round(low / scale) * scale));
-			total += counts[bin]! * (low - nearest) ** 2;
+		if (high === low) {
+			const off = low - Math.min(hi, Math.max(lo, Math.round(low / scale) * scale));
+			total += counts[bin]! * off * off;
+			continue;
 		}
+		let integral = 0;
+		if (low < first) integral += (cube(lo - low) - cube(lo - Math.min(high, first))) / 3;
+		if (high > last) integral += (cube(high - hi) - cube(Math.max(low, last) - hi)) / 3;
+		const [from, to] = [Math.max(low, first), Math.min(high, last)];
+		if (from < to) integral += rounding(to) - rounding(from);
+		total += (counts[bin]! * integral) / (high - low);
 	}
 	return total;
 }
 
+function cube(value: number): number {
+	return value * value * value;
+}
+
 /** Bins of equal width that entropy is computed on. */
 const LINEAR_BINS = 2048;
+
+/** Thresholds that are tried lie so many bins apart. */
+const THRESHOLD_STEP = 16;
 
 /**
  * The interval, as far below 0 as above it but within `range`, whose elements keep most information: the threshold of least
@@ -101,9 +134,10 @@ export function entropyInterval(bins: Bins, range: Interval, bits: number): Inte
 	const magnitudes = linearMagnitudes(bins, limit);
 	let [best, least] = [LINEAR_BINS, Number.POSITIVE_INFINITY];
 	const total = magnitudes.reduce((sum, count) => sum + count, 0);
-	let inside = magnitudes.subarray(0, levels - 1).reduce((sum, count) => sum + count, 0);
-	for (let kept = levels; kept <= LINEAR_BINS; kept++) {
+	let inside = 0;
+	for (let kept = 1; kept <= LINEAR_BINS; kept++) {
 		inside += magnitudes[kept - 1]!;
+		if (kept < levels || kept % THRESHOLD_STEP !== 0) continue;
 		const divergence = clippedDivergence(magnitudes, kept, levels, inside, total);
 		if (divergence >= least) continue;
 		least = divergence;
