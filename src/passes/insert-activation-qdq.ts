@@ -16,6 +16,8 @@ import { findWeightSites } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { absorbClamps } from "./support/absorbed-clamps.js";
 import { ActivationRanges, isFloat } from "./support/activation-ranges.js";
+import { quantizerBehind } from "./support/activation-types.js";
+import { biasCodesOf, replaceBias } from "./support/bias-form.js";
 import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
 import { widenActivations } from "./support/existing-quantization.js";
@@ -26,7 +28,7 @@ import { guardScales } from "./support/guard-scales.js";
 import { makeInterfaceInteger } from "./support/integer-interface.js";
 import { tameMasks } from "./support/mask-constants.js";
 import { OperatorPrecisions } from "./support/operator-precision.js";
-import { addQdq } from "./support/qdq.js";
+import { addQdq, encodingAt, encodingBehind } from "./support/qdq.js";
 import { removeUnused } from "./support/remove-unused.js";
 import { upgradeOpset } from "./upgrade-opset.js";
 
@@ -111,6 +113,8 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 			const message = `${channels} channels of weight '${weight}' are next to nothing beside their output or their bias; their scales were raised to what 32 bits can hold`;
 			context.report("qdq/guarded", message, { value: weight });
 		}
+		const biases = quantizeBiases(model, names);
+		if (biases > 0) context.count("biases as INT32", biases);
 		const ports = options.io === "integer" ? makeInterfaceInteger(model, names) : [];
 		for (const { name, kind, encoding } of ports) {
 			const { dtype, scale, zeroPoint } = encoding;
@@ -118,7 +122,7 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 			context.report("qdq/io", message, { value: name });
 		}
 		const done = [tamed, guarded, ports].some((list) => list.length > 0);
-		return raised || done || limits.size > 0 || wider > 0 || changed;
+		return raised || done || limits.size > 0 || wider + biases > 0 || changed;
 	},
 });
 
@@ -144,6 +148,24 @@ function fusedBiases(model: Model, precisions: OperatorPrecisions): { inner: Set
 		untouched.add(bias!);
 	}
 	return { inner, untouched };
+}
+
+/** Gives float biases of operators between quantized values the scales of the products; returns how many. */
+function quantizeBiases(model: Model, names: NameScope): number {
+	let count = 0;
+	for (const site of findWeightSites(model)) {
+		const { node, input, scheme } = site;
+		if (!isOnnxOp(node, "Conv", "ConvTranspose", "Gemm") || input !== 1 || scheme === "lpbq") continue;
+		const behind = quantizerBehind(node);
+		const dtype = encodingBehind(node.inputs[0])?.dtype;
+		if (behind === undefined || dtype === undefined || encodingAt(behind.node)?.dtype !== dtype) continue;
+		if (constantOf(node.inputs[2])?.tensor.dtype !== DataType.FLOAT) continue;
+		const bias = biasCodesOf(site, true);
+		if (typeof bias === "string") continue;
+		replaceBias(site, bias, names);
+		count++;
+	}
+	return count;
 }
 
 /**
@@ -224,7 +246,7 @@ function report(
 	const derived = plan.values.map(({ value }) => value).filter(isDerived);
 	const views = derived.filter(({ producer }) => producer !== undefined && inputsOfOneGrid(producer).length > 0);
 	if (views.length > 0) {
-		const message = `${views.length} values have no encoding in the file and share that of what they are made of`;
+		const message = `values that the file has no encoding for share that of what they are made of: ${views.length}`;
 		context.report(
 			"qdq/derived",
 			message,

@@ -1,16 +1,12 @@
-import { intAttribute } from "../ir/attribute.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp } from "../ir/node.js";
-import { floatTensor } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import { allNodes, nodeLabel } from "../ir/walk.js";
-import { addConstant, constantOf } from "../weights/constant.js";
+import { constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
-import { type BiasCodes, biasCodesOf, type NoBias } from "./support/bias-form.js";
-import { codesTensor } from "./support/qdq.js";
+import { biasCodesOf, type NoBias, replaceBias } from "./support/bias-form.js";
 import { quantizeOperand } from "./support/quantize-addends.js";
-import { removeUnused } from "./support/remove-unused.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 
 /**
@@ -61,24 +57,6 @@ function isInt32(value: WeightSite["node"]["inputs"][number]): boolean {
 	const producer = value?.producer;
 	if (producer === undefined || !isOnnxOp(producer, "DequantizeLinear")) return false;
 	return constantOf(producer.inputs[0])?.tensor.dtype === DataType.INT32;
-}
-
-function replaceBias({ node }: WeightSite, { codes, scales }: BiasCodes, names: NameScope): void {
-	const graph = node.graph!;
-	const bias = node.inputs[2]!;
-	const shape = scales.length === 1 ? [] : [scales.length];
-	const zeroPoints = codesTensor(DataType.INT32, shape, new Int32Array(scales.length));
-	const inputs = [
-		addConstant(graph, names.fresh(`${bias.name}_int32`), codesTensor(DataType.INT32, [codes.length], codes), node),
-		addConstant(graph, names.fresh(`${bias.name}_int32_scale`), floatTensor(shape, scales), node),
-		addConstant(graph, names.fresh(`${bias.name}_int32_zero_point`), zeroPoints, node),
-	];
-	const output = graph.createValue(names.fresh(`${bias.name}_int32_dq`));
-	const attributes = { axis: intAttribute(0) };
-	const name = names.fresh(`${bias.name}_int32_DQ`);
-	graph.createNode({ op: "DequantizeLinear", name, inputs, outputs: [output], attributes }, node);
-	node.setInput(2, output);
-	removeUnused(bias);
 }
 
 const REASONS: Readonly<Record<Exclude<NoBias, "right">, string>> = {

@@ -35,6 +35,25 @@ function sampleModel() {
 	});
 }
 
+/** `Softmax(x W + b)`. */
+function floatModel() {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [2, 64]);
+		b.initializer(
+			"weight",
+			floatTensor(
+				[64, 32],
+				Float32Array.from({ length: 2048 }, (_, at) => ((at * 37) % 101) / 500),
+			),
+		);
+		b.initializer("bias", floatTensor([32], new Float32Array(32).fill(0.25)));
+		b.node("MatMul", ["x", "weight"], ["product"], {}, "matmul");
+		b.node("Add", ["product", "bias"], ["h"], {}, "add");
+		b.node("Softmax", ["h"], ["y"], {}, "softmax");
+		b.output("y");
+	});
+}
+
 /** Of the float weight, its input, and a tensor that the model does not have. */
 const encodings = path.join(folder, "in.encodings");
 const entries = [
@@ -46,12 +65,17 @@ const entries = [
 beforeAll(async () => {
 	await writeModel(sampleModel(), input);
 	writeFileSync(encodings, JSON.stringify({ version: "2.0.0", encodings: entries }));
+	await writeModel(floatModel(), files.FLOAT_MODEL!);
+	const ranges = ["x", "h"].map((name) => ({ name, output_dtype: "uint16", y_scale: 2 ** -14, y_zero_point: 32768 }));
+	writeFileSync(files.RANGES!, JSON.stringify({ version: "2.0.0", encodings: ranges }));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const files: Readonly<Record<string, string>> = {
 	ENCODINGS: encodings,
 	FLOATS: path.join(folder, "float.onnx"),
+	FLOAT_MODEL: path.join(folder, "all-float.onnx"),
+	RANGES: path.join(folder, "ranges.encodings"),
 	IN: input,
 	OUT: output,
 };
@@ -61,7 +85,7 @@ async function shows(name: string, ...args: string[]) {
 	rmSync(output, { force: true });
 	const result = await qgraph(
 		folder,
-		...args.map((arg) => arg.replace(/ENCODINGS|FLOATS|IN|OUT/, (name) => files[name]!)),
+		...args.map((arg) => arg.replace(/ENCODINGS|FLOATS|FLOAT_MODEL|RANGES|IN|OUT/, (name) => files[name]!)),
 	);
 	expectGolden(`cli/${name}.txt`, transcript(args, result));
 	return result;
@@ -81,6 +105,7 @@ describe("what the terminal shows", () => {
 		["convert-nothing", ["convert", "IN", "OUT"]],
 		["export-encodings", ["export-encodings", "IN", "OUT", "--version", "2.0.0", "--float-model", "FLOATS", "--force"]],
 		["convert-encodings", ["convert", "--encodings", "ENCODINGS", "IN", "OUT"]],
+		["convert-quantize", ["convert", "--recipe", "16a8w", "--encodings", "RANGES", "FLOAT_MODEL", "OUT"]],
 		["dry-run", ["convert", "--bq-to-lpbq", "--dry-run", "IN"]],
 		["include", ["convert", "--bq-to-lpbq", "--include", "layers.1.*", "--dry-run", "IN"]],
 		["no-command", []],

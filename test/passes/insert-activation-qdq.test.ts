@@ -207,6 +207,81 @@ describe("insert-activation-qdq", () => {
 		const codes = [...model.graph.initializers].find(({ name }) => name === "w_raised")!.initializer!;
 		expect(Array.from(numbersOf(codes)).filter((code, at) => at % 3 === 1 && Math.abs(code) > 2)).toEqual([]);
 	});
+	test("a cache of keys is narrow from input to output", () =>
+		golden(
+			insert({ q: [-1, 1], past: [-2, 1], k: [-2, 1], keys: [-2, 1], scores: [-8, 8] }, "16a8w", "16x8"),
+			"cache",
+			modelOf((b) => {
+				b.input("q", FLOAT, [1, 2, 1, 4]);
+				b.input("past", FLOAT, [1, 2, 5, 4]);
+				b.input("k", FLOAT, [1, 2, 1, 4]);
+				b.node("Concat", ["past", "k"], ["keys"], { axis: intAttribute(2) });
+				b.node("Transpose", ["keys"], ["turned"], { perm: intsAttribute([0, 1, 3, 2]) });
+				b.node("MatMul", ["q", "turned"], ["scores"]);
+				b.node("Softmax", ["scores"], ["y"]);
+				b.output("y").type = tensorType(FLOAT, [1, 2, 1, 6]);
+				b.output("keys").type = tensorType(FLOAT, [1, 2, 6, 4]);
+			}),
+		));
+
+	test("a convolution has an INT32 bias", () =>
+		golden(
+			insert({ x: [-1, 1], y: [-4, 4] }),
+			"conv-bias",
+			chain(
+				(b) => {
+					vector(b, "bias", 3);
+					b.node("Conv", ["x", channelWeight(b, "w", [3, 4, 1, 1], 0), "bias"], ["y"]);
+				},
+				[1, 4, 2, 2],
+				[1, 3, 2, 2],
+			),
+		));
+
+	test("an operator that a rule keeps on floats has Q/DQ at its border only", async () => {
+		const recipe = path.join(temporaryFolder(), "recipe.yaml");
+		const rule = "{ match: { node: island* }, precision: fp16 }";
+		writeFileSync(recipe, `name: islands\ndefault: { precision: 16a8w }\nrules: [${rule}]\n`);
+		await golden(
+			insert({ x: [-1, 1], a: [0, 3], b: [0, 20], c: [0, 1], y: [0, 3] }, recipe),
+			"island",
+			chain((b) => {
+				b.node("Exp", ["x"], ["a"], {}, "before");
+				b.node("Exp", ["a"], ["b"], {}, "island_1");
+				b.node("Reciprocal", ["b"], ["c"], {}, "island_2");
+				b.node("Exp", ["c"], ["y"], {}, "behind");
+			}),
+		);
+	});
+
+	test("what the target does not compute right stays float, and so does what nothing is known of", async () => {
+		const model = chain((b) => {
+			b.node("Exp", ["x"], ["e"]);
+			b.node("Log", ["e"], ["l"], {}, "log");
+			b.node("Exp", ["l"], ["y"]);
+		});
+		const pass = insert({ x: [-1, 1], e: [0, 3], l: [-1, 1], elsewhere: [0, 1] });
+		const report = await runPasses(model, [pass], { target: parseTarget("qnn-htp:v79") });
+		expect(report.diagnostics.map(({ code, at }) => [code, at.node ?? at.value])).toEqual([
+			["qdq/no-encoding", "y"],
+			["qdq/float", "log"],
+			["qdq/unused", undefined],
+		]);
+	});
+
+	test("a product that the file does not name has the range that its weight and its input allow", () =>
+		golden(
+			insert({ x: [-1, 1] }),
+			"bound",
+			chain(
+				(b) => {
+					b.node("MatMul", ["x", channelWeight(b, "w", [8, 3], 1)], ["y"]);
+				},
+				[2, 8],
+				[2, 3],
+			),
+		));
+
 	test("8 bits everywhere", () => golden(insert(RANGES_OF_ATTENTION, "8a8w"), "8a8w", attention()));
 
 	test("an embedding, integers and booleans", () =>

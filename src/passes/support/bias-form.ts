@@ -1,12 +1,15 @@
-import { intOf } from "../../ir/attribute.js";
+import { intAttribute, intOf } from "../../ir/attribute.js";
+import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp } from "../../ir/node.js";
+import { floatTensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import { MAX_BLOCK_SCALE_INT } from "../../quant/lpbq.js";
 import { roundHalfEven } from "../../quant/rounding.js";
-import { constantOf } from "../../weights/constant.js";
+import { addConstant, constantOf } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
 import type { Dequantization, WeightSite } from "../../weights/weight-site.js";
-import { encodingBehind } from "./qdq.js";
+import { codesTensor, encodingBehind } from "./qdq.js";
+import { removeUnused } from "./remove-unused.js";
 import { smallConstantOf, valuesOf } from "./small-constant.js";
 
 /** Scales that differ by no more than this part are the same. */
@@ -21,13 +24,17 @@ export interface BiasCodes {
 
 export type NoBias = "right" | "input" | "bias" | "scales" | "overflow";
 
-/** The bias that the operator at `site` is to have, or why it keeps the one it has. */
-export function biasCodesOf(site: WeightSite): BiasCodes | NoBias {
+/**
+ * The bias that the operator at `site` is to have, or why it keeps the one it has.
+ *
+ * @param floatToo a float bias is to become codes also where the target takes it.
+ */
+export function biasCodesOf(site: WeightSite, floatToo = false): BiasCodes | NoBias {
 	const { node, dequantization, axes } = site;
 	const bias = node.inputs[2];
 	const channels = channelCount(site);
 	if (bias === undefined || dequantization === undefined || axes === undefined) return "right";
-	if (isRightAsItIs(site)) return "right";
+	if (isRightAsItIs(site, floatToo)) return "right";
 	const input = encodingBehind(node.inputs[0]);
 	if (input === undefined) return "input";
 	const constant = smallConstantOf(bias);
@@ -45,14 +52,33 @@ export function biasCodesOf(site: WeightSite): BiasCodes | NoBias {
 }
 
 /** A float bias is right beside one scale or one a channel; an INT32 one of a Conv beside one scale, whatever its own. */
-function isRightAsItIs({ node, scheme }: WeightSite): boolean {
+function isRightAsItIs({ node, scheme }: WeightSite, floatToo: boolean): boolean {
 	const producer = node.inputs[2]?.producer;
 	const isQuantized = producer !== undefined && isOnnxOp(producer, "DequantizeLinear");
 	if (scheme === "block") return false;
-	if (!isQuantized) return true;
+	if (!isQuantized) return !floatToo;
 	const { dtype } = constantOf(producer.inputs[0])?.tensor ?? {};
 	const isOneScale = elementCount(constantOf(producer.inputs[1])?.tensor.shape ?? [0]) === 1;
 	return scheme === "per-tensor" && !isOnnxOp(node, "Gemm") && dtype === DataType.INT32 && isOneScale;
+}
+
+/** Makes the operator at `site` read the bias as INT32 codes behind a DequantizeLinear. */
+export function replaceBias({ node }: WeightSite, { codes, scales }: BiasCodes, names: NameScope): void {
+	const graph = node.graph!;
+	const bias = node.inputs[2]!;
+	const shape = scales.length === 1 ? [] : [scales.length];
+	const zeroPoints = codesTensor(DataType.INT32, shape, new Int32Array(scales.length));
+	const inputs = [
+		addConstant(graph, names.fresh(`${bias.name}_int32`), codesTensor(DataType.INT32, [codes.length], codes), node),
+		addConstant(graph, names.fresh(`${bias.name}_int32_scale`), floatTensor(shape, scales), node),
+		addConstant(graph, names.fresh(`${bias.name}_int32_zero_point`), zeroPoints, node),
+	];
+	const output = graph.createValue(names.fresh(`${bias.name}_int32_dq`));
+	const attributes = { axis: intAttribute(0) };
+	const name = names.fresh(`${bias.name}_int32_DQ`);
+	graph.createNode({ op: "DequantizeLinear", name, inputs, outputs: [output], attributes }, node);
+	node.setInput(2, output);
+	removeUnused(bias);
 }
 
 function isSame(scale: WeightSite["node"]["inputs"][number], wanted: Float32Array): boolean {

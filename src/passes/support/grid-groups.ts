@@ -88,7 +88,7 @@ export class GridGroups {
 
 	/** Marks `value` and what it is a view of, up to where others read it, too. */
 	#makeSymmetric(value: Value | undefined, dtype: SymmetricType): void {
-		if (value === undefined || value.uses.length > 1 || value.isGraphOutput) return;
+		if (value === undefined || value.uses.length > 1 || (value.isGraphOutput && !isCache(value))) return;
 		if (value.producer === undefined) {
 			if (this.#isActivation(value)) this.#symmetric.set(value, dtype);
 			return;
@@ -234,6 +234,11 @@ export function isFloatConstant(value: Value | undefined): boolean {
 function isStored(node: Node): boolean {
 	const codes = constantOf(node.inputs[0]);
 	return codes !== undefined && !codes.overridable;
+}
+
+/** Is it what comes out of a cache of keys or values: what came in, with more behind it? */
+function isCache({ producer }: Value): boolean {
+	return producer !== undefined && isOnnxOp(producer, "Concat") && producer.inputs.some((input) => input?.isGraphInput);
 }
 
 /** Is it read as a tensor to compute on, not as a weight or a parameter? */
