@@ -252,6 +252,27 @@ describe("without loss:", () => {
 		await check("places", builder.build(), normalizeWeights(), 200, { ...FEED, flag: boolFeed(true) } as never);
 	});
 
+	test("UINT4 with one scale a channel becomes INT4 where its zero points are 8, and stays otherwise", async () => {
+		const channels = (b: ModelBuilder, name: string, zeros: (index: number) => number) => {
+			b.initializer(name, uint4Tensor([64, 7], randomCodes(448, 3, 0, 15)));
+			b.initializer(`${name}_scale`, floatTensor([7], randomScales(7, 4)));
+			b.initializer(
+				`${name}_zero`,
+				uint4Tensor(
+					[7],
+					Array.from({ length: 7 }, (_, index) => zeros(index)),
+				),
+			);
+			const inputs = [name, `${name}_scale`, `${name}_zero`];
+			b.node("DequantizeLinear", inputs, [`${name}_dq`], { axis: intAttribute(1) }, `${name}_DQ`);
+			return `${name}_dq`;
+		};
+		const made = model((b) => [channels(b, "even", () => 8), channels(b, "mixed", (index) => 8 + (index % 2))]);
+		await check("channels", made, normalizeWeights({ requantize: true }));
+		const report = await runPasses(made, [bqToLpbq({ requantize: true })]);
+		expect(report.weights.map(({ code }) => code)).toEqual(["weight/not-block", "weight/not-int4"]);
+	});
+
 	test("in Loop bodies, and captured from outside of them", async () => {
 		const made = new ModelBuilder();
 		made.input("x", FLOAT, [4, 64]);

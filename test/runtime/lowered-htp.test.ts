@@ -3,12 +3,13 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
-import { int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { allPasses, legalizingPasses } from "../../src/passes/index.js";
 import { lowerGatherBlockQuantized } from "../../src/passes/lower-gather-block-quantized.js";
 import { lowerMatmulNbits } from "../../src/passes/lower-matmul-nbits.js";
+import { packUint4 } from "../../src/quant/packing.js";
 import { runPasses } from "../../src/run-passes.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
@@ -18,7 +19,7 @@ import { type ModelBuilder, modelOf } from "../support/build.js";
 import { checkManyOnHtp, type HtpJob, prepareHtp } from "../support/htp.js";
 import { type NBitsSpec, nbitsNode, nbitsWeight } from "../support/nbits.js";
 import { quantized } from "../support/weights.js";
-import { INPUT_STEP } from "./models.js";
+import { INPUT_STEP, normals, spreadScales } from "./models.js";
 
 /*
  * What MatMulNBits and GatherBlockQuantized are lowered to, on the HTP's compiler and emulator, against ONNX Runtime's CPU.
@@ -149,4 +150,85 @@ describe.skipIf(python === "").each(ARCHITECTURES)("lowered on v%s", (architectu
 			}
 		}
 	});
+});
+
+type Zeros = "none" | "middle" | "mixed" | "zero";
+
+/** A weight [64, 8] with one scale, or one a channel, between quantizers. */
+function plainModel(op: "MatMul" | "Gemm", dtype: DataType, isChannel: boolean, zeros: Zeros): Model {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [6, 64]);
+		const is4 = dtype === DataType.INT4 || dtype === DataType.UINT4;
+		const isSigned = dtype === DataType.INT4 || dtype === DataType.INT8;
+		const bits = is4 ? 4 : 8;
+		const middle = isSigned ? 0 : 2 ** (bits - 1);
+		const stored = (shape: readonly number[], codes: readonly number[]) => {
+			const bytes = Uint8Array.from(codes, (code) => code & (2 ** bits - 1));
+			return tensor(dtype, shape, is4 ? packUint4(bytes) : bytes);
+		};
+		const random = normals(512, 4);
+		const codes = Array.from(random, (value) => Math.max(-7, Math.min(7, Math.round(3 * value))) + middle);
+		b.initializer("w", stored([64, 8], codes));
+		b.initializer("w_scale", floatTensor(isChannel ? [8] : [], isChannel ? spreadScales(8, 2) : [0.02]));
+		const inputs = ["w", "w_scale"];
+		if (zeros !== "none") {
+			const zeroOf = (index: number) => (zeros === "zero" ? 0 : middle + (zeros === "mixed" ? 2 + (index % 3) : 0));
+			b.initializer(
+				"w_zero",
+				stored(
+					isChannel ? [8] : [],
+					Array.from({ length: isChannel ? 8 : 1 }, (_, i) => zeroOf(i)),
+				),
+			);
+			inputs.push("w_zero");
+		}
+		b.node("DequantizeLinear", inputs, ["w_dq"], { axis: intAttribute(1) }, "w_DQ");
+		b.node(op, [quantized(b, "x", INPUT_STEP), "w_dq"], ["h"], {}, "op");
+		b.output(quantized(b, "h", 2 ** -12)).type = tensorType(DataType.FLOAT, [6, 8]);
+	});
+}
+
+const { INT4, UINT4, INT8, UINT8 } = DataType;
+const PLAIN: readonly (readonly [DataType, "channel" | "tensor", Zeros, string?])[] = [
+	[INT4, "channel", "none", "htp/int4-zero-point"],
+	[INT4, "channel", "middle"],
+	[INT4, "channel", "mixed", "htp/channel-zero-point"],
+	[UINT4, "channel", "middle", "htp/channel-zero-point"],
+	[UINT4, "channel", "zero", "htp/channel-zero-point"],
+	[INT8, "channel", "middle"],
+	[INT8, "channel", "mixed", "htp/channel-zero-point"],
+	[UINT8, "channel", "middle"],
+	[UINT8, "channel", "zero", "htp/channel-zero-point"],
+	[INT4, "tensor", "middle"],
+	[INT4, "tensor", "mixed", "htp/int4-asymmetric"],
+	[UINT4, "tensor", "mixed"],
+	[UINT8, "tensor", "mixed"],
+];
+
+test.skipIf(python === "")("weights without blocks: what check passes is right, what it does not is not", async () => {
+	const target = parseTarget("qnn-htp:v79");
+	const jobs: HtpJob[] = [];
+	const add = (model: Model) => {
+		const file = path.join(temporaryFolder(), "model.onnx");
+		writeFileSync(file, serializeModel(model));
+		jobs.push({ model: file, options: { ...providerOptions(model, target) } });
+	};
+	for (const [dtype, granularity, zeros, rule] of PLAIN) {
+		const model = plainModel("MatMul", dtype, granularity === "channel", zeros);
+		const rules = (await checkModel(model, target)).map((finding) => finding.rule);
+		expect(rules, `${dtype} ${granularity} ${zeros}`).toEqual(rule === undefined ? [] : [rule]);
+		add(model);
+	}
+	const signed = plainModel("Gemm", UINT4, true, "middle");
+	await runPasses(
+		signed,
+		legalizingPasses.map((pass) => pass()),
+		{ target },
+	);
+	expect(await checkModel(signed, target)).toEqual([]);
+	add(signed);
+	for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
+		const isRight = report.status === "ok" && (report.outputs[0]?.sqnrDb ?? Number.POSITIVE_INFINITY) > 45;
+		expect(isRight, PLAIN[index]?.join(" ") ?? "made signed").toBe(PLAIN[index]?.[3] === undefined);
+	}
 });

@@ -48,12 +48,14 @@ export function normalWeight(
 		form = { ...form, blockSize: codes.shape[form.blockAxis]! };
 		steps.push(`its only block was said to have ${scales.blockSize} rows`);
 	}
-	const kind = form === undefined || !isFourBit(form) || form.blockSize === 0 ? "zero" : zeroPointKind(form);
+	const kind = form === undefined || !isFourBit(form) ? "zero" : zeroPointKind(form);
 	if (form !== undefined && kind === "middle") {
-		form = { ...withSignedCodes(form), zeroPoint: undefined };
+		const signed = withSignedCodes(form);
+		// the HTP takes INT4 with one scale a channel for INT8 where it has no zero points
+		form = form.blockSize === 0 ? signed : { ...signed, zeroPoint: undefined };
 		steps.push("its UINT4 codes with zero point 8 became INT4");
 	}
-	const requantizes = kind === "mixed" && requantize;
+	const requantizes = kind === "mixed" && requantize && scales.blockSize !== 0;
 	const shown = form === undefined ? found : { codes: form.codes, scales: scalesOf(scales, form), axes };
 	return {
 		site: siteAs(site, shown, requantizes),

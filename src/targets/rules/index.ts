@@ -3,6 +3,7 @@ import { ACTIVATION_RULES } from "./activations.js";
 import { ANOMALY_RULES } from "./anomalies.js";
 import { BIAS_RULES } from "./bias.js";
 import { BLOCK_RULES } from "./block.js";
+import { CHANNEL_RULES } from "./channel.js";
 import { CONV_RULES } from "./conv.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { GEMM_RULES } from "./gemm.js";
@@ -18,6 +19,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	LPBQ_RULES,
 	GEMM_RULES,
 	BLOCK_RULES,
+	CHANNEL_RULES,
 	CONV_RULES,
 	BIAS_RULES,
 	RESULT_RULES,
