@@ -35,18 +35,9 @@ export const METHODS: readonly Method[] = [
 	...[2, 3, 4, 5, 6, 8].map((exponent) =>
 		blocks(`search-${exponent}`, `LPBQ \`search\`, exponent ${exponent}`, { exponent }),
 	),
-	...[2, 3, 4].map((exponent) =>
-		blocks(
-			`importance-${exponent}`,
-			`the same, weighted by the inputs' mean squares, exponent ${exponent}`,
-			{ exponent },
-			"importance",
-		),
-	),
+	blocks("importance", "the same, squares weighted by those of the inputs", {}, "importance"),
 	blocks("gptq-max", "GPTQ on the scales of `max`", { fit: "max" }, "moments"),
-	...[2, 3, 4].map((exponent) =>
-		blocks(`gptq-${exponent}`, `GPTQ on those of \`search\`, exponent ${exponent}`, { exponent }, "moments"),
-	),
+	blocks("gptq", "GPTQ on those of the weighted search", {}, "moments"),
 	{
 		name: "16a8w",
 		title: "`16a8w`, int8 a channel",

@@ -83,6 +83,35 @@ function meanSquares(): number[] {
 	});
 }
 
+/** An importance matrix in GGUF: sums of squares of every weight, a list for each expert. */
+function ggufOf(matrices: Readonly<Record<string, readonly (readonly number[])[]>>): Buffer {
+	const int = (value: number) => Buffer.from(Int32Array.of(value).buffer);
+	const long = (value: number) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
+	const text = (value: string) => Buffer.concat([long(value.length), Buffer.from(value)]);
+	const values = [
+		[text("general.type"), int(8), text("imatrix")],
+		[text("imatrix.datasets"), int(9), int(8), long(2), text("a.txt"), text("b.txt")],
+		[text("imatrix.chunk_size"), int(4), int(512)],
+		[text("numbers"), int(9), int(6), long(3), Buffer.alloc(12)],
+		[text("general.alignment"), int(4), int(64)],
+	];
+	const tensors = Object.entries(matrices).flatMap(([name, experts]) => [
+		{ name: `${name}.in_sum2`, dimensions: [experts[0]!.length, experts.length], floats: experts.flat() },
+		{ name: `${name}.counts`, dimensions: [1, experts.length], floats: experts.map(() => 7) },
+	]);
+	let size = 0;
+	const padded = (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 63)]);
+	const infos: Buffer[] = [];
+	const data: Buffer[] = [];
+	for (const { name, dimensions, floats } of tensors) {
+		infos.push(text(name), int(dimensions.length), ...dimensions.map(long), int(0), long(size));
+		data.push(padded(Buffer.from(Float32Array.from(floats).buffer)));
+		size += data.at(-1)!.length;
+	}
+	const head = [Buffer.from("GGUF"), int(3), long(tensors.length), long(values.length), ...values.flat(), ...infos];
+	return Buffer.concat([padded(Buffer.concat(head)), ...data]);
+}
+
 async function quantize(
 	options: Partial<ApplyPrecisionRecipeOptions>,
 ): Promise<{ output: number; report: PipelineReport }> {
@@ -124,11 +153,16 @@ describe("statistics of inputs", () => {
 				Buffer.from(Float32Array.from(squares, (value) => 7 * value).buffer),
 			]),
 		);
+		const gguf = path.join(made, "imatrix.gguf");
+		writeFileSync(gguf, ggufOf({ "blk.3.attn_q.weight": [squares.map((x) => 2 * x), squares.map((x) => 5 * x)] }));
 		const search = await quantize({});
 		const fromJson = await quantize({ importance: json });
 		const fromLlama = await quantize({ importance: llama });
 		expect(fromJson.output).toBeGreaterThan(search.output + 0.1);
 		expect(fromLlama.output).toBeCloseTo(fromJson.output, 1);
+		const fromGguf = await quantize({ importance: gguf });
+		expect(fromGguf.output).toBeCloseTo(fromJson.output, 1);
+		expect(fromGguf.report.diagnostics).toEqual([]);
 		expect(fromJson.report.weights[0]?.fit).toBe("search");
 	});
 
@@ -148,7 +182,14 @@ describe("statistics of inputs", () => {
 		["JSON of something else", '{ "w": "x" }', "a.json", "no JSON object of weight names"],
 		["too few numbers", JSON.stringify({ [NAME]: [1, 2] }), "a.json", "has 2 numbers, expected 64"],
 		["negative numbers", JSON.stringify({ [NAME]: new Array(DEPTH).fill(-1) }), "a.json", "negative or not finite"],
-		["GGUF", "GGUF....", "a.gguf", "llama-imatrix --output-format dat"],
+		["GGUF of another version", "GGUF....", "a.gguf", "expected 2 or 3"],
+		[
+			"GGUF that is cut off",
+			ggufOf({ "blk.3.attn_q.weight": [[1, 2]] }).subarray(0, -120),
+			"a.gguf",
+			"neither .npz nor",
+		],
+		["GGUF of something else", ggufOf({}), "a.gguf", "no tensor's name ends in '.in_sum2'"],
 		["another binary", Buffer.alloc(9, 0xff), "a.dat", "neither .npz nor .json nor an importance matrix"],
 	])("refuses %s", async (_reason, content, file, message) => {
 		const at = path.join(folder(), file);

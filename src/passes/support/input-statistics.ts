@@ -5,10 +5,11 @@ import { type NumpyArray, readNpy, readNpz } from "../../arrays/npz.js";
 import { QGraphError } from "../../diagnostics.js";
 import { layerFromNames, roleFromNames } from "../../recipe/role.js";
 import type { Unit } from "../../recipe/unit.js";
+import { readLlamaImportance } from "./llama-importance.js";
 
 /**
  * How much each input channel of a weight matters: the mean square of its inputs, or anything in proportion to it. From
- * .npz or JSON (weight name -> list of numbers), or an importance matrix of llama.cpp (its binary format, not GGUF).
+ * .npz or JSON (weight name -> list of numbers), or an importance matrix of llama.cpp.
  */
 export class ImportanceFile {
 	readonly #file: string;
@@ -59,7 +60,7 @@ function roleKey(names: readonly string[]): string | undefined {
 function readImportance(file: string): Map<string, ArrayLike<number>> {
 	if (file.endsWith(".npz")) return new Map([...readNpz(file)].map(([name, array]) => [name, floatsIn(array)]));
 	const bytes = readBytes(file);
-	return file.endsWith(".json") ? readJson(file, bytes) : readLlamaMatrix(file, bytes);
+	return file.endsWith(".json") ? readJson(file, bytes) : readLlamaImportance(file, bytes);
 }
 
 function readJson(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
@@ -75,35 +76,6 @@ function readJson(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
 		throw statisticsError(file, "it is no JSON object of weight names with lists of numbers");
 	}
 	return new Map(entries as [string, number[]][]);
-}
-
-/** Count, then for each: name length, name, calls, values, float32 sums of squares times calls over counts. */
-function readLlamaMatrix(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
-	const broken = () => statisticsError(file, "it is neither .npz nor .json nor an importance matrix of llama.cpp");
-	if (bytes.subarray(0, 4).toString("latin1") === "GGUF") {
-		throw statisticsError(file, "it is GGUF; `llama-imatrix --output-format dat` writes what is read here");
-	}
-	const matrix = new Map<string, ArrayLike<number>>();
-	let at = 0;
-	const integer = () => {
-		if (at + 4 > bytes.length) throw broken();
-		at += 4;
-		return bytes.readInt32LE(at - 4);
-	};
-	const take = (length: number) => {
-		if (length < 0 || at + length > bytes.length) throw broken();
-		at += length;
-		return bytes.subarray(at - length, at);
-	};
-	const count = integer();
-	if (count <= 0) throw broken();
-	for (let entry = 0; entry < count; entry++) {
-		const name = take(integer()).toString("utf8");
-		integer();
-		const values = take(integer() * 4);
-		matrix.set(name, new Float32Array(Uint8Array.from(values).buffer));
-	}
-	return matrix;
 }
 
 /** Files of second moments, [depth, depth], of the inputs of weights: a folder of .npy files named after the weights. */
