@@ -185,7 +185,7 @@ describe("statistics of inputs", () => {
 		["GGUF of another version", "GGUF....", "a.gguf", "expected 2 or 3"],
 		[
 			"GGUF that is cut off",
-			ggufOf({ "blk.3.attn_q.weight": [[1, 2]] }).subarray(0, -120),
+			ggufOf({ "blk.3.attn_q.weight": [[1, 2]] }).subarray(0, -125),
 			"a.gguf",
 			"neither .npz nor",
 		],
