@@ -9,7 +9,7 @@
  *            SQuant, Guo et al. 2022, arXiv 2202.07471, here over whole channels).
  * Both cost some hundredths of a dB of the weights' signal to noise. Measured: docs/recipes.md.
  */
-import { type BlockLayout, expectLength, slabFirstChannel, slabRows } from "./layout.js";
+import { type BlockLayout, slabFirstChannel, slabRows } from "./layout.js";
 
 /** Codes cannot be so far off that a channel needs more. */
 const MAX_GAIN = 1.25;
@@ -40,47 +40,36 @@ export function createBalanceSums(firstChannel: number, channelCount: number): B
 }
 
 /**
- * Adds some slabs to the sums of their channels.
+ * Adds a block to the sums of its channel, with the codes nearest to its values.
  *
- * @param decoded what the codes stand for, one for each of `values`.
- * @throws RangeError where these are not as many.
+ * @param values of which the first `count` are the block.
+ * @param scale float32, above 0.
  */
 export function addToBalance(
-	values: Float32Array,
-	decoded: Float32Array,
-	layout: BlockLayout,
-	firstSlab: number,
-	slabCount: number,
-	sums: BalanceSums,
-): void {
-	expectLength("decoded weights", decoded.length, values.length);
-	const { channels, spatial } = layout;
-	let at = 0;
-	for (let slab = firstSlab; slab < firstSlab + slabCount; slab++) {
-		const first = slabFirstChannel(layout, slab) - sums.firstChannel;
-		for (let row = slabRows(layout, slab); row > 0; row--) {
-			for (let channel = first; channel < first + channels; channel++, at += spatial) {
-				addRun(values, decoded, at, at + spatial, sums, channel);
-			}
-		}
-	}
-}
-
-function addRun(
-	values: Float32Array,
-	decoded: Float32Array,
-	start: number,
-	end: number,
 	sums: BalanceSums,
 	channel: number,
+	values: Float32Array,
+	count: number,
+	scale: number,
+	codeMin: number,
 ): void {
-	for (let i = start; i < end; i++) {
-		const [value, other] = [values[i]!, decoded[i]!];
-		sums.values[channel]! += value;
-		sums.squares[channel]! += value * value;
-		sums.decoded[channel]! += other;
-		sums.products[channel]! += value * other;
+	const least = codeMin + 8;
+	let [sum, square, decoded, product] = [0, 0, 0, 0];
+	for (let i = 0; i < count; i++) {
+		const value = values[i]!;
+		// quantizeCode, as in codes.ts
+		const shifted = Math.fround(Math.fround(value / scale) + 8);
+		const other = Math.fround((((Math.min(Math.max(shifted, least), 15) + 0.5) | 0) - 8) * scale);
+		sum += value;
+		square += value * value;
+		decoded += other;
+		product += value * other;
 	}
+	const at = channel - sums.firstChannel;
+	sums.values[at]! += sum;
+	sums.squares[at]! += square;
+	sums.decoded[at]! += decoded;
+	sums.products[at]! += product;
 }
 
 /** Adds the sums of some channels to those of more. */

@@ -1,5 +1,6 @@
 import { type BlockLayout, expectLength, slabElements, slabRows } from "./layout.js";
 import { SCALE_FLOOR } from "./lpbq.js";
+import { columnRanges, fitsRangeKernel } from "./range-kernel.js";
 
 /**
  * AIMET's symmetric min-max scale, computed in float64: max(max / P, -min / N, SCALE_FLOOR), where codes reach from -N =
@@ -34,9 +35,16 @@ export function calibrateBlockScales(
 	const scales = new Float64Array(slabCount * channels);
 	const minima = new Float64Array(channels);
 	const maxima = new Float64Array(channels);
+	const hasKernel = spatial === 1 && channels > 1 && fitsRangeKernel(channels);
 	let start = 0;
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
+		if (hasKernel) {
+			const ranges = columnRanges(values.subarray(start, start + rows * channels), channels);
+			scaleRow(ranges.minima, ranges.maxima, bits, scales, slab * channels);
+			start += rows * channels;
+			continue;
+		}
 		minima.fill(0);
 		maxima.fill(0);
 		if (channels === 1) updateRange(values, start, rows * spatial, minima, maxima, 0);
@@ -46,12 +54,23 @@ export function calibrateBlockScales(
 				updateRange(values, start + run * spatial, spatial, minima, maxima, run % channels);
 			}
 		}
-		for (let channel = 0; channel < channels; channel++) {
-			scales[slab * channels + channel] = symmetricScale(minima[channel]!, maxima[channel]!, bits);
-		}
+		scaleRow(minima, maxima, bits, scales, slab * channels);
 		start += rows * channels * spatial;
 	}
 	return scales;
+}
+
+/** The scale of every channel, from its range. */
+function scaleRow(
+	minima: Float32Array | Float64Array,
+	maxima: Float32Array | Float64Array,
+	bits: number,
+	scales: Float64Array,
+	at: number,
+): void {
+	for (let channel = 0; channel < minima.length; channel++) {
+		scales[at + channel] = symmetricScale(minima[channel]!, maxima[channel]!, bits);
+	}
 }
 
 /** Extends the range of one channel by a contiguous run of values. */

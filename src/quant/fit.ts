@@ -203,19 +203,27 @@ export function chooseChannelScales(problem: FitProblem, accumulator: FitAccumul
  * The integers for the chosen channel scales: the best of every block, or those of `max` for a channel that stays with it.
  *
  * @param choice must have the channels of the chunk.
+ * @param visit gets every block: its channel, its scale, and its values, the first `count` of what it is given.
  * @returns [slabCount, channels], 1..16.
  * @throws RangeError as {@link accumulate} does.
  */
-export function chooseBlockScaleInts(problem: FitProblem, chunk: FitChunk, choice: ChannelChoice): Uint8Array {
+export function chooseBlockScaleInts(
+	problem: FitProblem,
+	chunk: FitChunk,
+	choice: ChannelChoice,
+	visit?: (channel: number, scale: number, values: Float32Array, count: number) => void,
+): Uint8Array {
 	const ints = chunk.maxBlockScaleInts.slice();
 	const channelScale = new Float32Array(1);
 	const search = createSearch(problem, 1);
 	eachBlock(problem, chunk, search, (channel, block) => {
 		const at = channel - choice.firstChannel;
-		if (choice.gridPoints[at] === -1) return;
 		channelScale[0] = choice.channelScales[at]!;
-		search.search(channelScale, 1, leastIntOf(problem, chunk, block));
-		ints[block] = search.int(0);
+		if (choice.gridPoints[at] !== -1) {
+			search.search(channelScale, 1, leastIntOf(problem, chunk, block));
+			ints[block] = search.int(0);
+		}
+		visit?.(channel, effectiveScale(ints[block]!, channelScale[0]), search.values, search.count);
 	});
 	return ints;
 }

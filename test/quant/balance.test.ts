@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
 	addToBalance,
+	type BalanceSums,
 	createBalanceSums,
 	FlipPlan,
 	flipCodes,
@@ -10,6 +11,7 @@ import {
 import { dequantizeBlocks, quantizeBlocks } from "../../src/quant/codes.js";
 import { type BlockLayout, blockLayout, slabCountOf, slabElements, slabFirstChannel } from "../../src/quant/layout.js";
 import { randomSource } from "../support/random.js";
+import { eachBlockOf } from "./support.js";
 
 const LAYOUTS: readonly (readonly [string, BlockLayout])[] = [
 	["MatMul", blockLayout([80, 6], 0, 1, 32)],
@@ -34,10 +36,18 @@ function setUp(layout: BlockLayout) {
 	return { values, scales, codes, count };
 }
 
-function sumsOf(layout: BlockLayout, values: Float32Array, codes: Int8Array, scales: Float32Array) {
+function sumsOf(layout: BlockLayout, values: Float32Array, codes: Int8Array, scales: Float32Array): BalanceSums {
 	const sums = createBalanceSums(0, layout.channelCount);
-	const count = slabCountOf(layout);
-	addToBalance(values, dequantizeBlocks(codes, scales, layout, 0, count), layout, 0, count, sums);
+	const decoded = dequantizeBlocks(codes, scales, layout, 0, slabCountOf(layout));
+	eachBlockOf(layout, (elements, slab, inRow) => {
+		const channel = slabFirstChannel(layout, slab) + inRow;
+		for (const element of elements) {
+			sums.values[channel]! += values[element]!;
+			sums.squares[channel]! += values[element]! ** 2;
+			sums.decoded[channel]! += decoded[element]!;
+			sums.products[channel]! += values[element]! * decoded[element]!;
+		}
+	});
 	return sums;
 }
 
@@ -45,17 +55,16 @@ describe.each(LAYOUTS)("%s", (_, layout) => {
 	const { values, scales, codes, count } = setUp(layout);
 	const sums = sumsOf(layout, values, codes, scales);
 
-	it("adds up the same in parts", () => {
+	it("adds up blocks, in parts", () => {
 		const merged = createBalanceSums(0, layout.channelCount);
-		const decoded = dequantizeBlocks(codes, scales, layout, 0, count);
-		for (let slab = 0, at = 0; slab < count; slab++) {
-			const elements = slabElements(layout, slab, 1);
-			const part = createBalanceSums(slabFirstChannel(layout, slab), layout.channels);
-			const [some, others] = [values.subarray(at, at + elements), decoded.subarray(at, at + elements)];
-			addToBalance(some, others, layout, slab, 1, part);
+		eachBlockOf(layout, (elements, slab, inRow) => {
+			const channel = slabFirstChannel(layout, slab) + inRow;
+			const part = createBalanceSums(channel, 1);
+			const block = Float32Array.from(elements, (element) => values[element]!);
+			const index = slab * layout.channels + inRow;
+			addToBalance(part, channel, block, block.length, scales[index * layout.spatial]!, -8);
 			mergeBalance(merged, part);
-			at += elements;
-		}
+		});
 		for (const key of ["values", "squares", "decoded", "products"] as const) {
 			merged[key].forEach((value, channel) => {
 				expect(value).toBeCloseTo(sums[key][channel]!, 9);

@@ -1,4 +1,4 @@
-import type { BalanceSums } from "../../quant/balance.js";
+import { addToBalance, type BalanceSums, createBalanceSums } from "../../quant/balance.js";
 import {
 	type ChannelErrors,
 	type ChannelProblem,
@@ -16,10 +16,11 @@ import {
 	type FitProblem,
 } from "../../quant/fit.js";
 import { factorOfInverse, gptqCodes } from "../../quant/gptq.js";
+import { slabFirstChannel } from "../../quant/layout.js";
 import type { ErrorSum } from "../../quant/measure.js";
-import { type BalancedChoice, balanceOf, measureBalanced } from "./balanced-codes.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
+import { type CodesChoice, type MadeCodes, makeCodes } from "./made-codes.js";
 import { type ScaleFacts, scanPart } from "./scan-part.js";
 import { type ChannelScales, snapScales } from "./snap.js";
 
@@ -49,7 +50,7 @@ export type FitTask =
 			/** Is it to be told how far the codes of channels are off, taken together? */
 			readonly balances: boolean;
 	  }
-	| { readonly kind: "measure-balanced"; readonly part: WeightPart; readonly choice: BalancedChoice }
+	| { readonly kind: "make-codes"; readonly part: WeightPart; readonly choice: CodesChoice }
 	| { readonly kind: "gptq-factor"; readonly moments: Float64Array; readonly size: number }
 	| {
 			readonly kind: "gptq-codes";
@@ -85,7 +86,7 @@ interface Results {
 	"measure-new": ErrorSum;
 	accumulate: FitAccumulator;
 	"choose-ints": ChosenInts;
-	"measure-balanced": ErrorSum;
+	"make-codes": MadeCodes;
 	"gptq-factor": boolean;
 	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
@@ -108,8 +109,8 @@ export function runFitTask(task: FitTask): FitResult {
 			return accumulatePart(task.part, task.problem, task.scales, task.keepsCodes);
 		case "choose-ints":
 			return chooseInts(task.part, task.problem, task.scales, task.choice, task.balances);
-		case "measure-balanced":
-			return measureBalanced(task.part, task.choice);
+		case "make-codes":
+			return makeCodes(task.part, task.choice);
 		case "gptq-factor":
 			return factorOfInverse(task.moments, task.size);
 		case "gptq-codes": {
@@ -152,9 +153,16 @@ function chooseInts(
 	balances: boolean,
 ): ChosenInts {
 	const chunk = chunkOf(part, scales);
-	const ints = chooseBlockScaleInts(problem, chunk, choice);
-	if (!balances) return { ints, sums: undefined };
-	return { ints, sums: balanceOf(part, chunk.values, choice.channelScales, ints, problem.codeMin) };
+	if (!balances) return { ints: chooseBlockScaleInts(problem, chunk, choice), sums: undefined };
+	const { layout, range } = part;
+	const firstChannel = slabFirstChannel(layout, range.first);
+	const endChannel = slabFirstChannel(layout, range.first + range.count - 1) + layout.channels;
+	const sums = createBalanceSums(firstChannel, endChannel - firstChannel);
+	const { codeMin = -8 } = problem;
+	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, scale, values, count) => {
+		addToBalance(sums, channel, values, count, scale, codeMin);
+	});
+	return { ints, sums };
 }
 
 function chunkOf(part: WeightPart, scales: ChannelScales): FitChunk {

@@ -15,7 +15,7 @@ import { repeatedBlockScales } from "./fit-error.js";
 import { floatSource } from "./float-source.js";
 import { type GptqGrid, gptqWeight } from "./gptq-weight.js";
 import { insertDequantization } from "./insert-quantized.js";
-import { fitMax, type LpbqFit } from "./lpbq-fit.js";
+import type { LpbqFit } from "./lpbq-fit.js";
 import { rewriteToLpbq } from "./lpbq-rewrite.js";
 import { fitSearch } from "./lpbq-search.js";
 import {
@@ -28,6 +28,7 @@ import {
 import { scanScales } from "./scale-scan.js";
 import { slabError } from "./slab-error.js";
 import { slabNumbers } from "./slab-numbers.js";
+import { fitFloatMax } from "./spooled-codes.js";
 import type { TaskPool } from "./task-pool.js";
 
 /** A float weight as int4 codes in blocks, with LPBQ's scales or a float one a block. */
@@ -52,7 +53,10 @@ export async function quantizeBlocksOf(
 		...(importance && { importance }),
 		balance: options.moments === undefined ? balanceFor(site!.node) : undefined,
 	};
-	const fit = options.fit === "max" ? fitMax(source, scan, pool) : await fitSearch(source, scan, problem, pool, spool);
+	const fit =
+		options.fit === "max"
+			? await fitFloatMax(source, scan, pool, spool)
+			: await fitSearch(source, scan, problem, pool, spool);
 	const gptq = options.moments && (await gptqWeight(source, gridOf(fit, source, codeMin), options.moments, tools));
 	const codes = gptq ?? fit.codes!;
 	return {

@@ -68,7 +68,7 @@ export async function fitSearch(
 	);
 	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
 	const searched = { channelScales: choice.channelScales, codeMin: options.codeMin ?? -8, spool, intsStart };
-	if (balances) return { ...balancedForm(weight, searched, balanceSums, balance, pool), errorOfMax };
+	if (balances) return { ...(await balancedForm(weight, searched, balanceSums, balance, pool)), errorOfMax };
 	return { ...searchedForm(weight, searched), error: known(chosenError(sums, choice)), errorOfMax };
 }
 

@@ -34,9 +34,16 @@ export function scanPart(part: WeightPart): ScaleFacts {
 			raiseTo(channelMax, base, scales, slab * channels, channels);
 		}
 		if (piece.scales !== undefined) countOddScales(THREAD_READER.scales(piece), layout.spatial, facts);
-		else facts.finite &&= THREAD_READER.values(piece).every(Number.isFinite);
+		else facts.finite &&= areFinite(THREAD_READER.values(piece));
 	}
 	return facts;
+}
+
+/** Is every value finite? A sum of zeros otherwise becomes NaN. */
+function areFinite(values: Float32Array): boolean {
+	let zero = 0;
+	for (let i = 0; i < values.length; i++) zero += values[i]! * 0;
+	return zero === 0;
 }
 
 /** Raises maxima to all of a piece's scales, if these are regular and of a shape that the kernel takes. */
