@@ -43,6 +43,8 @@ export interface FitProblem {
 	readonly keepsLargestInt?: boolean;
 	/** GRID_FACTORS when left out. */
 	readonly gridFactors?: readonly number[];
+	/** Of the blocks of a channel, every how many-th counts when its scale is chosen; 1 when left out. */
+	readonly sampleStep?: number;
 	/** Factor of every error, by position along `depth`, [depth], not negative; 1 when left out. */
 	readonly importance?: Float64Array;
 }
@@ -128,7 +130,7 @@ export function accumulate(problem: FitProblem, chunk: FitChunk, accumulator: Fi
 	const gridSize = gridFactors.length;
 	const channelScales = new Float32Array(gridSize);
 	const search = createSearch(problem, gridSize);
-	eachBlock(problem, chunk, search, (channel, block, start) => {
+	eachBlock(problem, chunk, search, problem.sampleStep ?? 1, (channel, block, start) => {
 		const at = channel - firstChannel;
 		const maxChannelScale = maxChannelScales[channel]!;
 		for (let k = 0; k < gridSize; k++) channelScales[k] = maxChannelScale * gridFactors[k]!;
@@ -203,7 +205,7 @@ export function chooseChannelScales(problem: FitProblem, accumulator: FitAccumul
  * The integers for the chosen channel scales: the best of every block, or those of `max` for a channel that stays with it.
  *
  * @param choice must have the channels of the chunk.
- * @param visit gets every block: its channel, its scale, and its values, the first `count` of what it is given.
+ * @param visit gets every block: its channel, its number in the chunk, its scale, and the search that has loaded it.
  * @returns [slabCount, channels], 1..16.
  * @throws RangeError as {@link accumulate} does.
  */
@@ -211,19 +213,19 @@ export function chooseBlockScaleInts(
 	problem: FitProblem,
 	chunk: FitChunk,
 	choice: ChannelChoice,
-	visit?: (channel: number, scale: number, values: Float32Array, count: number) => void,
+	visit?: (channel: number, block: number, scale: number, search: BlockSearch) => void,
 ): Uint8Array {
 	const ints = chunk.maxBlockScaleInts.slice();
 	const channelScale = new Float32Array(1);
 	const search = createSearch(problem, 1);
-	eachBlock(problem, chunk, search, (channel, block) => {
+	eachBlock(problem, chunk, search, 1, (channel, block) => {
 		const at = channel - choice.firstChannel;
 		channelScale[0] = choice.channelScales[at]!;
 		if (choice.gridPoints[at] !== -1) {
 			search.search(channelScale, 1, leastIntOf(problem, chunk, block));
 			ints[block] = search.int(0);
 		}
-		visit?.(channel, effectiveScale(ints[block]!, channelScale[0]), search.values, search.count);
+		visit?.(channel, block, effectiveScale(ints[block]!, channelScale[0]), search);
 	});
 	return ints;
 }
@@ -237,11 +239,12 @@ function createSearch({ layout, exponent = 4, codeMin = -8, importance }: FitPro
 	return new BlockSearch(exponent, codeMin, importance !== undefined, scaleCount, blockElements);
 }
 
-/** Loads every block of a chunk into the search and calls back with its channel, its number and its first element. */
+/** Loads every block of a chunk, or of each channel every `step`-th, into the search and calls back with its channel, its number and its first element. */
 function eachBlock(
 	{ layout, importance }: FitProblem,
 	{ firstSlab, slabCount, values, maxBlockScaleInts, keptCodes }: FitChunk,
 	search: BlockSearch,
+	step: number,
 	visit: (channel: number, block: number, start: number) => void,
 ): void {
 	const { channels, spatial, blocks, blockSize } = layout;
@@ -254,6 +257,10 @@ function eachBlock(
 	for (let index = 0; index < slabCount; index++) {
 		const slab = firstSlab + index;
 		const rows = slabRows(layout, slab);
+		if ((slab % blocks) % step !== 0) {
+			start += rows * stride;
+			continue;
+		}
 		if (importance) search.loadImportance(importance, (slab % blocks) * blockSize, rows, spatial);
 		const firstChannel = slabFirstChannel(layout, slab);
 		for (let channel = 0; channel < channels; channel++) {

@@ -78,6 +78,8 @@ export type FitTask =
 export interface ChosenInts {
 	readonly ints: Uint8Array;
 	readonly sums: BalanceSums | undefined;
+	/** The squared error of `max`, weighted by importance; 0 where no balance was asked for. */
+	readonly errorOfMax: number;
 }
 
 interface Results {
@@ -153,16 +155,21 @@ function chooseInts(
 	balances: boolean,
 ): ChosenInts {
 	const chunk = chunkOf(part, scales);
-	if (!balances) return { ints: chooseBlockScaleInts(problem, chunk, choice), sums: undefined };
+	if (!balances) {
+		return { ints: chooseBlockScaleInts(problem, chunk, choice), sums: undefined, errorOfMax: 0 };
+	}
 	const { layout, range } = part;
 	const firstChannel = slabFirstChannel(layout, range.first);
 	const endChannel = slabFirstChannel(layout, range.first + range.count - 1) + layout.channels;
 	const sums = createBalanceSums(firstChannel, endChannel - firstChannel);
 	const { codeMin = -8 } = problem;
-	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, scale, values, count) => {
-		addToBalance(sums, channel, values, count, scale, codeMin);
+	let errorOfMax = 0;
+	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, block, scale, search) => {
+		addToBalance(sums, channel, search.values, search.count, scale, codeMin);
+		search.evaluate(problem.maxChannelScales[channel]!, chunk.maxBlockScaleInts[block]!);
+		errorOfMax += search.square(0);
 	});
-	return { ints, sums };
+	return { ints, sums, errorOfMax };
 }
 
 function chunkOf(part: WeightPart, scales: ChannelScales): FitChunk {

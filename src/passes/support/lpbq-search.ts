@@ -25,6 +25,9 @@ import { channelScalesOf } from "./snap.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
+/** So many blocks of a channel tell which scale suits it; of more, some are left out. */
+const SAMPLE_BLOCKS = 16;
+
 export interface SearchOptions extends Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin" | "importance"> {
 	/** What is corrected afterwards, channel by channel (quant/balance.ts); nothing when left out. */
 	readonly balance?: Balance | undefined;
@@ -45,7 +48,8 @@ export async function fitSearch(
 	const { layout } = weight;
 	const { balance, ...search } = options;
 	const scales = channelScalesOf(scan.channelMax);
-	const problem: FitProblem = { layout, maxChannelScales: scales.exact, ...search };
+	const sampleStep = balance === undefined ? 1 : Math.max(1, Math.floor(layout.blocks / SAMPLE_BLOCKS));
+	const problem: FitProblem = { layout, maxChannelScales: scales.exact, sampleStep, ...search };
 	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
 	const ranges = slabRanges(layout);
 	const sums = createAccumulator(problem);
@@ -56,19 +60,26 @@ export async function fitSearch(
 	);
 	const choice = chooseChannelScales(problem, sums);
 	const intsStart = spool.reserve(slabCountOf(layout) * layout.channels);
+	let balancedMax = 0;
 	const balanceSums = createBalanceSums(0, layout.channelCount);
 	const balances = balance !== undefined;
 	await pool.each(
 		ranges,
 		(range) => ({ kind: "choose-ints", part: partOf(weight, range), problem, scales, choice, balances }),
-		({ ints, sums }, { first }) => {
+		({ ints, sums, errorOfMax }, { first }) => {
 			spool.write(intsStart + first * layout.channels, ints);
 			if (sums !== undefined) mergeBalance(balanceSums, sums);
+			balancedMax += errorOfMax;
 		},
 	);
-	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
 	const searched = { channelScales: choice.channelScales, codeMin: options.codeMin ?? -8, spool, intsStart };
-	if (balances) return { ...(await balancedForm(weight, searched, balanceSums, balance, pool)), errorOfMax };
+	if (balances) {
+		const form = await balancedForm(weight, searched, balanceSums, balance, pool);
+		// errors that were weighted do not compare with the weight's own
+		if (search.importance !== undefined) return form;
+		return { ...form, errorOfMax: { signal: sumOf(balanceSums.squares), error: balancedMax } };
+	}
+	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
 	return { ...searchedForm(weight, searched), error: known(chosenError(sums, choice)), errorOfMax };
 }
 
