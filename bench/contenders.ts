@@ -14,6 +14,7 @@ const REPO = fileURLToPath(new URL("../../", import.meta.url));
 const PRELOAD = new URL("./peak-memory.js", import.meta.url).href;
 const LOAD_SAVE = path.join(REPO, "bench/load_save.py");
 const OLIVE = path.join(REPO, "bench/olive_lower.py");
+const AIMET = path.join(REPO, "bench/aimet_lpbq.py");
 
 function qgraph(name: string, flags: readonly string[], limit?: Contender["limit"]): Contender {
 	const cli = path.join(REPO, "dist/bundle/main.js");
@@ -51,6 +52,11 @@ export const fitSearch = qgraph("fit search", ["--bq-to-lpbq", "--bq-to-lpbq-fit
 
 export const lowerNbits = qgraph("lower-matmul-nbits", ["--lower-matmul-nbits"]);
 
+const RECIPE_BLOCK_SIZE = 64;
+const RECIPE = ["--recipe", `16a4w_block:${RECIPE_BLOCK_SIZE}`, "--apply-precision-recipe-fit"];
+export const recipeMax = qgraph("recipe, max", [...RECIPE, "max"]);
+export const recipeSearch = qgraph("recipe, search", [...RECIPE, "search"]);
+
 const PYTHON = process.env.QGRAPH_PYTHON ?? "python3";
 
 /** The Python libraries that read and write models; says in a plain word what is not there. */
@@ -64,6 +70,12 @@ export function pythonContenders(): Contender[] {
 export function oliveContender(): Contender | undefined {
 	if (!isInstalled("olive-ai", "olive")) return undefined;
 	return { name: "Olive MatMulNBitsToQDQ", command: (input, output) => [PYTHON, OLIVE, input, output] };
+}
+
+/** AIMET's way from float weights to LPBQ; undefined where it is not there. */
+export function aimetContender(): Contender | undefined {
+	if (!isInstalled("aimet-onnx", "aimet_onnx")) return undefined;
+	return { name: "AIMET", command: (input, output) => [PYTHON, AIMET, input, output, String(RECIPE_BLOCK_SIZE)] };
 }
 
 function isInstalled(library: string, module: string): boolean {

@@ -1,8 +1,8 @@
 /*
  * Time and memory of conversions of a big model, against `cp` of the same files and against Python's onnx and onnx-ir;
- * and of unpacking MatMulNBits, against Olive.
+ * of unpacking MatMulNBits, against Olive; and of making float weights LPBQ, against AIMET.
  *
- *   npm run bench [-- --layers 64 --form bq|float|nbits --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
+ *   npm run bench [-- --layers 64 --form bq|float|nbits|recipe --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
  *
  * With models after --calibrate only: calibrating them against plain inference, dimensions as `--dim batch=1`.
  *
@@ -16,6 +16,7 @@ import { writeModel } from "qgraph";
 import { type BigModelOptions, bigModel } from "./big-model.js";
 import { showCalibration } from "./calibration.js";
 import {
+	aimetContender,
 	type Contender,
 	copySynced,
 	fitMax,
@@ -24,6 +25,8 @@ import {
 	noPass,
 	oliveContender,
 	pythonContenders,
+	recipeMax,
+	recipeSearch,
 } from "./contenders.js";
 import { type Comparison, compare, measure } from "./measure.js";
 
@@ -41,12 +44,22 @@ const { values } = parseArgs({
 	},
 });
 type Form = BigModelOptions["form"];
+type Part = Form | "recipe";
 
-const FORMS: readonly Form[] = ["bq", "float", "nbits"];
+const PARTS: readonly Part[] = ["bq", "float", "nbits", "recipe"];
 /** What unpacking may take of Olive's time and memory. */
 const NBITS_LIMIT = 1 / 3;
 
-const form = FORMS.find((name) => name === values.form) ?? "bq";
+/** The model that AIMET was measured with: MatMuls of 2048 x 2048. */
+const RECIPE_LAYERS = 12;
+/** What quantizing may take of AIMET's time, and of memory. */
+const RECIPE_LIMITS = new Map([
+	[recipeMax, 1 / 5],
+	[recipeSearch, 1 / 2],
+]);
+const RECIPE_MEBIBYTES = 300;
+
+const part = PARTS.find((name) => name === values.form) ?? "bq";
 const layers = Number(values.layers);
 const rounds = Number(values.rounds);
 
@@ -58,8 +71,9 @@ try {
 	);
 	for (const model of values.calibrate) showCalibration(model, values.dim, Number(values.samples), rounds, folder);
 	if (values.calibrate.length === 0) {
-		if (form !== "nbits") await compareConversions(form);
-		if (form !== "float") await compareLowering(Number(values["nbits-layers"]));
+		if (part === "bq" || part === "float") await compareConversions(part);
+		if (part === "bq" || part === "nbits") await compareLowering(Number(values["nbits-layers"]));
+		if (part === "bq" || part === "recipe") await compareRecipes();
 	}
 } finally {
 	rmSync(folder, { recursive: true, force: true });
@@ -98,10 +112,28 @@ async function compareLowering(count: number): Promise<void> {
 	await showMemory("nbits", [lowerNbits], [count, 4 * count]);
 }
 
-async function makeModel(form: Form, count: number): Promise<string> {
-	const file = path.join(folder, `${form}-${count}`, "model.onnx");
+async function compareRecipes(): Promise<void> {
+	const aimet = aimetContender();
+	const input = await makeModel("float", RECIPE_LAYERS, 2048);
+	const results = compare([recipeMax, recipeSearch, ...(aimet === undefined ? [] : [aimet])], input, rounds);
+	show(`${RECIPE_LAYERS} layers of float to LPBQ, ${mebibytes(sizeOf(input))}`, [...results]);
+	const theirs = aimet && results.get(aimet);
+	for (const [contender, limit] of RECIPE_LIMITS) {
+		const { seconds, peakKib = Number.NaN } = results.get(contender)!;
+		const memory = peakKib / 1024 <= RECIPE_MEBIBYTES ? "kept" : "exceeded";
+		const time = theirs === undefined ? undefined : seconds / theirs.seconds;
+		const timeText =
+			time === undefined
+				? ""
+				: `${time.toFixed(2)} of AIMET's time, limit ${limit.toFixed(2)}: ${time <= limit ? "kept" : "exceeded"}; `;
+		console.log(`${contender.name}: ${timeText}limit of memory, ${RECIPE_MEBIBYTES} MiB: ${memory}`);
+	}
+}
+
+async function makeModel(form: Form, count: number, n = 8192): Promise<string> {
+	const file = path.join(folder, `${form}-${count}-${n}`, "model.onnx");
 	mkdirSync(path.dirname(file), { recursive: true });
-	const model = bigModel({ form, layers: count, k: 2048, n: 8192, block: 32 });
+	const model = bigModel({ form, layers: count, k: 2048, n, block: 32 });
 	await writeModel(model, file, { externalData: "one-file" });
 	return file;
 }

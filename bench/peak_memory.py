@@ -5,11 +5,11 @@ import re
 import resource
 
 
-def write_peak():
-    """Writes the peak resident memory in KiB to the file that QGRAPH_BENCH_PEAK names, if any."""
+def write_peak(seconds=None):
+    """Writes the peak resident memory in KiB, and the time if it is given, to the file that QGRAPH_BENCH_PEAK names, if any."""
     if peak_file := os.environ.get("QGRAPH_BENCH_PEAK"):
         with open(peak_file, "w", encoding="utf-8") as file:
-            file.write(str(_peak_kib()))
+            file.write(str(_peak_kib()) if seconds is None else f"{_peak_kib()} {seconds}")
 
 
 def _peak_kib():
