@@ -112,6 +112,9 @@ interface Quantized {
 /** So many weights are worked on at a time, so that no core waits for the end of one. */
 const WEIGHTS_AHEAD = 4;
 
+/** Second moments may be larger than weights, and each matrix is factorized on one core. */
+const MOMENTS_AHEAD = 2;
+
 async function quantizeAll(
 	model: Model,
 	groups: readonly RecipeGroup[],
@@ -122,7 +125,7 @@ async function quantizeAll(
 	const names = new NameScope(model);
 	const fit = { fit: options.fit, codeMin: options.codes === "full" ? -8 : -7 } as const;
 	const statistics = statisticsOf(context);
-	const ahead = options.hessian === "" ? WEIGHTS_AHEAD : 1;
+	const ahead = options.hessian === "" ? WEIGHTS_AHEAD : MOMENTS_AHEAD;
 	const results = mapAhead(groups, ahead, (group) => {
 		signal.throwIfAborted();
 		const known = statistics(group);
