@@ -122,6 +122,9 @@ export const CODES = {
 	),
 	"llm/length": error("The lengths asked for do not fit each other or the model's context."),
 	"llm/pad-token": error("Every id of the vocabulary is a token, so that none is left to fill prompts up with."),
+	"quantize/no-ranges": error(
+		"Activations are quantized in ranges: name samples with `--data`, or a file with `--encodings`.",
+	),
 	"recipe/invalid": error(
 		"The recipe has a key, a value or a pattern that recipes do not have. The message names the line.",
 	),

@@ -135,6 +135,9 @@ export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
+export type { OperatorPrecision } from "./quantize/operator-precisions.js";
+export { type Quantization, type QuantizeOptions, quantizeModel } from "./quantize/quantize-model.js";
+export { collectStatisticsOf, type StatisticsFiles, type StatisticsOptions } from "./quantize/statistics.js";
 export { BUILT_IN_RECIPES } from "./recipe/built-in.js";
 export type { Decision, Decisions } from "./recipe/decide.js";
 export { readExecutorchRecipe, writeExecutorchRecipe } from "./recipe/executorch.js";
@@ -165,6 +168,7 @@ export type {
 export { verifyModels } from "./runtime/verify-models.js";
 export { HTP_CAPABILITIES, type HtpCapabilities } from "./targets/capabilities.js";
 export { checkModel, type Finding } from "./targets/check-model.js";
+export { refusalOf } from "./targets/guard.js";
 export { OPERATOR_TABLE, type OperatorOutcome, type TriedForm } from "./targets/operator-table.js";
 export { type ProviderOptions, providerOptions } from "./targets/provider-options.js";
 export type { Consequence, Rule, RuleContext, RuleGroup } from "./targets/rule.js";

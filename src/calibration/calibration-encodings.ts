@@ -42,6 +42,9 @@ export interface CalibrationEncodingsOptions extends RangeOptions {
 	readonly producer?: { readonly package: string; readonly version: string } | undefined;
 }
 
+/** Of float32; the bin of a histogram that holds 0 reaches no further. */
+const SMALLEST_NORMAL = 2 ** -126;
+
 /** The range of the elements that are no masks. */
 export function unmasked({ min, max, histogram }: ValueStatistics): Interval {
 	const range = { lo: min, hi: max };
@@ -50,14 +53,17 @@ export function unmasked({ min, max, histogram }: ValueStatistics): Interval {
 }
 
 /**
- * The interval that the codes of a value are to reach over; 0 lies within. Masks lie outside, so far that e to the power of
- * the distance is no more than a step of Softmax's result.
+ * The interval that the codes of a value are to reach over; 0 lies within. Masks among other elements lie outside, so far
+ * that e to the power of the distance is no more than a step of Softmax's result.
  *
  * @throws Error where the observer needs a histogram that the statistics do not have.
  */
 export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
 	const { observer = "min-max", bits = 16 } = options;
 	const inner = unmasked(statistics);
+	// nothing but zeros beside what masks: it is the mask, and how far down that goes is for those to say who add it up
+	if (Math.max(-inner.lo, inner.hi) < SMALLEST_NORMAL)
+		return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
 	const [below, above] = [inner.lo > statistics.min ? bits : 0, inner.hi < statistics.max ? bits : 0];
 	return { lo: Math.min(lo, 0) - below, hi: Math.max(hi, 0) + above };

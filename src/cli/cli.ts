@@ -14,6 +14,7 @@ import { listPasses } from "./commands/list-passes.js";
 import { llm } from "./commands/llm.js";
 import { plan } from "./commands/plan.js";
 import { print } from "./commands/print.js";
+import { quantize } from "./commands/quantize.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
@@ -22,6 +23,7 @@ import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
 	convert,
+	quantize,
 	calibrate,
 	check,
 	verify,

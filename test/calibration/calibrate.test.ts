@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { bytesFrom } from "../../src/arrays/element-type.js";
 import { type NumpyArray, writeNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
-import { calibratedGrid, calibrationEncodings } from "../../src/calibration/calibration-encodings.js";
+import { calibratedGrid, calibratedInterval, calibrationEncodings } from "../../src/calibration/calibration-encodings.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
 import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
@@ -165,6 +165,8 @@ describe("masks", () => {
 		expect(values.get("x")).toMatchObject({ min: -6, max: 9, histogram: undefined });
 		const y = values.get("y")!;
 		expect([y.min, y.max]).toEqual([Math.fround(-3.4e38), 9]);
+		// the mask itself is for those to bound who add it to something
+		expect(calibratedInterval(values.get("added")!)).toEqual({ lo: Math.fround(-3.4e38), hi: 0 });
 		const counts = [...y.histogram!.entries()].reduce((sum, [, count]) => sum + count, 0);
 		expect(counts).toBe(16);
 		// 16 below the others: e^-16 is less than a step of 1 / 65535

@@ -45,9 +45,13 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	},
 	analysis: { imports: [...ALL_BELOW, "recipe", "report"], packages: ["node:"] },
 	llm: { imports: ALL_BELOW, packages: ["node:"] },
+	quantize: {
+		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "report"],
+		packages: ["node:"],
+	},
 	report: { imports: ALL_BELOW, packages: ["node:"] },
 	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
-	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "llm", "report"], packages: [] },
+	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "llm", "quantize", "report"], packages: [] },
 	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
 };
 

@@ -1,13 +1,17 @@
 import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import {
 	checkModel,
+	collectStatisticsOf,
 	type ExternalDataPolicy,
-	type Finding,
 	missingDataFiles,
 	type PipelineReport,
 	parseTarget,
 	QGraphError,
 	readModel,
+	refusalOf,
 	runPasses,
 	summarizeModel,
 	type Target,
@@ -39,6 +43,12 @@ export const convert: Command = {
 				type: "string",
 				requiresArg: true,
 				describe: "Make the model legal there, with every pass that this takes: qnn-htp:v79, or a chip, qnn-htp:SM8750",
+			})
+			.option("calibration-data", {
+				type: "array",
+				string: true,
+				requiresArg: true,
+				describe: "With --recipe: samples for the ranges of activations, as 'qgraph calibrate' takes them",
 			})
 			.option("allow-illegal", {
 				type: "boolean",
@@ -84,6 +94,7 @@ export const convert: Command = {
 			.example("$0 convert --target qnn-htp:v79 in.onnx out.onnx", "")
 			.example("$0 convert --target qnn-htp:v79 --verify --min-sqnr 30 in.onnx out.onnx", "")
 			.example("$0 convert --recipe 16a4w_block --verify --report report.json in.onnx out.onnx", "")
+			.example("$0 convert --recipe 16a8w --calibration-data samples.npz --target qnn-htp:v79 in.onnx out.onnx", "")
 			.example("$0 convert --bq-to-lpbq --float-weights float.onnx in.onnx out.onnx", "");
 	},
 	async run(args, context) {
@@ -92,7 +103,7 @@ export const convert: Command = {
 			context.terminal.err.write(`qgraph: ${problem}\nSee 'qgraph convert --help'.\n`);
 			return EXIT.usage;
 		}
-		return runConvert(args, context);
+		return args["calibration-data"] === undefined ? runConvert(args, context) : runCalibrated(args, context);
 	},
 };
 
@@ -101,12 +112,42 @@ function usageProblem(args: Arguments): string | undefined {
 	if (unused.length > 0) return unused.join("; ");
 	if (args["allow-illegal"] === true && args.target === undefined) return "--allow-illegal needs --target";
 	if (args.verify === true && args["dry-run"] === true) return "--verify needs an output to run";
+	if (args["calibration-data"] !== undefined && (args.recipe === undefined || args.encodings !== undefined)) {
+		return "--calibration-data needs --recipe, and takes the place of --encodings";
+	}
 	const verifying = ["min-sqnr", "inputs", "samples", "seed"].find((flag) => args[flag] !== undefined);
 	if (verifying !== undefined && args.verify !== true) return `--${verifying} needs --verify`;
 	const wrong = wrongNumber(args) ?? samplesProblem(args);
 	if (wrong !== undefined) return wrong;
 	if (args.output === undefined && args["dry-run"] !== true) return "Name the output file, or use --dry-run.";
 	return undefined;
+}
+
+/** Calibrates first, and converts with what that found. */
+async function runCalibrated(args: Arguments, context: CommandContext): Promise<number> {
+	const { terminal, signal } = context;
+	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
+	const folder = await mkdtemp(path.join(tmpdir(), "qgraph-convert-"));
+	const bar = new ProgressBar(terminal);
+	try {
+		const { encodings, hessian, dim } = await collectStatisticsOf(
+			args.input as string,
+			args["calibration-data"] as string[],
+			folder,
+			{
+				recipe: args.recipe as string,
+				dim: (args.dim as string[] | undefined) ?? [],
+				signal,
+				onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
+			},
+		);
+		bar.clear();
+		const statistics = { encodings, "apply-precision-recipe-hessian": hessian };
+		return await runConvert({ ...args, ...statistics, ...(args.target === undefined ? {} : { dim }) }, context);
+	} finally {
+		bar.clear();
+		await rm(folder, { recursive: true, force: true });
+	}
 }
 
 async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
@@ -136,7 +177,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		const findings = target === undefined ? [] : await checkModel(model, target);
 		const refused =
 			(args.strict === true ? strictFailure(result) : undefined) ??
-			(target === undefined || args["allow-illegal"] === true ? undefined : illegalFailure(findings, target));
+			(target === undefined || args["allow-illegal"] === true ? undefined : refusalOf(findings, target));
 		if (refused === undefined && args["dry-run"] !== true) {
 			await writeModel(model, args.output as string, {
 				externalData: args["external-data"] as ExternalDataPolicy,
@@ -215,17 +256,4 @@ async function verifyConversion(
 		minSqnrDb: args["min-sqnr"] as number | undefined,
 	});
 	return { verification };
-}
-
-/** The guard: what the target would refuse, crash on or compute wrong is not written. */
-function illegalFailure(findings: readonly Finding[], target: Target): QGraphError | undefined {
-	const illegal = findings.filter(({ consequence }) => consequence !== "slow");
-	const [first] = illegal;
-	if (first === undefined) return undefined;
-	const more = illegal.length > 1 ? ` (and ${illegal.length - 1} more)` : "";
-	return new QGraphError(
-		"target/illegal",
-		`${targetName(target)} would not run the result right: '${first.node}': ${first.message} [${first.rule}]${more}; nothing was written`,
-		{ graph: first.graph, node: first.node },
-	);
 }

@@ -1,0 +1,62 @@
+import type { Quantization, Verification } from "../index.js";
+import { byteText, decibelText, plain, table } from "./terminal.js";
+import { renderVerification } from "./verification-text.js";
+
+/** What came of quantizing a model, for people. */
+export function renderQuantization(result: Quantization, output: string): string {
+	const { bytesBefore, bytesAfter, operators, onCpu, onTarget, notOnTarget, samples, heldOut, recipe, target } = result;
+	const rows = operators.map(({ operator, activations, weights, count }) => [
+		operator,
+		activations,
+		weights ?? "",
+		String(count),
+	]);
+	const parts = [
+		table(["operator", "activations", "weights", "count"], rows),
+		`recipe ${recipe}${target === null ? "" : ` for ${target}`}, ${calibratedWith(samples, heldOut)}`,
+		`weights: ${byteText(bytesBefore)} -> ${byteText(bytesAfter)}${worstWeight(result)}`,
+	];
+	parts.push(...remarks(result));
+	if (onCpu !== null) parts.push(`against the float model, ${judgedBy(heldOut)}:`, figure(onCpu));
+	if (onTarget !== null) parts.push(figure(onTarget));
+	if (notOnTarget !== null) parts.push(`not run on the target: ${plain(notOnTarget)}`);
+	parts.push(`written: ${output}`);
+	return parts.join("\n\n");
+}
+
+function calibratedWith(samples: number, heldOut: number): string {
+	if (samples === 0) return "ranges from the encodings file";
+	const held = heldOut === 0 ? "" : `, ${heldOut} held out`;
+	return `calibrated with ${samples} ${samples === 1 ? "sample" : "samples"}${held}`;
+}
+
+function judgedBy(heldOut: number): string {
+	return heldOut === 0 ? "on the samples that it was calibrated with" : "on samples that were held out";
+}
+
+function worstWeight({ weights }: Quantization): string {
+	const measured = weights.filter(({ sqnrDb }) => typeof sqnrDb === "number");
+	if (measured.length === 0) return "";
+	const worst = measured.reduce((a, b) => (a.sqnrDb! <= b.sqnrDb! ? a : b));
+	return `; the furthest from its original is '${plain(worst.weight)}', ${decibelText(worst.sqnrDb!)}`;
+}
+
+/** Warnings, and how many remarks there are. */
+function remarks({ diagnostics, findings }: Quantization): string[] {
+	const warnings = diagnostics.filter(({ severity }) => severity === "warning");
+	const slow = findings.map(({ node, message, rule }) => `slow ${rule}: '${plain(node)}': ${plain(message)}`);
+	const lines = [...warnings.map(({ code, message }) => `warning ${code}: ${plain(message)}`), ...slow];
+	return lines.length === 0 ? [] : [lines.join("\n")];
+}
+
+/** Where it ran, wholly or not, and how close it came. */
+function figure(verification: Verification): string {
+	const { failure, on, worstSqnrDb, outputs } = verification;
+	if (failure !== null || outputs.some(({ problem }) => problem !== null)) return renderVerification(verification);
+	const where = on === "cpu" ? "on the CPU" : `on ${on}, nothing left on the CPU`;
+	const each =
+		outputs.length === 1
+			? ""
+			: ` at worst; ${outputs.map(({ name, sqnrDb }) => `${plain(name)} ${decibelText(sqnrDb)}`).join(", ")}`;
+	return `${decibelText(worstSqnrDb)} ${where}${each}`;
+}

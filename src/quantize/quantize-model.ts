@@ -1,0 +1,266 @@
+import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { Budget } from "../analysis/budget.js";
+import { planPrecision } from "../analysis/plan-precision.js";
+import type { SampleSource } from "../calibration/calibration.js";
+import type { ObserverName } from "../calibration/calibration-encodings.js";
+import { openSamples } from "../calibration/sources/open-samples.js";
+import { type Diagnostic, QGraphError } from "../diagnostics.js";
+import type { Model } from "../ir/model.js";
+import { readModel, writeModel } from "../onnx/file.js";
+import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
+import { fixShapes } from "../passes/fix-shapes.js";
+import { allPasses, legalizingPasses, quantizingPasses } from "../passes/index.js";
+import type { AnyPassFactory, Pass } from "../passes/infra/pass.js";
+import type { PipelineOptions } from "../passes/infra/pipeline.js";
+import type { WeightEntry } from "../passes/infra/report.js";
+import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
+import { writeRecipe } from "../recipe/write-recipe.js";
+import { summarizeModel } from "../report/summary.js";
+import { runPasses } from "../run-passes.js";
+import type { Verification } from "../runtime/verification.js";
+import { verifyModels } from "../runtime/verify-models.js";
+import { checkModel, type Finding } from "../targets/check-model.js";
+import { refusalOf } from "../targets/guard.js";
+import { type Target, targetName } from "../targets/target.js";
+import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
+import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
+import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
+
+export interface QuantizeOptions {
+	/** A recipe file, a built-in recipe's name, or a precision; default 16a8w. */
+	readonly recipe?: string | undefined;
+	/** Instead: precisions are chosen within it. */
+	readonly budget?: Budget | undefined;
+	/** Samples to calibrate with, as `openSamples` takes them. */
+	readonly data?: readonly string[] | undefined;
+	/** Instead of samples: an encodings file with the ranges of values. */
+	readonly encodings?: string | undefined;
+	readonly target?: Target | undefined;
+	/** Lengths of dynamic dimensions, `batch=1`; where they are left open, those of the first sample. */
+	readonly dim?: readonly string[] | undefined;
+	/** Samples that are not calibrated with but judged by; default a tenth, 8 at most. */
+	readonly holdOut?: number | undefined;
+	readonly observer?: ObserverName | undefined;
+	/** Choose codes of 4 and 8 bits by GPTQ on the samples; default true. */
+	readonly gptq?: boolean | undefined;
+	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
+	readonly products?: "auto" | "16x16" | "16x8" | undefined;
+	/** Write the model although the target would refuse it or compute it wrong. */
+	readonly allowIllegal?: boolean | undefined;
+	/** Run the result on the CPU and on the target's emulator; default true. */
+	readonly verify?: boolean | undefined;
+	readonly minSqnrDb?: number | undefined;
+	readonly htpHome?: string | undefined;
+	/** Replace the output if it exists. */
+	readonly overwrite?: boolean | undefined;
+	readonly signal?: AbortSignal | undefined;
+	readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
+}
+
+/** What came of quantizing a model. */
+export interface Quantization {
+	/** Name of the recipe, or what was planned. */
+	readonly recipe: string;
+	readonly target: string | null;
+	/** Samples calibrated with. */
+	readonly samples: number;
+	/** Samples that it was judged by and not calibrated with. */
+	readonly heldOut: number;
+	readonly bytesBefore: number;
+	readonly bytesAfter: number;
+	readonly operators: readonly OperatorPrecision[];
+	readonly weights: readonly WeightEntry[];
+	readonly diagnostics: readonly Diagnostic[];
+	readonly findings: readonly Finding[];
+	/** Against the input on the CPU; null where nothing was run. */
+	readonly onCpu: Verification | null;
+	readonly onTarget: Verification | null;
+	/** Why it did not run on the target's emulator. */
+	readonly notOnTarget: string | null;
+}
+
+const DEFAULT_RECIPE = "16a8w";
+
+/**
+ * Quantizes a float model: ranges of its values from samples, precisions from a recipe or a budget, weights with what the
+ * samples tell of their inputs, everything made legal for a target, written, run on samples that were held back, and
+ * compared with the input. Rejects with what the parts reject with: `calibrate/...`, `recipe/...`, `target/illegal`,
+ * `runtime/...`, `write/...`, and `quantize/no-ranges` where neither samples nor encodings are given.
+ */
+export async function quantizeModel(
+	input: string,
+	output: string,
+	options: QuantizeOptions = {},
+): Promise<Quantization> {
+	if (options.data === undefined && options.encodings === undefined) {
+		throw new QGraphError("quantize/no-ranges", "activations need ranges: name samples (data) or an encodings file");
+	}
+	const folder = await mkdtemp(path.join(tmpdir(), "qgraph-quantize-"));
+	try {
+		return await new Quantizer(input, output, options, folder).run();
+	} finally {
+		await rm(folder, { recursive: true, force: true });
+	}
+}
+
+class Quantizer {
+	readonly #input: string;
+	readonly #output: string;
+	readonly #options: QuantizeOptions;
+	readonly #folder: string;
+	readonly #diagnostics: Diagnostic[] = [];
+	readonly #weights: WeightEntry[] = [];
+
+	constructor(input: string, output: string, options: QuantizeOptions, folder: string) {
+		this.#input = input;
+		this.#output = output;
+		this.#options = options;
+		this.#folder = folder;
+	}
+
+	async run(): Promise<Quantization> {
+		const { target } = this.#options;
+		const model = await readModel(this.#input);
+		const bytesBefore = summarizeModel(model).bytes;
+		const samples = await this.#prepare(model);
+		const [before, after] = passesAround(target);
+		await this.#passes(
+			model,
+			before.map((pass) => pass()),
+		);
+		const recipe = await this.#recipe(model);
+		const statistics = await this.#statistics(model, samples, recipe);
+		await this.#passes(model, [
+			applyPrecisionRecipe({ recipe, hessian: statistics.hessian }),
+			insertActivationQdq({ recipe, encodings: statistics.encodings, products: this.#options.products ?? "auto" }),
+			...after.map((pass) => pass()),
+		]);
+		const findings = target === undefined ? [] : await checkModel(model, target);
+		const refusal =
+			target === undefined || this.#options.allowIllegal === true ? undefined : refusalOf(findings, target);
+		if (refusal !== undefined) throw refusal;
+		await this.#write(model);
+		return {
+			recipe: this.#options.budget === undefined ? recipe : "planned within the budget",
+			target: target === undefined ? null : targetName(target),
+			samples: statistics.samples,
+			heldOut: samples?.heldOut ?? 0,
+			bytesBefore,
+			bytesAfter: summarizeModel(model).bytes,
+			operators: operatorPrecisions(model),
+			weights: this.#weights,
+			diagnostics: this.#diagnostics,
+			findings,
+			...(await this.#judge(samples)),
+		};
+	}
+
+	/** Fixes lengths and opens the samples; those of the first sample where lengths are left open. */
+	async #prepare(model: Model): Promise<PreparedSamples | undefined> {
+		const { data, dim = [], holdOut } = this.#options;
+		if (dim.length > 0) await this.#passes(model, [fixShapes({ dim })]);
+		if (data === undefined) return undefined;
+		const lengths = await lengthsOfSamples(model, data);
+		if (lengths.length > 0) await this.#passes(model, [fixShapes({ dim: lengths })]);
+		const source = openSamples(model, data);
+		return { source, ...(await splitSamples(source, holdOut)) };
+	}
+
+	/** The recipe to follow: that of the user, or a file with what the budget allows. */
+	async #recipe(model: Model): Promise<string> {
+		const { budget, recipe = DEFAULT_RECIPE, signal } = this.#options;
+		if (budget === undefined) return recipe;
+		const plan = await planPrecision(model, {
+			budget,
+			...(signal === undefined ? {} : { signal }),
+			onProgress: (done, total) => this.#progress("choosing precisions", done, total),
+		});
+		const file = path.join(this.#folder, "plan.yaml");
+		writeFileSync(file, writeRecipe(plan.recipe));
+		return file;
+	}
+
+	/** Ranges of values and second moments; without samples the ranges that were given. */
+	async #statistics(model: Model, samples: PreparedSamples | undefined, recipe: string): Promise<StatisticsFiles> {
+		const { encodings, gptq, observer, signal } = this.#options;
+		if (samples === undefined) return { encodings: encodings!, hessian: "", samples: 0, diagnostics: [] };
+		const onProgress = (done: number, total: number | undefined) => this.#progress("calibrating", done, total ?? 0);
+		const options = { recipe, observer, gptq, signal, onProgress };
+		const files = await collectStatistics(model, samples.calibration, this.#folder, options);
+		this.#diagnostics.push(...files.diagnostics);
+		return { ...files, encodings: encodings ?? files.encodings };
+	}
+
+	async #passes(model: Model, passes: readonly Pass[]): Promise<void> {
+		const { target, signal } = this.#options;
+		const options: PipelineOptions = {
+			...(target === undefined ? {} : { target }),
+			...(signal === undefined ? {} : { signal }),
+			onProgress: (pass, done, total) => this.#progress(pass, done, total),
+		};
+		const report = await runPasses(model, passes, options);
+		this.#diagnostics.push(...report.diagnostics);
+		this.#weights.splice(0, report.weights.length === 0 ? 0 : this.#weights.length, ...report.weights);
+	}
+
+	async #write(model: Model): Promise<void> {
+		const { overwrite, signal } = this.#options;
+		await writeModel(model, this.#output, {
+			overwrite: overwrite === true,
+			...(signal === undefined ? {} : { signal }),
+			onProgress: (done, total) => this.#progress("writing", done, total),
+		});
+	}
+
+	/** Runs the result on samples that it does not know, where there are any. */
+	async #judge(
+		samples: PreparedSamples | undefined,
+	): Promise<Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">> {
+		const { verify = true, target } = this.#options;
+		const nothing = { onCpu: null, onTarget: null, notOnTarget: null };
+		if (!verify || samples === undefined) return nothing;
+		const files = await writeSamples(samples.source, samples.first, Math.max(1, samples.heldOut), this.#folder);
+		const onCpu = await this.#compare("cpu", files);
+		if (target === undefined) return { ...nothing, onCpu };
+		try {
+			return { onCpu, onTarget: await this.#compare(target, files), notOnTarget: null };
+		} catch (error) {
+			if (!(error instanceof QGraphError) || !error.code.startsWith("htp/")) throw error;
+			return { onCpu, onTarget: null, notOnTarget: error.message };
+		}
+	}
+
+	#compare(on: "cpu" | Target, inputs: readonly string[]): Promise<Verification> {
+		const { minSqnrDb, htpHome, signal } = this.#options;
+		return verifyModels(this.#input, this.#output, {
+			on,
+			inputs,
+			minSqnrDb,
+			htpHome,
+			signal,
+			onProgress: (step, done, total) => this.#progress(step, done, total),
+		});
+	}
+
+	#progress(step: string, done: number, total: number): void {
+		this.#options.onProgress?.(step, done, total);
+	}
+}
+
+interface PreparedSamples extends SplitSamples {
+	readonly source: SampleSource;
+}
+
+/** The passes in front of the recipe, and those behind the activations' Q/DQ, in their order. */
+function passesAround(target: Target | undefined): readonly [readonly AnyPassFactory[], readonly AnyPassFactory[]] {
+	const wanted = [...quantizingPasses, ...(target === undefined ? [] : legalizingPasses)];
+	const ordered = allPasses.filter((pass) => wanted.includes(pass));
+	const at = ordered.indexOf(applyPrecisionRecipe);
+	return [
+		ordered.slice(0, at),
+		ordered.slice(at).filter((pass) => pass !== applyPrecisionRecipe && pass !== insertActivationQdq),
+	];
+}

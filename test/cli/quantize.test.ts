@@ -1,0 +1,81 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { writeModel } from "../../src/onnx/file.js";
+import { modelOf } from "../support/build.js";
+import { mixedSource } from "../support/random.js";
+import { qgraph } from "./run.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-quantize-cli-"));
+const model = path.join(folder, "model.onnx");
+const output = path.join(folder, "out.onnx");
+
+beforeAll(async () => {
+	const random = mixedSource(1);
+	await writeModel(
+		modelOf((b) => {
+			b.input("x", DataType.FLOAT, [2, 32]);
+			b.initializer(
+				"w",
+				floatTensor(
+					[32, 64],
+					Float32Array.from({ length: 2048 }, () => random() - 0.5),
+				),
+			);
+			b.node("MatMul", ["x", "w"], ["product"], {}, "linear");
+			b.node("Relu", ["product"], ["y"]);
+			b.output("y");
+		}),
+		model,
+	);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test("quantize prints one report", async () => {
+	const { code, out } = await qgraph(folder, "quantize", model, output, "--data", "random:20");
+	expect(code).toBe(0);
+	expect(out.replace(/\d+\.\d dB/g, "N dB")).toBe(`operator  activations  weights                    count
+MatMul    16 bits      8 bits, a scale a channel      1
+
+recipe 16a8w, calibrated with 18 samples, 2 held out
+
+weights: 8.0 KiB -> 2.3 KiB; the furthest from its original is 'w', N dB
+
+warning calibrate/random: ranges of random inputs are not those of real ones
+
+against the float model, on samples that were held out:
+
+N dB on the CPU
+
+written: <folder>/out.onnx
+`);
+});
+
+test("quantize --json, and --min-sqnr that is not reached", async () => {
+	const args = ["quantize", model, output, "--data", "random:4", "--json", "--force", "--recipe", "16a4w_block:32"];
+	const { code, out } = await qgraph(folder, ...args, "--min-sqnr", "90");
+	expect(code).toBe(1);
+	expect(JSON.parse(out)).toMatchObject({ schema: "qgraph-quantization", samples: 3, heldOut: 1, onTarget: null });
+	expect(existsSync(output)).toBe(true);
+});
+
+test.each([
+	[["quantize", model, output], "name samples (--data) or ranges (--encodings)"],
+	[["quantize", model, output, "--data", "random:2", "--min-sqnr", "x"], "--min-sqnr NaN is out of range"],
+	[["quantize", model, output, "--data", "random:2", "--recipe", "16a8w", "--budget", "4bpw"], "mutually exclusive"],
+	[["convert", model, output, "--calibration-data", "random:2"], "--calibration-data needs --recipe"],
+])("%s", async (args, message) => {
+	const { code, err } = await qgraph(folder, ...args);
+	expect(code).toBe(2);
+	expect(err).toContain(message);
+});
+
+test("convert --calibration-data calibrates before it quantizes", async () => {
+	const args = ["--recipe", "16a8w", "--calibration-data", "random:8", "-q", "--force"];
+	expect(await qgraph(folder, "convert", model, output, ...args)).toMatchObject({ code: 0, err: "" });
+	const verified = await qgraph(folder, "verify", model, output, "--min-sqnr", "35");
+	expect(verified.code).toBe(0);
+});

@@ -1,0 +1,163 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parseBudget } from "../../src/analysis/budget.js";
+import { writeNpz } from "../../src/arrays/npz.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { readModel, writeModel } from "../../src/onnx/file.js";
+import { quantizeModel } from "../../src/quantize/quantize-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { ModelBuilder } from "../support/build.js";
+import { HTP_HOME, prepareHtp } from "../support/htp.js";
+import { mixedSource } from "../support/random.js";
+
+const htp = await prepareHtp();
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-quantize-test-"));
+const model = path.join(folder, "model.onnx");
+const data = path.join(folder, "samples.npz");
+const place = (name: string) => path.join(folder, name);
+
+const [SEQUENCE, HIDDEN, HEADS] = [6, 64, 4];
+
+/** A transformer block: attention of four heads, two normalizations, GELU. */
+function block() {
+	const builder = new ModelBuilder();
+	const random = mixedSource(2);
+	const constant = (name: string, shape: readonly number[], spread: number, middle = 0) => {
+		const count = shape.reduce((product, dim) => product * dim, 1);
+		const values = Float32Array.from({ length: count }, () => middle + spread * (random() + random() + random() - 1.5));
+		builder.initializer(name, floatTensor(shape, values));
+		return name;
+	};
+	const linear = (x: string, name: string, inputs: number, outputs: number) => {
+		builder.node(
+			"MatMul",
+			[x, constant(`${name}.weight`, [inputs, outputs], 2 / Math.sqrt(inputs))],
+			[`${name}_product`],
+		);
+		builder.node("Add", [`${name}_product`, constant(`${name}.bias`, [outputs], 0.2)], [name], {}, name);
+		return name;
+	};
+	builder.input("x", DataType.FLOAT, ["batch", SEQUENCE, HIDDEN]);
+	builder.initializer("split", int64Tensor([4], [0, 0, HEADS, HIDDEN / HEADS]));
+	builder.initializer("join", int64Tensor([3], [0, 0, HIDDEN]));
+	const heads = (name: string, perm: readonly number[]) => {
+		builder.node("Reshape", [linear("x", name, HIDDEN, HIDDEN), "split"], [`${name}_heads`]);
+		builder.node("Transpose", [`${name}_heads`], [`${name}_turned`], { perm: intsAttribute(perm) });
+		return `${name}_turned`;
+	};
+	const [query, key, value] = [heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]), heads("value", [0, 2, 1, 3])];
+	builder.node("MatMul", [query, key], ["scores"]);
+	builder.initializer("root", floatTensor([], [Math.sqrt(HIDDEN / HEADS)]));
+	builder.node("Div", ["scores", "root"], ["scaled"]);
+	builder.node("Softmax", ["scaled"], ["weights"], { axis: intAttribute(-1) });
+	builder.node("MatMul", ["weights", value], ["attended"]);
+	builder.node("Transpose", ["attended"], ["back"], { perm: intsAttribute([0, 2, 1, 3]) });
+	builder.node("Reshape", ["back", "join"], ["joined"]);
+	builder.node("Add", ["x", linear("joined", "output", HIDDEN, HIDDEN)], ["sum"]);
+	const norm = (x: string, name: string) => {
+		const parameters = [constant(`${name}.scale`, [HIDDEN], 0.2, 1), constant(`${name}.shift`, [HIDDEN], 0.2)];
+		builder.node("LayerNormalization", [x, ...parameters], [name], { axis: intAttribute(-1) });
+		return name;
+	};
+	const first = norm("sum", "norm_1");
+	builder.node("Gelu", [linear(first, "up", HIDDEN, 128)], ["gelu"]);
+	builder.node("Add", [first, linear("gelu", "down", 128, HIDDEN)], ["sum_2"]);
+	norm("sum_2", "y");
+	builder.output("y");
+	return builder.build();
+}
+
+const [SAMPLES, FACTORS] = [60, 10];
+
+/** Rows that have much in common, as the activations of real models do. */
+function correlatedRows(rows: number): Float32Array {
+	const random = mixedSource(9);
+	const normal = () => random() + random() + random() - 1.5;
+	const mixing = Float32Array.from({ length: FACTORS * HIDDEN }, normal);
+	const values = new Float32Array(rows * HIDDEN);
+	for (let row = 0; row < rows; row++) {
+		const factors = Array.from({ length: FACTORS }, () => 2 * normal());
+		for (let column = 0; column < HIDDEN; column++) {
+			const common = factors.reduce((sum, factor, index) => sum + factor * mixing[index * HIDDEN + column]!, 0);
+			values[row * HIDDEN + column] = common + 0.1 * normal();
+		}
+	}
+	return values;
+}
+
+beforeAll(async () => {
+	await writeModel(block(), model);
+	const shape = [SAMPLES, 1, SEQUENCE, HIDDEN];
+	const bytes = new Uint8Array(correlatedRows(SAMPLES * SEQUENCE).buffer);
+	writeNpz(data, new Map([["x", { type: "float32" as const, shape, bytes }]]));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const worst = async (name: string, options: Parameters<typeof quantizeModel>[2]) => {
+	const result = await quantizeModel(model, place(name), { data: [data], ...options });
+	return { result, sqnr: result.onCpu!.worstSqnrDb! };
+};
+
+describe("quantizeModel", () => {
+	test("calibrates, holds samples back, and compares", async () => {
+		const { result, sqnr } = await worst("16a8w.onnx", {});
+		expect(result).toMatchObject({ recipe: "16a8w", target: null, samples: 54, heldOut: 6, onTarget: null });
+		expect(result.onCpu).toMatchObject({ samples: 6, on: "cpu", passed: true });
+		expect(sqnr).toBeGreaterThan(31);
+		expect(result.bytesAfter).toBeLessThan(result.bytesBefore / 3);
+		const matMuls = result.operators.filter(({ operator }) => operator === "MatMul");
+		expect(matMuls).toEqual([
+			{ operator: "MatMul", activations: "16 bits", weights: undefined, count: 2 },
+			{ operator: "MatMul", activations: "16 bits", weights: "8 bits, a scale a channel", count: 6 },
+		]);
+		expect(result.operators.filter(({ activations }) => activations === "float")).toEqual([]);
+		const written = await readModel(place("16a8w.onnx"));
+		expect(written.graph.inputs[0]!.type).toMatchObject({ shape: [1, SEQUENCE, HIDDEN] });
+	});
+
+	test("GPTQ on the samples is better than no look at them", async () => {
+		const [plain, gptq] = [
+			await worst("plain.onnx", { recipe: "16a4w_block:32", gptq: false }),
+			await worst("gptq.onnx", { recipe: "16a4w_block:32" }),
+		];
+		expect(gptq.result.weights.filter(({ fit }) => fit === "gptq").length).toBe(6);
+		expect(gptq.sqnr).toBeGreaterThan(plain.sqnr + 1);
+	});
+
+	test("a budget instead of a recipe", async () => {
+		const { result } = await worst("budget.onnx", { budget: parseBudget("6bpw"), holdOut: 5 });
+		expect(result).toMatchObject({ recipe: "planned within the budget", samples: 55, heldOut: 5 });
+		expect(new Set(result.weights.map(({ precision }) => precision)).size).toBeGreaterThan(1);
+	});
+
+	test("ranges from a file, without samples", async () => {
+		await expect(quantizeModel(model, place("none.onnx"))).rejects.toMatchObject({ code: "quantize/no-ranges" });
+		expect(existsSync(place("none.onnx"))).toBe(false);
+	});
+
+	test("leaves nothing behind when it is interrupted", async () => {
+		const controller = new AbortController();
+		const stopped = quantizeModel(model, place("stopped.onnx"), {
+			data: [data],
+			signal: controller.signal,
+			onProgress: (step) => {
+				if (step === "calibrating") controller.abort();
+			},
+		});
+		await expect(stopped).rejects.toThrow();
+		expect(readdirSync(folder).filter((name) => name.includes("stopped"))).toEqual([]);
+	});
+
+	test.skipIf("missing" in htp)("is one context on the HTP, as close as on the CPU", async () => {
+		const target = parseTarget("qnn-htp:v79");
+		const result = await quantizeModel(model, place("htp.onnx"), { data: [data], target, htpHome: HTP_HOME });
+		expect(result).toMatchObject({ target: "qnn-htp:v79", notOnTarget: null });
+		expect(result.findings.filter(({ consequence }) => consequence !== "slow")).toEqual([]);
+		expect(result.onTarget!.failure).toBeNull();
+		expect(result.onTarget!.worstSqnrDb).toBeGreaterThan(31);
+	});
+});
