@@ -152,7 +152,7 @@ describe.skipIf(python === "").each(ARCHITECTURES)("lowered on v%s", (architectu
 	});
 });
 
-type Zeros = "none" | "middle" | "mixed" | "zero";
+type Zeros = "none" | "middle" | "mixed" | "zero" | "narrow";
 
 /** A weight [64, 8] with one scale, or one a channel, between quantizers. */
 function plainModel(op: "MatMul" | "Gemm", dtype: DataType, isChannel: boolean, zeros: Zeros): Model {
@@ -167,12 +167,14 @@ function plainModel(op: "MatMul" | "Gemm", dtype: DataType, isChannel: boolean, 
 			return tensor(dtype, shape, is4 ? packUint4(bytes) : bytes);
 		};
 		const random = normals(512, 4);
-		const codes = Array.from(random, (value) => Math.max(-7, Math.min(7, Math.round(3 * value))) + middle);
+		const lowest = zeros === "narrow" ? -6 : -7;
+		const codes = Array.from(random, (value) => Math.max(lowest, Math.min(7, Math.round(3 * value))) + middle);
 		b.initializer("w", stored([64, 8], codes));
 		b.initializer("w_scale", floatTensor(isChannel ? [8] : [], isChannel ? spreadScales(8, 2) : [0.02]));
 		const inputs = ["w", "w_scale"];
 		if (zeros !== "none") {
-			const zeroOf = (index: number) => (zeros === "zero" ? 0 : middle + (zeros === "mixed" ? 2 + (index % 3) : 0));
+			const zeroOf = (index: number) =>
+				zeros === "zero" ? 0 : middle + (zeros === "mixed" || zeros === "narrow" ? 2 + (index % 3) : 0);
 			b.initializer(
 				"w_zero",
 				stored(
@@ -201,6 +203,7 @@ const PLAIN: readonly (readonly [DataType, "channel" | "tensor", Zeros, string?]
 	[UINT8, "channel", "zero", "htp/channel-zero-point"],
 	[INT4, "tensor", "middle"],
 	[INT4, "tensor", "mixed", "htp/int4-asymmetric"],
+	[INT4, "tensor", "narrow"],
 	[UINT4, "tensor", "mixed"],
 	[UINT8, "tensor", "mixed"],
 ];

@@ -1,4 +1,5 @@
 import { DataType, dataTypeName } from "../../ir/types.js";
+import { eachNumber, scalarOf } from "../../weights/numbers.js";
 import { repeatedByte } from "../../weights/repeated-byte.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
@@ -39,13 +40,24 @@ export const CHANNEL_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/int4-asymmetric",
-			about: "An INT4 weight with one scale has the zero point 0.",
+			about: "Codes of an INT4 weight with one scale, less its zero point, fit into 4 bits.",
 			consequence: "wrong",
-			measured: "-15 to -20 dB for Conv and MatMul, for Gemm some of the time; UINT4, INT8 and UINT8 are right",
+			measured:
+				"-3 to -22 dB for Conv, MatMul and Gemm where a code less the zero point is beyond -8 or 7, 55 dB else; UINT4, INT8 and UINT8 are right with any zero point",
 			remedy: "store UINT4 codes, or the zero point 0",
 			broken({ weight }) {
 				if (weight?.scheme !== "per-tensor" || weight.dtype !== DataType.INT4 || weight.isSymmetric) return undefined;
-				return `weight '${weight.name}', INT4, has one scale and a zero point other than 0`;
+				const { stored, dequantization } = weight.site;
+				const zeroPoint = scalarOf(dequantization?.zeroPoint);
+				let beyond: number | undefined;
+				eachNumber(stored.tensor, (code) => {
+					const value = code - (zeroPoint ?? 0);
+					if (value < -8 || value > 7) beyond = code;
+					return beyond === undefined;
+				});
+				return beyond === undefined
+					? undefined
+					: `weight '${weight.name}', INT4, has the code ${beyond} and the zero point ${zeroPoint}, whose difference has more than 4 bits`;
 			},
 		},
 	],
