@@ -7,6 +7,8 @@
  * Here the scales are fixed before: LPBQ's, or one a channel.
  */
 
+import { SPREAD_CHANNELS, SpreadKernel } from "./spread-kernel.js";
+
 /** Part of the mean diagonal that is added to it, so that inputs that never vary do no harm. */
 export const DAMPING = 0.01;
 
@@ -73,9 +75,6 @@ function invert(matrix: Float64Array, size: number): boolean {
 	return true;
 }
 
-/** Channels that go through the columns together, so that a row of U is read once for all. */
-const CHANNELS_AT_ONCE = 16;
-
 /**
  * The codes of some channels.
  *
@@ -98,20 +97,20 @@ export function gptqCodes(
 ): number {
 	const channelCount = weights.length / depth;
 	const blocks = Math.ceil(depth / blockSize);
-	const group = new Float64Array(depth * CHANNELS_AT_ONCE);
-	const errors = new Float64Array(CHANNELS_AT_ONCE);
+	const kernel = new SpreadKernel(depth);
+	const { columns: group, errors } = kernel;
 	let loss = 0;
-	for (let first = 0; first < channelCount; first += CHANNELS_AT_ONCE) {
-		const count = Math.min(CHANNELS_AT_ONCE, channelCount - first);
+	for (let first = 0; first < channelCount; first += SPREAD_CHANNELS) {
+		const count = Math.min(SPREAD_CHANNELS, channelCount - first);
 		for (let c = 0; c < count; c++) {
-			for (let j = 0; j < depth; j++) group[j * CHANNELS_AT_ONCE + c] = weights[(first + c) * depth + j]!;
+			for (let j = 0; j < depth; j++) group[j * SPREAD_CHANNELS + c] = weights[(first + c) * depth + j]!;
 		}
 		for (let j = 0; j < depth; j++) {
 			const row = j * depth;
 			const block = Math.floor(j / blockSize);
 			const inverse = 1 / factor[row + j]!;
 			for (let c = 0; c < count; c++) {
-				const value = group[j * CHANNELS_AT_ONCE + c]!;
+				const value = group[j * SPREAD_CHANNELS + c]!;
 				const scale = scales[(first + c) * blocks + block]!;
 				const code = Math.min(Math.max(Math.floor(value / scale + 0.5), codeMin), codeMax);
 				codes[(first + c) * depth + j] = code;
@@ -119,24 +118,8 @@ export function gptqCodes(
 				errors[c] = error;
 				loss += error * error;
 			}
-			spread(group, errors, factor, row, j + 1, depth);
+			kernel.spread(factor.subarray(row + j + 1, row + depth), j + 1);
 		}
 	}
 	return loss;
-}
-
-/** Takes error * U_jk from the columns k of [from, depth) of every channel of a group. */
-function spread(
-	group: Float64Array,
-	errors: Float64Array,
-	factor: Float64Array,
-	row: number,
-	from: number,
-	depth: number,
-): void {
-	for (let k = from; k < depth; k++) {
-		const weight = factor[row + k]!;
-		const at = k * CHANNELS_AT_ONCE;
-		for (let c = 0; c < CHANNELS_AT_ONCE; c++) group[at + c]! -= errors[c]! * weight;
-	}
 }

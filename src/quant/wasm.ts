@@ -101,6 +101,8 @@ export const f32x4 = {
 
 /** Two float64 lanes. */
 export const f64x2 = {
+	/** One number in both lanes. */
+	loadSplat: load(0xfd, 0x0a, 3),
 	const: (value: number): Code => [0xfd, 12, ...new Uint8Array(new Float64Array(2).fill(value).buffer)],
 	/** Of the first two of four float32 lanes. */
 	fromLowF32: unary(0xfd, 0x5f),
