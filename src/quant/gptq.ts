@@ -27,51 +27,60 @@ export function factorOfInverse(moments: Float64Array, size: number, damping: nu
 	return factorize(moments, size) && invert(moments, size);
 }
 
-/** R of H = R R^T, in place of the upper triangle; rows are read from the diagonal on, which is how they lie in memory. */
+/** Columns that are worked on together. */
+const PANEL = SPREAD_CHANNELS;
+
+/**
+ * R of H = R R^T, upper triangular, sixteen columns at a time from the last to the first.
+ *
+ * @param matrix H; in its lower triangle, column k of R becomes row k.
+ */
 function factorize(matrix: Float64Array, size: number): boolean {
-	for (let j = size - 1; j >= 0; j--) {
-		const rowJ = j * size;
-		const pivot = matrix[rowJ + j]! - dot(matrix, rowJ + j + 1, rowJ + j + 1, size - j - 1);
-		if (!(pivot > 0 && pivot < Number.POSITIVE_INFINITY)) return false;
-		const diagonal = Math.sqrt(pivot);
-		matrix[rowJ + j] = diagonal;
-		for (let i = 0; i < j; i++) {
-			const rowI = i * size;
-			const rest = matrix[rowI + j]! - dot(matrix, rowI + j + 1, rowJ + j + 1, size - j - 1);
-			matrix[rowI + j] = rest / diagonal;
+	const kernel = new SpreadKernel(size);
+	const { columns, errors } = kernel;
+	for (let end = size; end > 0; end -= PANEL) {
+		const start = Math.max(0, end - PANEL);
+		for (let c = 0; c < end - start; c++) {
+			for (let i = 0; i <= start + c; i++) columns[i * PANEL + c] = matrix[(start + c) * size + i]!;
+		}
+		for (let k = end; k < size; k++) {
+			errors.set(matrix.subarray(k * size + start, k * size + end));
+			kernel.spread(matrix.subarray(k * size, k * size + end), 0);
+		}
+		for (let j = end - 1; j >= start; j--) {
+			const pivot = columns[j * PANEL + j - start]!;
+			if (!(pivot > 0 && pivot < Number.POSITIVE_INFINITY)) return false;
+			const diagonal = Math.sqrt(pivot);
+			for (let i = 0; i < j; i++) matrix[j * size + i] = columns[i * PANEL + j - start]! / diagonal;
+			matrix[j * size + j] = diagonal;
+			errors.fill(0).set(matrix.subarray(j * size + start, j * size + j));
+			kernel.spread(matrix.subarray(j * size, j * size + j), 0);
 		}
 	}
 	return true;
 }
 
-function dot(matrix: Float64Array, a: number, b: number, count: number): number {
-	let even = 0;
-	let odd = 0;
-	let i = 0;
-	for (; i + 1 < count; i += 2) {
-		even += matrix[a + i]! * matrix[b + i]!;
-		odd += matrix[a + i + 1]! * matrix[b + i + 1]!;
-	}
-	return i < count ? even + odd + matrix[a + i]! * matrix[b + i]! : even + odd;
-}
-
-/** The inverse of an upper triangular matrix in its place, from the last row up. */
+/**
+ * The inverse of R, sixteen columns at a time, each from its last row up.
+ *
+ * @param matrix with R as {@link factorize} leaves it; becomes the inverse, zeros below the diagonal.
+ */
 function invert(matrix: Float64Array, size: number): boolean {
-	const row = new Float64Array(size);
-	for (let i = size - 1; i >= 0; i--) {
-		const start = i * size;
-		const inverse = 1 / matrix[start + i]!;
-		row.fill(0, i);
-		for (let k = i + 1; k < size; k++) {
-			const factor = matrix[start + k]!;
-			if (factor === 0) continue;
-			const from = k * size;
-			for (let j = k; j < size; j++) row[j]! += factor * matrix[from + j]!;
+	const kernel = new SpreadKernel(size);
+	const { columns, errors } = kernel;
+	const diagonal = Float64Array.from({ length: size }, (_, i) => matrix[i * size + i]!);
+	for (let start = 0; start < size; start += PANEL) {
+		const end = Math.min(start + PANEL, size);
+		columns.fill(0);
+		for (let c = 0; c < end - start; c++) columns[(start + c) * PANEL + c] = 1;
+		for (let k = end - 1; k >= 0; k--) {
+			for (let c = 0; c < PANEL; c++) errors[c] = columns[k * PANEL + c]! / diagonal[k]!;
+			const first = Math.max(k, start);
+			matrix.set(errors.subarray(first - start, end - start), k * size + first);
+			kernel.spread(matrix.subarray(k * size, k * size + k), 0);
 		}
-		matrix.fill(0, start, start + i);
-		matrix[start + i] = inverse;
-		for (let j = i + 1; j < size; j++) matrix[start + j] = -inverse * row[j]!;
 	}
+	for (let i = 1; i < size; i++) matrix.fill(0, i * size, i * size + i);
 	return true;
 }
 
