@@ -299,6 +299,18 @@ describe("insert-activation-qdq", () => {
 			}),
 		));
 
+	test("a table is codes on v68, too, where a Gather of floats does not compile", async () => {
+		const model = modelOf((b) => {
+			b.input("ids", INT64, [2]);
+			b.initializer("table", floatTensor([4, 3], normals(12, 3)));
+			b.node("Gather", ["table", "ids"], ["g"], {}, "gather");
+			b.node("Add", ["g", "g"], ["y"]);
+			b.output("y").type = tensorType(FLOAT, [2, 3]);
+		});
+		await runPasses(model, [insert({ g: [-3, 3], y: [-6, 6] })], { target: parseTarget("qnn-htp:v68") });
+		expect(nodeNamed(model.graph, "gather").inputs[0]?.producer?.op.type).toBe("DequantizeLinear");
+	});
+
 	test("ranges that follow, and one that does not", () =>
 		golden(
 			insert({ x: [-1, 1], y: [-2, 2] }),

@@ -100,10 +100,15 @@ function nodeOf(unit: ModelUnit | (Unit & { readonly kind: "operator"; readonly 
 	return unit.kind === "kv-cache" ? undefined : unit.operator;
 }
 
-/** Does the target compute the operator right between 16-bit values, or, where that was not tried, does it only move them? */
+/**
+ * Is the operator to be quantized where the recipe wants it? Not where the target computes it right on floats only; of
+ * operators that were not tried, those that only move elements are.
+ */
 function isTaken(node: Node, target: Target | undefined): boolean {
 	if (isOnnxOp(node, ...LINEAR)) return true;
 	const key = isStandardDomain(node.op.domain) ? node.op.type : `${node.op.domain}:${node.op.type}`;
-	const outcome = operatorOutcome(key, "16 bits", target?.architecture ?? "v73");
-	return outcome === "right" || (outcome === undefined && inputsOfOneGrid(node).length > 0);
+	const architecture = target?.architecture ?? "v73";
+	const outcome = operatorOutcome(key, "16 bits", architecture);
+	if (outcome === undefined) return inputsOfOneGrid(node).length > 0;
+	return outcome === "right" || operatorOutcome(key, "float", architecture) !== "right";
 }
