@@ -38,7 +38,15 @@ function formOf(operator: OperatorFacts): TriedForm | undefined {
 function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): OperatorOutcome | undefined {
 	if (isOnnxOp(operator.node, ...ELSEWHERE) || isFolded(operator)) return undefined;
 	const form = formOf(operator);
+	if (isOnnxOp(operator.node, "Gather") && keepsEncoding(operator)) return "right";
 	return form && operatorOutcome(keyOf(operator.node), form, architecture);
+}
+
+/** A Gather from one encoding to the same is right on v68, too: 89 dB and more; to another one the graph fails to compile. */
+function keepsEncoding({ inputs: [input], outputs: [output] }: OperatorFacts): boolean {
+	const [before, after] = [input?.quantization, output?.quantization];
+	if (before?.scale === undefined || before.zeroPoint === undefined) return false;
+	return before.dtype === after?.dtype && before.scale === after?.scale && before.zeroPoint === after.zeroPoint;
 }
 
 function describe(operator: OperatorFacts): string {
