@@ -4,7 +4,11 @@ import { describe, expect, test } from "vitest";
 import { bytesFrom } from "../../src/arrays/element-type.js";
 import { type NumpyArray, writeNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
-import { calibratedGrid, calibratedInterval, calibrationEncodings } from "../../src/calibration/calibration-encodings.js";
+import {
+	calibratedGrid,
+	calibratedInterval,
+	calibrationEncodings,
+} from "../../src/calibration/calibration-encodings.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
 import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
