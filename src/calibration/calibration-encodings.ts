@@ -8,7 +8,7 @@ import {
 	percentileInterval,
 	unmaskedRange,
 } from "../quant/clipped-range.js";
-import { coveringGrid, type Grid, type Interval } from "../quant/grid.js";
+import { coveringGrid, type Grid, hull, type Interval } from "../quant/grid.js";
 import { rangeOfBits } from "../quant/range.js";
 import type { Calibration, ValueStatistics } from "./calibration.js";
 
@@ -46,10 +46,11 @@ export interface CalibrationEncodingsOptions extends RangeOptions {
 const SMALLEST_NORMAL = 2 ** -126;
 
 /** The range of the elements that are no masks. */
-export function unmasked({ min, max, histogram }: ValueStatistics): Interval {
+export function unmasked({ min, max, plain, histogram }: ValueStatistics): Interval {
 	const range = { lo: min, hi: max };
 	if (histogram === undefined || Math.max(-min, max) < MASK_MAGNITUDE) return range;
-	return unmaskedRange(histogram.bins(range));
+	const inner = unmaskedRange(histogram.bins(range));
+	return plain === undefined ? inner : hull(inner, plain);
 }
 
 /**

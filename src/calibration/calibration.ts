@@ -1,6 +1,7 @@
 import type { NumpyArray } from "../arrays/npz.js";
 import type { Diagnostic } from "../diagnostics.js";
 import type { BitHistogram } from "../quant/bit-histogram.js";
+import type { Interval } from "../quant/grid.js";
 
 /** What a model is given once. */
 export interface CalibrationSample {
@@ -28,6 +29,8 @@ export interface ValueStatistics {
 	/** The smallest and the largest finite element; 0 where there was none. */
 	readonly min: number;
 	readonly max: number;
+	/** The range over the samples that had no elements as large as masks; undefined where there were none. */
+	readonly plain: Interval | undefined;
 	/** Moving averages of the samples' smallest and largest elements. */
 	readonly averageMin: number;
 	readonly averageMax: number;

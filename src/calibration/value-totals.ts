@@ -1,4 +1,6 @@
 import { BitHistogram } from "../quant/bit-histogram.js";
+import { MASK_MAGNITUDE } from "../quant/clipped-range.js";
+import { hull, type Interval } from "../quant/grid.js";
 import type { ValueStatistics } from "./calibration.js";
 import type { SeenRange } from "./sample-runner.js";
 
@@ -9,6 +11,7 @@ const NEWEST_SHARE = 0.01;
 export interface StoredTotals {
 	readonly name: string;
 	readonly range: readonly [min: number, max: number, averageMin: number, averageMax: number] | null;
+	readonly plain: readonly [lo: number, hi: number] | null;
 	readonly notFinite: number;
 	readonly bins: readonly number[];
 	readonly counts: readonly number[];
@@ -21,6 +24,7 @@ export class ValueTotals {
 	#notFinite = 0;
 	#min = Number.POSITIVE_INFINITY;
 	#max = Number.NEGATIVE_INFINITY;
+	#plain: Interval | undefined;
 	#average: { min: number; max: number } | undefined;
 
 	constructor(name: string) {
@@ -33,6 +37,9 @@ export class ValueTotals {
 		if (min > max) return;
 		this.#min = Math.min(this.#min, min);
 		this.#max = Math.max(this.#max, max);
+		if (Math.max(-min, max) < MASK_MAGNITUDE) {
+			this.#plain = hull(...(this.#plain === undefined ? [] : [this.#plain]), { lo: min, hi: max });
+		}
 		if (this.#average === undefined) this.#average = { min, max };
 		else {
 			this.#average.min += NEWEST_SHARE * (min - this.#average.min);
@@ -54,6 +61,7 @@ export class ValueTotals {
 			max: this.#average === undefined ? 0 : this.#max,
 			averageMin: this.#average?.min ?? 0,
 			averageMax: this.#average?.max ?? 0,
+			plain: this.#plain,
 			notFinite: this.#notFinite,
 			histogram: this.#histogram,
 		};
@@ -64,15 +72,17 @@ export class ValueTotals {
 		return {
 			name: this.name,
 			range: this.#average === undefined ? null : [this.#min, this.#max, this.#average.min, this.#average.max],
+			plain: this.#plain === undefined ? null : [this.#plain.lo, this.#plain.hi],
 			notFinite: this.#notFinite,
 			bins: entries.map(([bin]) => bin),
 			counts: entries.map(([, count]) => count),
 		};
 	}
 
-	static restore({ name, range, notFinite, bins, counts }: StoredTotals): ValueTotals {
+	static restore({ name, range, plain, notFinite, bins, counts }: StoredTotals): ValueTotals {
 		const totals = new ValueTotals(name);
 		totals.#notFinite = notFinite;
+		if (plain !== null) totals.#plain = { lo: plain[0], hi: plain[1] };
 		if (range !== null) {
 			[totals.#min, totals.#max] = range;
 			totals.#average = { min: range[2], max: range[3] };
