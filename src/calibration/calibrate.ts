@@ -119,7 +119,6 @@ class Calibrator {
 
 	async run(): Promise<Calibration> {
 		const { resume, histograms, hessian, meanSquares, memory = DEFAULT_MEMORY } = this.#options;
-		if (histograms === true) for (const { value } of this.#values) this.#seen.counted.set(value.name, 0);
 		const stored = resume === true ? this.#state?.read() : undefined;
 		if (stored !== undefined) this.#seen.restore(stored);
 		const stages = planStages({
@@ -202,11 +201,12 @@ class Calibrator {
 
 	/** Makes the model with the instruments of a stage, and sessions of it. */
 	async #open(stage: Stage): Promise<RunnerPool> {
-		const counted = stage.values.filter(({ value }) => this.#seen.counted.has(value.name) || !stage.isFirst);
-		const unknown = stage.values.filter((value) => value.dtype === undefined && !counted.includes(value));
+		const isCounted = ({ value, dtype }: WatchedValue) => dtype === undefined || this.#seen.counted.has(value.name);
+		const reduced = stage.values.filter((value) => !isCounted(value));
 		const instruments: Instruments = {
-			ranges: stage.isFirst ? stage.values.filter((value) => !counted.includes(value) && !unknown.includes(value)) : [],
-			elements: [...counted, ...unknown],
+			ranges: reduced,
+			elements: stage.values.filter(isCounted),
+			sampled: this.#options.histograms === true ? reduced : [],
 			squares: stage.squares.flatMap(({ sources }) => sources),
 			rows: stage.moments.flatMap(({ sources }) => sources),
 		};
@@ -244,7 +244,7 @@ class Calibrator {
 			return this.#seen.addSeen(sample.index, await this.#answer(sample.seen, sample.origin)) ? "seen" : "to-count";
 		} catch (error) {
 			const uncounted = stage.values.filter(({ value }) => !this.#seen.counted.has(value.name));
-			if (!stage.isFirst || (uncounted.length === 0 && !isLate)) throw error;
+			if (uncounted.length === 0 && !isLate) throw error;
 			for (const { value } of uncounted) this.#seen.counted.set(value.name, sample.index);
 			return "failed";
 		}

@@ -34,6 +34,8 @@ export interface Instruments {
 	readonly ranges: readonly Watched[];
 	/** All elements. */
 	readonly elements: readonly Watched[];
+	/** Every `step`-th element. */
+	readonly sampled: readonly (Watched & { readonly step: number })[];
 	/** Sums of squares by channel. */
 	readonly squares: readonly ChannelInput[];
 	/** All elements, the channels along the last axis. */
@@ -45,6 +47,7 @@ export interface InstrumentOutputs {
 	/** FLOAT, of `names[i]` the smallest element at 2 i and the largest at 2 i + 1. */
 	readonly ranges: readonly { readonly output: string; readonly names: readonly string[] }[];
 	readonly elements: readonly { readonly output: string; readonly name: string }[];
+	readonly sampled: readonly { readonly output: string; readonly name: string; readonly step: number }[];
 	/** The sums, and how many elements of all channels went into them. */
 	readonly squares: readonly { readonly output: string; readonly size: string; readonly key: string }[];
 	readonly rows: readonly { readonly output: string; readonly key: string }[];
@@ -62,6 +65,11 @@ export function instrument(
 	const outputs = {
 		ranges: builder.ranges(instruments.ranges),
 		elements: instruments.elements.map(({ value }) => ({ name: value.name, output: builder.expose(value) })),
+		sampled: instruments.sampled.map((item) => ({
+			name: item.value.name,
+			step: item.step,
+			output: builder.sampled(item, item.step),
+		})),
 		squares: instruments.squares.map((input) => builder.squares(input)),
 		rows: instruments.rows.map((input) => ({ key: input.key, output: builder.rows(input) })),
 	};
@@ -104,6 +112,13 @@ class Builder {
 	expose(value: Value): string {
 		if (value.isGraphOutput) return value.name;
 		return this.#output(value.isGraphInput ? this.#add("Identity", [value]) : value);
+	}
+
+	sampled(watched: Watched, step: number): string {
+		if (step === 1) return this.expose(watched.value);
+		const flat = this.#add("Reshape", [this.#floats(watched), this.#constant([-1])]);
+		const [start, end, axis] = [this.#constant([0]), this.#constant([2 ** 31 - 1]), this.#constant([0])];
+		return this.#output(this.#add("Slice", [flat, start, end, axis, this.#constant([step])]));
 	}
 
 	squares(input: ChannelInput): InstrumentOutputs["squares"][number] {

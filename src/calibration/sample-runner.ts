@@ -44,7 +44,8 @@ export class SampleRunner {
 	readonly #session: LiveSession;
 	readonly #outputs: InstrumentOutputs;
 	readonly #product: GramProduct | undefined;
-	#histograms: Map<string, BitHistogram> = new Map();
+	/** And how many elements each count stands for. */
+	#histograms: Map<string, { readonly histogram: BitHistogram; readonly step: number }> = new Map();
 	#squares: Map<string, { sums: Float64Array<ArrayBuffer>; rows: number }> = new Map();
 	#moments: Map<string, MomentSum> = new Map();
 
@@ -62,11 +63,11 @@ export class SampleRunner {
 
 	/** Runs one sample. @param only look at the elements of these values and at nothing else. */
 	async run(inputs: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenRange[]> {
-		const { ranges, elements, squares, rows } = this.#outputs;
+		const { ranges, elements, sampled, squares, rows } = this.#outputs;
 		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
 		const isWhole = only === undefined;
 		const wanted = [
-			...(isWhole ? ranges.map(({ output }) => output) : []),
+			...(isWhole ? [...ranges, ...sampled].map(({ output }) => output) : []),
 			...counted.map(({ output }) => output),
 			...(isWhole ? squares.flatMap(({ output, size }) => [output, size]) : []),
 			...(isWhole ? rows.map(({ output }) => output) : []),
@@ -85,6 +86,7 @@ export class SampleRunner {
 				seen.push({ name, min, max, notFinite: 0, counted: false });
 			}
 		}
+		for (const { name, output, step } of sampled) this.#histogram(name, step).add(floatsOf(found.get(output)!));
 		for (const { key, output, size } of squares) {
 			const sums = floatsOf(found.get(output)!);
 			this.#addSquares(key, sums, Number(new BigInt64Array(found.get(size)!.bytes.slice().buffer)[0]) / sums.length);
@@ -95,12 +97,12 @@ export class SampleRunner {
 
 	/** Hands over what was summed up, and begins anew. */
 	async take(): Promise<RunnerSums> {
-		const histograms = [...this.#histograms].map(([name, histogram]) => {
+		const histograms = [...this.#histograms].map(([name, { histogram, step }]) => {
 			const entries = [...histogram.entries()];
 			return {
 				name,
 				bins: Float64Array.from(entries, ([bin]) => bin),
-				counts: Float64Array.from(entries, ([, count]) => count),
+				counts: Float64Array.from(entries, ([, count]) => count * step),
 			};
 		});
 		const squares = [...this.#squares].map(([key, sums]) => ({ key, ...sums }));
@@ -118,10 +120,14 @@ export class SampleRunner {
 	}
 
 	#count(name: string, elements: Float32Array): SeenRange {
-		const histogram = this.#histograms.get(name) ?? new BitHistogram();
-		this.#histograms.set(name, histogram);
-		const { min, max, notFinite } = histogram.add(elements);
+		const { min, max, notFinite } = this.#histogram(name, 1).add(elements);
 		return { name, min, max, notFinite, counted: true };
+	}
+
+	#histogram(name: string, step: number): BitHistogram {
+		const entry = this.#histograms.get(name) ?? { histogram: new BitHistogram(), step };
+		this.#histograms.set(name, entry);
+		return entry.histogram;
 	}
 
 	#addSquares(key: string, found: Float32Array, rows: number): void {

@@ -2,7 +2,7 @@ import type { WatchedValue, WeightInput } from "./watched-values.js";
 
 /** One round over all samples. */
 export interface Stage {
-	/** Is it the first round, which sees the ranges of all values that no other round sees? */
+	/** Is it the first round? What it saw is kept when the work is interrupted. */
 	readonly isFirst: boolean;
 	readonly values: readonly WatchedValue[];
 	/** Inputs of weights whose squares are summed up. */
@@ -27,7 +27,9 @@ export interface StageOptions {
 /** Divides the work into rounds that fit into memory. What takes much is put off to later ones. */
 export function planStages(options: StageOptions): Stage[] {
 	const { values, weights, meanSquares, moments, histograms, memory, runners, isResumed } = options;
-	const valueGroups = histograms ? grouped(values, ({ bytes }) => bytes * runners, memory / 2) : [[...values]];
+	const valueGroups = histograms
+		? grouped(values, ({ bytes, step }) => (bytes / step) * runners, memory / 2)
+		: [[...values]];
 	// a matrix of a runner and the sum of all of them, in doubles
 	const matrices = weights.filter(hasMoments);
 	const momentGroups = moments ? grouped(matrices, ({ depth }) => depth * depth * 8 * (runners + 1), memory / 2) : [];

@@ -14,6 +14,9 @@ import type { ChannelInput, Watched } from "./instrument.js";
 /** Where a shape is not known, a value is taken to be so large. */
 const UNKNOWN_BYTES = 2 ** 24;
 
+/** Of one sample, a histogram counts about so many elements. */
+const SAMPLED_ELEMENTS = 2 ** 12;
+
 /** The float values of a model that samples change. */
 export interface WatchedValues {
 	/** In the model's order: inputs, then results of operators. */
@@ -27,6 +30,8 @@ export interface WatchedValue extends Watched {
 	readonly source: string | undefined;
 	/** Of a float32 copy; a guess where the shape is not known. */
 	readonly bytes: number;
+	/** A histogram needs no more than every `step`-th element. A prime, so that rows and columns take turns. */
+	readonly step: number;
 }
 
 /** Inputs of weights, those of one key summed up together. */
@@ -51,7 +56,9 @@ export function watchedValues(model: Model): WatchedValues {
 	const seen = new Set<string>();
 	const values: WatchedValue[] = [];
 	for (const value of [...given.filter(isFloatType), ...computedValues(model)]) {
-		const watched = { ...watch(value, types), source: sourceOf(value, seen), bytes: bytesOf(value, types) };
+		const bytes = bytesOf(value, types);
+		const step = types.staticShapeOf(value) === undefined ? 1 : nextPrime(bytes / 4 / SAMPLED_ELEMENTS);
+		const watched = { ...watch(value, types), source: sourceOf(value, seen), bytes, step };
 		if (watched.dtype !== undefined && !FLOATS.includes(watched.dtype)) continue;
 		if (watched.bytes === 0) continue;
 		seen.add(value.name);
@@ -59,6 +66,18 @@ export function watchedValues(model: Model): WatchedValues {
 	}
 	const hidden = [...allGraphs(model)].filter(({ graph }) => graph !== model.graph).map(({ path }) => path);
 	return { values, hidden };
+}
+
+/** The smallest prime that is no less than `least`; 1 where that is no more than 1. */
+function nextPrime(least: number): number {
+	if (least <= 1) return 1;
+	let candidate = Math.max(2, Math.ceil(least));
+	const hasDivisor = (number: number) => {
+		for (let divisor = 2; divisor * divisor <= number; divisor++) if (number % divisor === 0) return true;
+		return false;
+	};
+	while (hasDivisor(candidate)) candidate++;
+	return candidate;
 }
 
 /** What a view stands for, where that is watched itself. */

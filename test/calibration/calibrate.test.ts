@@ -114,6 +114,34 @@ describe("calibrate", () => {
 		}
 	});
 
+	test.each([0, 1, 2, 3])("what is no number, at position %i, is left out of the range of others", async (at) => {
+		const model = twoSteps();
+		const values = [1, 2, 3, 4];
+		values[at] = Number.NaN;
+		const found = await calibrate(model, openSamples(model, [npz({ x: floats([1, 4], values) })]));
+		expect(found.values.get("x")).toMatchObject({ min: at === 0 ? 2 : 1, max: at === 3 ? 3 : 4 });
+	});
+
+	test("histograms of large values count some elements for all", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [1, 300, 300]);
+			b.node("Relu", ["x"], ["y"]);
+			b.output("y");
+		});
+		const elements = Array.from({ length: 90000 }, (_, index) => Math.sin(index * 12.9898) * 100);
+		elements[17] = 1000;
+		const file = npz({ x: floats([1, 300, 300], elements) });
+		const { values } = await calibrate(model, openSamples(model, [file, file]), { histograms: true });
+		const x = values.get("x")!;
+		expect([x.min, x.max]).toEqual([Math.fround(Math.min(...elements)), 1000]);
+		const counts = [...x.histogram!.entries()].map(([, count]) => count);
+		expect(counts.every((count) => count % 23 === 0)).toBe(true);
+		expect(Math.abs(counts.reduce((sum, count) => sum + count, 0) - 180000)).toBeLessThan(46);
+		const sorted = elements.toSorted((a, b) => a - b);
+		const { hi } = calibratedInterval(x, { observer: "percentile", percentile: 90 });
+		expect(Math.abs(hi / sorted[Math.floor(0.95 * 90000)]! - 1)).toBeLessThan(0.02);
+	});
+
 	test("random samples come with a warning", async () => {
 		const model = twoSteps();
 		const { samples, diagnostics } = await calibrate(model, openSamples(model, ["random:3"]));
