@@ -1,8 +1,8 @@
 import { type Attribute, intAttribute, intsAttribute } from "../ir/attribute.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import type { Node } from "../ir/node.js";
-import { int64Tensor } from "../ir/tensor.js";
+import { isOnnxOp, isStandardDomain, type Node } from "../ir/node.js";
+import { floatTensor, int64Tensor, type Tensor } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
@@ -97,8 +97,14 @@ class Builder {
 			byRank.set(rank ?? 1, group);
 			group.names.push(item.value.name);
 			const source = this.#floats(item);
+			const keepdims = intAttribute(rank === undefined ? 0 : 1);
 			for (const op of ["ReduceMin", "ReduceMax"]) {
-				const reduced = this.#add(op, [source], { keepdims: intAttribute(rank === undefined ? 0 : 1) });
+				let reduced = this.#add(op, [source], { keepdims });
+				if (op === "ReduceMax" && mayMakeNaN(item.value)) {
+					// reductions to the largest may pass over what is no number; a sum does not
+					const zero = this.#add("Mul", [this.#add("ReduceSum", [source], { keepdims }), this.#zero()]);
+					reduced = this.#add("Add", [reduced, zero]);
+				}
 				group.parts.push(rank === undefined ? this.#add("Reshape", [reduced, this.#constant([1])]) : reduced);
 			}
 		}
@@ -168,8 +174,15 @@ class Builder {
 	}
 
 	#constant(values: readonly number[]): Value {
-		const { graph } = this.#model;
-		const value = addConstant(graph, this.#names.fresh("qgraph_axes"), int64Tensor([values.length], values), undefined);
+		return this.#initializer(int64Tensor([values.length], values));
+	}
+
+	#zero(): Value {
+		return this.#initializer(floatTensor([], [0]));
+	}
+
+	#initializer(tensor: Tensor): Value {
+		const value = addConstant(this.#model.graph, this.#names.fresh("qgraph_constant"), tensor, undefined);
 		this.#constants.push(value);
 		return value;
 	}
@@ -179,6 +192,26 @@ class Builder {
 		this.#outputs.push(value);
 		return value.name;
 	}
+}
+
+/** Operators that can make of finite elements what is no number. */
+const NAN_MAKERS = [
+	"Acos",
+	"Acosh",
+	"Asin",
+	"Atanh",
+	"Div",
+	"Log",
+	"LogSoftmax",
+	"Mod",
+	"Pow",
+	"Reciprocal",
+	"Softmax",
+	"Sqrt",
+];
+
+function mayMakeNaN({ producer }: Value): boolean {
+	return producer === undefined || !isStandardDomain(producer.op.domain) || isOnnxOp(producer, ...NAN_MAKERS);
 }
 
 function others({ rank, axis }: ChannelInput): number[] {

@@ -24,10 +24,15 @@ export class Observations {
 
 	/**
 	 * Adds what sample `index` showed. Returns whether that is all: values that may have masks are to be counted from then on,
-	 * and what was seen of them is left out until they are.
+	 * all values where one is no number, and what was seen of them is left out until they are.
 	 */
 	addSeen(index: number, seen: readonly SeenRange[]): boolean {
 		let isAll = true;
+		if (seen.some(({ min, max, counted }) => !counted && Number.isNaN(min + max))) {
+			// ranges of all that is computed from it may be wrong
+			for (const name of this.#totals.keys()) if (!this.counted.has(name)) this.counted.set(name, index);
+			isAll = false;
+		}
 		for (const range of seen) {
 			const { name, min, max, counted } = range;
 			const isSmall = Math.abs(min) < MASK_MAGNITUDE && Math.abs(max) < MASK_MAGNITUDE;
