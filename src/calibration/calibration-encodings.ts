@@ -48,7 +48,7 @@ const SMALLEST_NORMAL = 2 ** -126;
 /** The range of the elements that are no masks. */
 export function unmasked({ min, max, plain, histogram }: ValueStatistics): Interval {
 	const range = { lo: min, hi: max };
-	if (histogram === undefined || Math.max(-min, max) < MASK_MAGNITUDE) return range;
+	if (histogram === undefined || min > -MASK_MAGNITUDE) return range;
 	const inner = unmaskedRange(histogram.bins(range));
 	return plain === undefined ? inner : hull(inner, plain);
 }
@@ -66,8 +66,7 @@ export function calibratedInterval(statistics: ValueStatistics, options: RangeOp
 	if (Math.max(-inner.lo, inner.hi) < SMALLEST_NORMAL)
 		return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
-	const [below, above] = [inner.lo > statistics.min ? bits : 0, inner.hi < statistics.max ? bits : 0];
-	return { lo: Math.min(lo, 0) - below, hi: Math.max(hi, 0) + above };
+	return { lo: Math.min(lo, 0) - (inner.lo > statistics.min ? bits : 0), hi: Math.max(hi, 0) };
 }
 
 function observed(

@@ -35,8 +35,8 @@ export class Observations {
 		}
 		for (const range of seen) {
 			const { name, min, max, counted } = range;
-			const isSmall = Math.abs(min) < MASK_MAGNITUDE && Math.abs(max) < MASK_MAGNITUDE;
-			if (!counted && !isSmall && !this.counted.has(name)) {
+			const isPlain = min > -MASK_MAGNITUDE && max < Number.POSITIVE_INFINITY;
+			if (!counted && !isPlain && !this.counted.has(name)) {
 				this.counted.set(name, index);
 				isAll = false;
 			}

@@ -37,7 +37,7 @@ export class ValueTotals {
 		if (min > max) return;
 		this.#min = Math.min(this.#min, min);
 		this.#max = Math.max(this.#max, max);
-		if (Math.max(-min, max) < MASK_MAGNITUDE) {
+		if (min > -MASK_MAGNITUDE) {
 			this.#plain = hull(...(this.#plain === undefined ? [] : [this.#plain]), { lo: min, hi: max });
 		}
 		if (this.#average === undefined) this.#average = { min, max };

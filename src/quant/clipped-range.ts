@@ -194,7 +194,7 @@ function clippedDivergence(counts: Float64Array, kept: number, levels: number, i
 	return divergence;
 }
 
-/** Magnitudes from which elements may be masks: those for float16 are -1e4 or -65504. */
+/** Elements below this, turned negative, may be masks: those for float16 are -1e4 or -65504. */
 export const MASK_MAGNITUDE = 9.9e3;
 
 /** How many times as large as all others masks are. */
@@ -203,12 +203,9 @@ const GAP = 8;
 /** The range of the elements that are no masks, such as the -1e4, -1e9 or -3.4e38 that attention adds. */
 export function unmaskedRange({ lows, highs, counts }: Bins): Interval {
 	if (counts.length === 0) return hull();
-	let [first, last] = [0, counts.length - 1];
+	let first = 0;
 	for (let bin = 1; bin < counts.length; bin++) {
 		if (-highs[bin - 1]! >= MASK_MAGNITUDE && -lows[bin]! <= -highs[bin - 1]! / GAP) first = bin;
 	}
-	for (let bin = counts.length - 2; bin >= first; bin--) {
-		if (lows[bin + 1]! >= MASK_MAGNITUDE && highs[bin]! <= lows[bin + 1]! / GAP) last = bin;
-	}
-	return { lo: lows[first]!, hi: highs[last]! };
+	return { lo: lows[first]!, hi: highs.at(-1)! };
 }
