@@ -251,6 +251,9 @@ export const CODES = {
 	"activation/rank": remark(
 		"The HTP's MatMul takes ranks 2 to 4, and crashes on others. Reshaping needs fixed dimensions: give them by --dim.",
 	),
+	"operator/kept": remark(
+		"An operator breaks a rule of the target, and the remedy needs what the model does not have: fixed shapes, ranges, codes that nobody else reads.",
+	),
 	"bias/kept": remark("A bias could not be stored with the scales of the products; the message says why."),
 	"gemm/kept": remark("The Gemm cannot be written as MatMul and Add; the message says why."),
 	"lpbq/operator": remark(

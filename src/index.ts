@@ -116,6 +116,7 @@ export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/rep
 export { type InsertActivationQdqOptions, insertActivationQdq } from "./passes/insert-activation-qdq.js";
 export { legalizeActivations } from "./passes/legalize-activations.js";
 export { legalizeBias } from "./passes/legalize-bias.js";
+export { legalizeOperators } from "./passes/legalize-operators.js";
 export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { lowerContribQdq } from "./passes/lower-contrib-qdq.js";

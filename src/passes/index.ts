@@ -14,6 +14,7 @@ import type { AnyPassFactory } from "./infra/pass.js";
 import { insertActivationQdq } from "./insert-activation-qdq.js";
 import { legalizeActivations } from "./legalize-activations.js";
 import { legalizeBias } from "./legalize-bias.js";
+import { legalizeOperators } from "./legalize-operators.js";
 import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerContribQdq } from "./lower-contrib-qdq.js";
@@ -60,6 +61,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	annotateBlockQuant,
 	bqToLpbq,
 	legalizeActivations,
+	legalizeOperators,
 	legalizeBias,
 	saveAnnotations,
 ]);

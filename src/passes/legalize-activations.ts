@@ -1,18 +1,13 @@
-import type { TypeTable } from "../inference/index.js";
 import { inferTypes } from "../inference/index.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp } from "../ir/node.js";
-import { int64Tensor } from "../ir/tensor.js";
-import { tensorType } from "../ir/types.js";
-import type { Value } from "../ir/value.js";
+import type { Dimension } from "../ir/types.js";
 import { nodeLabel } from "../ir/walk.js";
-import { addConstant } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import { fixProducerEncoding, unifyTypes } from "./support/activation-types.js";
-import { addQdq, encodingBehind } from "./support/qdq.js";
-import { replaceValue } from "./support/replace-value.js";
+import { reshapeAround } from "./support/reshape-around.js";
 import { exclusionOf, isSelected, SELECTION_OPTIONS, type SelectionOptions } from "./support/selection.js";
 
 /** Ranks of activations that the HTP's MatMul takes. */
@@ -39,10 +34,11 @@ export const legalizeActivations = definePass<SelectionOptions>({
 				keep(context, site, exclusionOf(site));
 				continue;
 			}
+			const shape = types.shapeOf(site.node.inputs[0]!);
 			const done = [
-				fixProducerEncoding(site, names) && "producers encoded",
+				site.scheme === "lpbq" && fixProducerEncoding(site, names) && "producers encoded",
 				unifyTypes(model, site, names) && "types unified",
-				fixRank(model, site, types, names, context) && "ranks changed",
+				fixRank(model, site, shape, names, context) && "ranks changed",
 			].filter((stat) => stat !== false);
 			for (const stat of done) context.count(stat);
 			changed ||= done.length > 0;
@@ -63,19 +59,18 @@ function keep(
 function fixRank(
 	model: Model,
 	site: WeightSite,
-	types: TypeTable,
+	dims: readonly Dimension[] | undefined,
 	names: NameScope,
 	context: PassContext<SelectionOptions>,
 ): boolean {
 	const { node, stored } = site;
 	const input = node.inputs[0]!;
-	const dims = types.shapeOf(input);
 	if (dims === undefined) return false;
 	const rank = dims.length;
 	const isBatch = site.scheme === "block" && dims.slice(0, -2).some((dim) => dim !== 1);
 	const isTakenRank = rank >= MIN_RANK && rank <= MAX_RANK;
 	if (isTakenRank && !isBatch) return false;
-	const shape = types.staticShapeOf(input);
+	const shape = dims.every((dim) => typeof dim === "number") ? dims : undefined;
 	const channels = stored.tensor.shape.at(-1);
 	if (shape === undefined || channels === undefined || stored.tensor.shape.length !== 2) {
 		const found = isTakenRank ? "is a batch of matrices, expected one," : `has rank ${rank}, expected 2 to 4,`;
@@ -84,29 +79,11 @@ function fixRank(
 		return false;
 	}
 	const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
-	const matrix = reshaped(site, input, [rows, shape.at(-1)!], names);
-	const encoding = encodingBehind(input);
-	node.setInput(0, encoding === undefined ? matrix : addQdq(node.graph!, matrix, encoding, names, node));
-	const output = node.outputs[0]!;
-	const outputShape = [...shape.slice(0, -1), channels];
-	const result = node.graph!.createValue(names.fresh(`${output.name}_reshaped`));
-	const target = shapeConstant(site, output.name, outputShape, names);
-	replaceValue(model, output, result, names.fresh(`${output.name}_matrix`));
-	output.type = output.type?.kind === "tensor" ? tensorType(output.type.elementType, [rows, channels]) : output.type;
-	const name = names.fresh(`${node.name || output.name}_unflatten`);
-	node.graph!.createNode({ op: "Reshape", name, inputs: [output, target], outputs: [result] }, node.next);
+	const shapes = {
+		input: [rows, shape.at(-1)!],
+		result: [rows, channels],
+		output: [...shape.slice(0, -1), channels],
+	};
+	reshapeAround(model, node, shapes, names, true);
 	return true;
-}
-
-function reshaped(site: WeightSite, value: Value, shape: readonly number[], names: NameScope): Value {
-	const graph = site.node.graph!;
-	const result = graph.createValue(names.fresh(`${value.name}_matrix`));
-	const inputs = [value, shapeConstant(site, value.name, shape, names)];
-	const name = names.fresh(`${site.node.name || value.name}_flatten`);
-	graph.createNode({ op: "Reshape", name, inputs, outputs: [result] }, site.node);
-	return result;
-}
-
-function shapeConstant({ node }: WeightSite, name: string, shape: readonly number[], names: NameScope): Value {
-	return addConstant(node.graph!, names.fresh(`${name}_shape`), int64Tensor([shape.length], shape), node);
 }

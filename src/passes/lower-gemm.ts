@@ -1,4 +1,4 @@
-import { intsAttribute } from "../ir/attribute.js";
+import { floatOf, intsAttribute } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
@@ -27,7 +27,8 @@ export interface LowerGemmOptions extends SelectionOptions {
 /**
  * `Gemm(x, W_DQ, C)` -> `MatMul(x, W_DQ) -> Q -> DQ -> Add(C)`: a weight [N, K] is turned around with its scales and zero
  * points, alpha goes into its scales, beta into C, and a constant C becomes integers of the activations' type. The pair in
- * front of the Add is that of separate-matmul-outputs; between float activations there is none.
+ * front of the Add is that of separate-matmul-outputs; between float activations there is none. For a target also Gemms with
+ * other quantized weights whose alpha or beta is not 1.
  */
 export const lowerGemm = definePass<LowerGemmOptions>({
 	name: "lower-gemm",
@@ -46,7 +47,7 @@ export const lowerGemm = definePass<LowerGemmOptions>({
 		const replaced: Dequantization[] = [];
 		for (const site of findWeightSites(model)) {
 			if (!isOnnxOp(site.node, "Gemm") || site.dequantization === undefined) continue;
-			if (context.options.weights === "block" && site.scheme !== "block" && site.scheme !== "lpbq") continue;
+			if (!isWanted(site, context)) continue;
 			const form = isSelected(site, context.options) ? gemmForm(site, site.dequantization) : exclusionOf(site);
 			if ("code" in form) {
 				keep(context, site, form);
@@ -60,6 +61,12 @@ export const lowerGemm = definePass<LowerGemmOptions>({
 		return replaced.length > 0;
 	},
 });
+
+/** Gemms with block scales, those with any quantized weight where that is asked for, and for a target those with factors. */
+function isWanted({ node, scheme }: WeightSite, { options, target }: PassContext<LowerGemmOptions>): boolean {
+	if (options.weights === "quantized" || scheme === "block" || scheme === "lpbq") return true;
+	return target !== undefined && (floatOf(node, "alpha", 1) !== 1 || floatOf(node, "beta", 1) !== 1);
+}
 
 function keep(context: PassContext<LowerGemmOptions>, { graphSite, node, weightName }: WeightSite, refusal: Refusal) {
 	context.report(refusal.code, refusal.message, { graph: graphSite.path, node: nodeLabel(node), value: weightName });

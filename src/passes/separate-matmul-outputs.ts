@@ -12,7 +12,7 @@ import { reportSeparation } from "./support/separation-report.js";
  * `MatMul(x, W) -> Add, Relu, Gelu, graph output ...` -> `MatMul(x, W) -> Q -> DQ -> the same`, for weights with block scales,
  * and constants that are added behind it as integers of the same type. The encoding is that of a quantizer that reads the
  * same values, or what the readers can tell apart (support/wanted-interval.ts), or else all that the weight and the input
- * allow (support/product-bound.ts).
+ * allow (support/linear-bound.ts). For a target convolutions too.
  */
 export const separateMatmulOutputs = definePass<SelectionOptions>({
 	name: "separate-matmul-outputs",
@@ -22,7 +22,7 @@ export const separateMatmulOutputs = definePass<SelectionOptions>({
 		const names = new NameScope(model);
 		let changed = false;
 		for (const site of findWeightSites(model)) {
-			if (!isBlockMatMul(site)) continue;
+			if (!isSeparated(site, context.target !== undefined)) continue;
 			if (!isSelected(site, context.options)) {
 				const { code, message } = exclusionOf(site);
 				context.report(code, message, {
@@ -42,6 +42,7 @@ export const separateMatmulOutputs = definePass<SelectionOptions>({
 	},
 });
 
-function isBlockMatMul({ node, scheme, input }: WeightSite): boolean {
-	return isOnnxOp(node, "MatMul") && input === 1 && (scheme === "block" || scheme === "lpbq");
+function isSeparated({ node, scheme, input }: WeightSite, hasTarget: boolean): boolean {
+	const isLinear = isOnnxOp(node, "MatMul") || (hasTarget && isOnnxOp(node, "Conv", "ConvTranspose"));
+	return isLinear && input === 1 && (scheme === "block" || scheme === "lpbq");
 }

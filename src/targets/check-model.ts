@@ -27,40 +27,56 @@ export interface Finding {
 	readonly appliedBy?: string;
 }
 
+/** A rule and the operator that breaks it. */
+export interface BrokenRule {
+	readonly rule: Rule;
+	readonly operator: OperatorFacts;
+	/** What is at fault, with the values found. */
+	readonly message: string;
+}
+
 /**
  * What the target would refuse, crash on, compute wrong or compute slowly, as far as the rules in src/targets/rules know.
  * Reads types, scales and zero points; codes only where a rule asks whether a channel is all zero.
  */
 export async function checkModel(model: Model, target: Target): Promise<Finding[]> {
+	return brokenRules(model, target).map(findingOf);
+}
+
+/** As {@link checkModel}, with what the rules looked at; only those rules that `isWanted`. */
+export function brokenRules(
+	model: Model,
+	target: Target,
+	isWanted: (rule: Rule) => boolean = () => true,
+): BrokenRule[] {
 	const operators = operatorFacts(model, typeSource(inferTypes(model)));
 	const options = providerOptionsFor(operators, target);
 	const context: RuleContext = {
 		architecture: target.architecture,
 		blockQuantOptimization: options.enable_block_quant_weight_optimization === "1",
 	};
-	const rules = HTP_RULES.flatMap((group) => group.rules).filter(({ since, until }) =>
-		isWithin(target.architecture, since, until),
+	const rules = HTP_RULES.flatMap((group) => group.rules).filter(
+		(rule) => isWithin(target.architecture, rule.since, rule.until) && isWanted(rule),
 	);
-	return operators.flatMap((operator) => findingsAt(operator, rules, context));
+	return operators.flatMap((operator) =>
+		rules.flatMap((rule) => {
+			const message = rule.broken(operator, context);
+			return message === undefined ? [] : [{ rule, operator, message }];
+		}),
+	);
 }
 
-function findingsAt(operator: OperatorFacts, rules: readonly Rule[], context: RuleContext): Finding[] {
+function findingOf({ rule: { id, consequence, remedy, appliedBy }, operator, message }: BrokenRule): Finding {
 	const { node, graphSite, weight } = operator;
-	const findings: Finding[] = [];
-	for (const { id, consequence, remedy, appliedBy, broken } of rules) {
-		const message = broken(operator, context);
-		if (message === undefined) continue;
-		findings.push({
-			rule: id,
-			consequence,
-			graph: graphSite.path,
-			node: nodeLabel(node),
-			op: node.op.type,
-			...(weight === undefined ? {} : { weight: weight.name }),
-			message,
-			remedy,
-			...(appliedBy === undefined ? {} : { appliedBy }),
-		});
-	}
-	return findings;
+	return {
+		rule: id,
+		consequence,
+		graph: graphSite.path,
+		node: nodeLabel(node),
+		op: node.op.type,
+		...(weight === undefined ? {} : { weight: weight.name }),
+		message,
+		remedy,
+		...(appliedBy === undefined ? {} : { appliedBy }),
+	};
 }

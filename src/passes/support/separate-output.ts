@@ -6,7 +6,7 @@ import type { Value } from "../../ir/value.js";
 import { hull, type Interval, intervalOf } from "../../quant/grid.js";
 import { goesToInteger, isView } from "../../weights/activation.js";
 import type { WeightSite } from "../../weights/weight-site.js";
-import { productBound } from "./product-bound.js";
+import { linearBound } from "./linear-bound.js";
 import { addQdq, coveringEncoding, type Encoding, encodingAt, encodingBehind, sameEncoding, widened } from "./qdq.js";
 import { replaceValue } from "./replace-value.js";
 import { wantedInterval } from "./wanted-interval.js";
@@ -77,7 +77,7 @@ function derive(output: Value, site: WeightSite, input: Encoding): Omit<Separati
 		return { encoding, origin: "quantizer" };
 	}
 	const wanted = wantedInterval(output);
-	const bound = productBound(site, intervalOf(input));
+	const bound = linearBound(site, intervalOf(input));
 	const interval = wanted && bound ? intersection(wanted, bound) : (wanted ?? bound);
 	if (interval === undefined) return undefined;
 	const isBound = wanted === undefined || interval === bound;

@@ -1,5 +1,6 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
+import { fixedOutput } from "../fixed-outputs.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { typeName } from "./type-name.js";
@@ -14,23 +15,6 @@ function activation(operator: OperatorFacts): OperandFacts | undefined {
 
 /** What the kernels take: scales are those of a uint16 grid. */
 const SIXTEEN_BITS: readonly (number | undefined)[] = [DataType.UINT16, DataType.INT16];
-
-interface FixedOutput {
-	readonly scale: number;
-	readonly zeroPoint: number;
-}
-
-/** Operators whose range is known, with the only encoding that the compiler gives their output of 16 bits. */
-const FIXED_OUTPUTS: Readonly<Record<string, Readonly<Partial<Record<DataType, FixedOutput>>>>> = {
-	Sigmoid: {
-		[DataType.UINT16]: { scale: 2 ** -16, zeroPoint: 0 },
-		[DataType.INT16]: { scale: 2 ** -15, zeroPoint: 0 },
-	},
-	Tanh: {
-		[DataType.UINT16]: { scale: 2 ** -15, zeroPoint: 2 ** 15 },
-		[DataType.INT16]: { scale: 2 ** -15, zeroPoint: 0 },
-	},
-};
 
 /** Zero points of a Softmax's output, by type, that the compiler takes for symmetric and replaces. */
 const SYMMETRIC: Readonly<Partial<Record<DataType, number>>> = { [DataType.UINT16]: 2 ** 15, [DataType.INT16]: 0 };
@@ -55,7 +39,7 @@ export const ACTIVATION_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "INT8, float and mixed types are refused; UINT8 with float block scales too",
 			remedy: "quantize both to UINT16",
-			appliedBy: "legalize-activations",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				if (!hasBlockScales(operator) || isOnnxOp(operator.node, "MatMulNBits")) return undefined;
 				const input = activation(operator)?.quantization;
@@ -89,6 +73,7 @@ export const ACTIVATION_RULES: RuleGroup = {
 			measured:
 				"Sigmoid with zero point 32768 7 dB, with a scale 2 % off 35 dB; Tanh 33 dB; INT16 Sigmoid of scale 2^-16 3 dB; Softmax with zero point 32768 6 dB; right without a bias, with one scale and with 8 bits",
 			remedy: "quantize their output so, or add the bias behind a QuantizeLinear",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { scheme } = operator.weight ?? {};
 				if ((scheme !== "per-channel" && scheme !== "block") || !hasBias(operator)) return undefined;
@@ -108,6 +93,7 @@ export const ACTIVATION_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured: "UINT8 with zero point 1 23 dB, 25 -5 dB, with 0 42 dB, with 128 41 dB; INT8 with -128 42 dB, 0 -20 dB",
 			remedy: "quantize its output with the smallest code as zero point",
+			appliedBy: "legalize-operators",
 			broken({ node, outputs }) {
 				const { dtype, zeroPoint } = outputs[0]?.quantization ?? {};
 				if (!isOnnxOp(node, "Softmax") || zeroPoint === undefined) return undefined;
@@ -124,7 +110,7 @@ function wrongEncoding(operator: OperatorFacts): string | undefined {
 	const producer = producerOf(operator);
 	const { dtype, scale, zeroPoint } = activation(operator)?.quantization ?? {};
 	if (producer === undefined || dtype === undefined) return undefined;
-	const fixed = FIXED_OUTPUTS[producer.op.type]?.[dtype];
+	const fixed = fixedOutput(producer.op.type, dtype);
 	if (fixed === undefined || (scale === fixed.scale && zeroPoint === fixed.zeroPoint)) return undefined;
 	return `the output of ${producer.op.type} has the scale ${scale} and zero point ${zeroPoint}, expected ${fixed.scale} and ${fixed.zeroPoint}`;
 }

@@ -31,8 +31,8 @@ export const ANOMALY_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured:
 				"-1 dB with weights of one scale a channel and in the exact-BQ form; right for 1 to 15, 17 and more rows, and for [2, 8] and [4, 4] rows",
-			remedy: "compile for another number of rows, or make the weight LPBQ",
-			appliedBy: "bq-to-lpbq",
+			remedy: "put a Reshape to [4, 4, K] in front and one behind",
+			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				const { node, inputs } = operator;
 				if (!isOnnxOp(node, "MatMul", "Gemm") || !isConvolved(operator, context)) return undefined;
@@ -50,7 +50,8 @@ export const ANOMALY_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured:
 				"-4 dB behind MatMul, Gemm and Conv with LPBQ weights, one scale and one a channel, on v68 too, also with Mul and Add of constants in between; right for 15, 17 and 32 rows, for [2, 8] and [4, 4], behind float block scales, with 8 bits, and with a Relu in between",
-			remedy: "compile for another number of rows, or put a Reshape to [4, 4, N] in front and one behind",
+			remedy: "put a Reshape to [4, 4, N] in front and one behind",
+			appliedBy: "legalize-operators",
 			broken({ node, inputs }, context) {
 				const [input] = inputs;
 				const bits = input?.quantization?.dtype && bitsPerElement(input.quantization.dtype);

@@ -132,6 +132,7 @@ export const BIAS_RULES: RuleGroup = {
 			measured:
 				"refused with a float and with an INT32 bias, for Conv and ConvTranspose; 64 dB without one; a Gemm takes it",
 			remedy: "store the weight with one scale a channel, or as INT8",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, weight, inputs } = operator;
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.scheme !== "per-tensor") return undefined;
@@ -147,6 +148,7 @@ export const BIAS_RULES: RuleGroup = {
 			measured:
 				"INT32 refused with a float input, output or weight and with UINT16 and UINT8; float refused with UINT16 and UINT8, right with a float output: 70 dB; a UINT16 bias is right with all",
 			remedy: "quantize input and output alike, or store the bias as UINT16",
+			appliedBy: "legalize-operators",
 			broken({ node, weight, inputs, fusedAdd, result }) {
 				if (!isOnnxOp(node, ...LINEAR)) return undefined;
 				if (weight?.scheme !== "per-tensor" && weight?.scheme !== "float") return undefined;

@@ -94,6 +94,7 @@ export const GEMM_RULES: RuleGroup = {
 			measured:
 				"refused with 0.5 for one or the other, with a bias and without, whether the weight is float or has one scale, one a channel or one a block",
 			remedy: "multiply the weight's scales by alpha and the bias by beta",
+			appliedBy: "lower-gemm",
 			broken(operator) {
 				if (!isOnnxOp(operator.node, "Gemm") || isGemm(operator, "lpbq")) return undefined;
 				for (const name of ["alpha", "beta"] as const) {

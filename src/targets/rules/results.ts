@@ -84,6 +84,7 @@ export const RESULT_RULES: RuleGroup = {
 			measured:
 				"refused before Relu, Gelu, Sigmoid, Softmax, Clip, Mul, Concat, a residual Add, the Add of a constant of shape [1, N] or [1] or of type UINT16, two readers, a float graph output; with the Add of a float vector 91 dB",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
+			appliedBy: "legalize-operators",
 			broken: (operator) => unquantizedResult(operator, "per-channel"),
 		},
 		{
@@ -93,6 +94,7 @@ export const RESULT_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "float and mixed types are refused, INT8 with INT4 weights too; UINT16 86 dB, UINT8 43 dB",
 			remedy: "quantize both to UINT16",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const weight = scaledWeight(operator);
 				if (weight?.scheme !== "per-channel") return undefined;
@@ -126,6 +128,7 @@ export const RESULT_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured: "-7 dB without the input, 67 dB with it: the compiler takes such codes for INT8",
 			remedy: "give its DequantizeLinear INT4 zero points of 0",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, weight } = operator;
 				if (!isOnnxOp(node, ...LINEAR) || weight?.dtype !== DataType.INT4) return undefined;
@@ -141,6 +144,7 @@ export const RESULT_RULES: RuleGroup = {
 			measured:
 				"refused before Relu, Add and as a float graph output; a MatMul, whose weight has one scale, is taken there",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, inputs, weight } = operator;
 				if (!isOnnxOp(node, "Gemm") || weight?.scheme !== "per-tensor") return undefined;
@@ -159,6 +163,7 @@ export const RESULT_RULES: RuleGroup = {
 			measured:
 				"Gemm with and without a bias, Conv, ConvTranspose and MatMul with Add refused before Relu, Clip; right with a zero point of 0 behind a Relu, with LeakyRelu, with a Reshape in front of the Relu, with a float result",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, inputs, fusedAdd, clamp } = operator;
 				if (plainWeight(operator) === undefined || clamp !== undefined) return undefined;

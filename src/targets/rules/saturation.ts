@@ -157,6 +157,7 @@ export const SATURATION_RULES: RuleGroup = {
 			measured:
 				"-3 to 5 dB with a zero point of 0 behind signed values: between a MatMul with float or float block weights, a LayerNormalization, a Mul or Add of a float constant and another of these, a Reshape in front of another encoding or a float result; right where one side is computed on integers; so is 0 dB where a graph input of both signs goes into float block weights",
 			remedy: "put a Relu behind it, and the same QuantizeLinear and DequantizeLinear again",
+			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				const { node, inputs } = operator;
 				if (isOnnxOp(node, "QuantizeLinear", "DequantizeLinear", "Relu", "Clip") || !readsFloats(operator))

@@ -45,7 +45,7 @@ export const SHAPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "rank 1 and 5 are refused; with LPBQ rank 5 fails when the graph is finalized",
 			remedy: "put a Reshape in front and one behind",
-			appliedBy: "legalize-activations",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const rank = rankOfActivation(operator);
 				const scheme = operator.weight?.scheme;
@@ -60,6 +60,7 @@ export const SHAPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "refused with rank 5, right with 1 to 4; Relu and Softmax are right with rank 5 too",
 			remedy: "put a Reshape in front and one behind",
+			appliedBy: "legalize-operators",
 			broken({ node, inputs }) {
 				const rank = inputs[0]?.shape?.length;
 				if (!isOnnxOp(node, "LayerNormalization", "Gelu", "HardSwish") || rank === undefined || rank <= 4)

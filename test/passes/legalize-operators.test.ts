@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType, type Dimension } from "../../src/ir/types.js";
+import { serializeModel } from "../../src/onnx/file.js";
+import { legalizeOperators } from "../../src/passes/legalize-operators.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { runPasses } from "../../src/run-passes.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
+import { type GraphBuilder, modelOf } from "../support/build.js";
+import { golden } from "../support/golden.js";
+import { floatsOf, run, sqnrDb } from "../support/ort.js";
+import { randomFeeds } from "../support/same-results.js";
+import { channelWeight, quantized } from "../support/weights.js";
+
+const target = parseTarget("qnn-htp:v79");
+
+/** A Softmax whose UINT8 zero point is inside of its range; returns the codes. */
+function softmaxCodes(b: GraphBuilder, input: string): string {
+	b.initializer("step", floatTensor([], [1 / 200]));
+	b.initializer("zero", codesTensor(DataType.UINT8, [], [25]));
+	b.node("Softmax", [input], ["weights"], {}, "softmax");
+	b.node("QuantizeLinear", ["weights", "step", "zero"], ["codes"], {}, "Q");
+	return "codes";
+}
+
+describe("legalize-operators", () => {
+	test.each(OPERATOR_MODELS)("$rule: $name", async (given) => {
+		await golden(legalizeOperators(), given.rule.slice("htp/".length), operatorModel([given], 5), { target });
+	});
+
+	test("in a subgraph", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [5, 8]);
+			b.input("condition", DataType.BOOL, []);
+			b.node("If", ["condition"], ["y"], {
+				then_branch: b.subgraph("then", (g) => {
+					g.node("MatMul", [quantized(g, "x"), channelWeight(g, "w", [8, 4], 1)], ["product"], {}, "mm");
+					g.node("Relu", ["product"], ["positive"], {}, "relu");
+					g.output(quantized(g, "positive"));
+				}),
+				else_branch: b.subgraph("else", (g) => {
+					g.initializer("zeros", floatTensor([5, 4], new Float32Array(20)));
+					g.output("zeros");
+				}),
+			});
+			b.output("y");
+		});
+		await golden(legalizeOperators(), "subgraph", model, { target });
+	});
+
+	test("a weight that two operators share is written out once for both", async () => {
+		const [int4] = OPERATOR_MODELS.filter(({ rule }) => rule === "htp/int4-zero-point");
+		const model = operatorModel([int4!], 5);
+		const matMul = [...model.graph.nodes].find(({ op }) => op.type === "MatMul")!;
+		const again = model.graph.createValue("again");
+		model.graph.createNode({ op: "MatMul", name: "mm2", inputs: [...matMul.inputs], outputs: [again] });
+		const codes = model.graph.createValue("again_q");
+		const [, scale, zero] = matMul.outputs[0]!.uses[0]!.node.inputs;
+		model.graph.createNode({ op: "QuantizeLinear", inputs: [again, scale!, zero!], outputs: [codes] });
+		model.graph.addOutput(codes);
+		await golden(legalizeOperators(), "shared-weight", model, { target });
+	});
+
+	test.each<[string, readonly Dimension[]]>([["kept-dynamic", ["n", 1, 2, 3, 8]]])(
+		"%s: a Reshape needs fixed shapes",
+		async (name, shape) => {
+			const model = modelOf((b) => {
+				b.input("x", DataType.FLOAT, shape);
+				b.node("HardSwish", [quantized(b, "x")], ["swish"], {}, "swish");
+				b.output(quantized(b, "swish"));
+			});
+			await golden(legalizeOperators(), name, model, { target });
+		},
+	);
+
+	test("codes that are an output of the graph keep their encoding", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [5, 8]);
+			b.output(softmaxCodes(b, quantized(b, "x")));
+		});
+		await golden(legalizeOperators(), "kept-output", model, { target });
+	});
+
+	test("without a target nothing is done", async () => {
+		await golden(legalizeOperators(), "no-target", operatorModel(OPERATOR_MODELS.slice(0, 1), 5));
+	});
+
+	test("computes the same", async () => {
+		const model = operatorModel(OPERATOR_MODELS, 6);
+		const feeds = randomFeeds(model);
+		const before = await run(serializeModel(model), feeds);
+		await runPasses(model, [legalizeOperators()], { target });
+		const after = await run(serializeModel(model), feeds);
+		for (const [index, { rule, name }] of OPERATOR_MODELS.entries()) {
+			const output = model.graph.outputs[index]!.name;
+			const least = ["htp/softmax-zero-point", "htp/channel-activation"].includes(rule) ? 25 : 60;
+			expect(sqnrDb(floatsOf(before[output]), floatsOf(after[output])), name).toBeGreaterThan(least);
+		}
+	});
+});

@@ -1,0 +1,226 @@
+import { intAttribute } from "../../src/ir/attribute.js";
+import type { Model } from "../../src/ir/model.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
+import { DataType, elementCount } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { type ModelBuilder, modelOf } from "../support/build.js";
+import { int4Tensor, randomCodes, randomScales } from "../support/weights.js";
+import { normals } from "./models.js";
+
+/* Small models that each break one rule for which legalize-operators has the remedy. */
+
+const { FLOAT, UINT16, UINT8, INT8 } = DataType;
+const K = 24;
+const N = 16;
+
+export interface OperatorModel {
+	readonly rule: string;
+	readonly name: string;
+	/** `x -> ... -> y`; `rows` does not matter where the rule is about a number of rows. */
+	write(b: Builder, rows: number): void;
+}
+
+/** What writes a model: a part of ModelBuilder. */
+type Builder = Pick<ModelBuilder, "input" | "initializer" | "node" | "output">;
+
+/** Writes with names of its own, so that several models become one. */
+function prefixed(b: Builder, prefix: string): Builder {
+	const named = (name: string) => (name === "" ? "" : prefix + name);
+	return {
+		input: (name, ...rest) => b.input(named(name), ...rest),
+		output: (name) => b.output(named(name)),
+		initializer: (name, value) => b.initializer(named(name), value),
+		node: (op, inputs, outputs, attributes, name = "") =>
+			b.node(op, inputs.map(named), outputs.map(named), attributes, named(name)),
+	};
+}
+
+/** All of `given` in one model, side by side. */
+export function operatorModel(given: readonly OperatorModel[], rows: number): Model {
+	return modelOf((b) => {
+		for (const [index, { write }] of given.entries()) write(prefixed(b, `${String.fromCharCode(97 + index)}_`), rows);
+	});
+}
+
+interface Encoding {
+	readonly dtype?: typeof UINT16 | typeof UINT8 | typeof INT8;
+	readonly scale?: number;
+	readonly zero?: number;
+}
+
+/** `Q -> DQ`; returns the name of what comes out. */
+function pair(b: Builder, source: string, { dtype = UINT16, scale = 2 ** -13, zero }: Encoding = {}): string {
+	const middle = dtype === UINT16 ? 0x8000 : dtype === UINT8 ? 0x80 : 0;
+	b.initializer(`${source}_s`, floatTensor([], [scale]));
+	b.initializer(`${source}_z`, codesTensor(dtype, [], [zero ?? middle]));
+	b.node("QuantizeLinear", [source, `${source}_s`, `${source}_z`], [`${source}_q`], {}, `${source}_Q`);
+	b.node("DequantizeLinear", [`${source}_q`, `${source}_s`, `${source}_z`], [`${source}_dq`], {}, `${source}_DQ`);
+	return `${source}_dq`;
+}
+
+function node(b: Builder, op: string, inputs: readonly string[], output: string): string {
+	b.node(op, inputs, [output], {}, output);
+	return output;
+}
+
+function vector(b: Builder, name: string, length: number, factor = 1, offset = 0): string {
+	const values = normals(length, name.length).map((value) => offset + value * factor);
+	b.initializer(name, floatTensor([length], values));
+	return name;
+}
+
+interface Weight {
+	readonly shape?: readonly number[];
+	readonly axis?: number;
+	readonly bits?: 4 | 8;
+	readonly isOne?: boolean;
+	readonly hasZero?: boolean;
+}
+
+/** A dequantized weight, one scale a channel unless `isOne`. */
+function weight(b: Builder, name: string, spec: Weight = {}): string {
+	const { shape = [K, N], axis = 1, bits = 8, isOne = false, hasZero = true } = spec;
+	const limit = bits === 8 ? 127 : 7;
+	const codes = randomCodes(elementCount(shape), 3, -limit, limit);
+	const stored = (dims: readonly number[], values: Int8Array) =>
+		bits === 4 ? int4Tensor(dims, values) : tensor(INT8, dims, new Uint8Array(values.buffer));
+	b.initializer(name, stored(shape, codes));
+	const scaleShape = isOne ? [] : [shape[axis]!];
+	const scales = isOne ? [0.1 / limit] : randomScales(shape[axis]!, 4).map((scale) => (scale * 4) / limit);
+	b.initializer(`${name}_scale`, floatTensor(scaleShape, scales));
+	if (hasZero) b.initializer(`${name}_zero`, stored(scaleShape, new Int8Array(elementCount(scaleShape))));
+	const inputs = [name, `${name}_scale`, ...(hasZero ? [`${name}_zero`] : [])];
+	b.node("DequantizeLinear", inputs, [`${name}_dq`], isOne ? {} : { axis: intAttribute(axis) }, `${name}_DQ`);
+	return `${name}_dq`;
+}
+
+/** `x -> Q -> DQ -> fill -> y`, x of this shape. */
+function model(
+	b: Builder,
+	shape: readonly number[],
+	fill: (b: Builder, x: string) => string,
+	input: Encoding = {},
+): void {
+	b.input("x", FLOAT, shape);
+	b.output(fill(b, pair(b, "x", input)));
+}
+
+export const OPERATOR_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/channel-output",
+		name: "a Relu behind int8 with one scale a channel",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Relu", [node(b, "MatMul", [x, weight(b, "w")], "mm")], "relu"))),
+	},
+	{
+		rule: "htp/gemm-output",
+		name: "a Gemm in front of a float output",
+		write: (b, rows) => model(b, [rows, K], (_, x) => node(b, "Gemm", [x, weight(b, "w", { isOne: true })], "y")),
+	},
+	{
+		rule: "htp/clamped-output",
+		name: "a Relu behind a MatMul of one scale and a float bias",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const product = node(b, "MatMul", [x, weight(b, "w", { isOne: true })], "mm");
+				return pair(b, node(b, "Relu", [node(b, "Add", [product, vector(b, "bias", N)], "sum")], "relu"));
+			}),
+	},
+	{
+		rule: "htp/channel-activation",
+		name: "a Reshape in front of int8, UINT8 behind it",
+		write: (b, rows) =>
+			model(b, [rows, 2 * K], (_, x) => {
+				b.initializer("shape", int64Tensor([2], [2 * rows, K]));
+				const flat = node(b, "Reshape", [x, "shape"], "flat");
+				const product = node(b, "MatMul", [flat, weight(b, "w")], "mm");
+				return pair(b, product, { dtype: UINT8, scale: 2 ** -5 });
+			}),
+	},
+	{
+		rule: "htp/bias-activations",
+		name: "UINT8 behind a Gemm of one scale and a float bias",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const gemm = node(b, "Gemm", [x, weight(b, "w", { isOne: true }), vector(b, "bias", N)], "gemm");
+				return pair(b, gemm, { dtype: UINT8, scale: 2 ** -5 });
+			}),
+	},
+	{
+		rule: "htp/int4-zero-point",
+		name: "int4 without zero points",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "MatMul", [x, weight(b, "w", { bits: 4, hasZero: false })], "mm"))),
+	},
+	{
+		rule: "htp/conv-int4-bias",
+		name: "a bias beside int4 with one scale",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [N, K, 1, 1], axis: 0, bits: 4, isOne: true });
+				return pair(b, node(b, "Conv", [x, w, vector(b, "bias", N)], "conv"));
+			}),
+	},
+	{
+		rule: "htp/softmax-zero-point",
+		name: "a Softmax with a zero point inside of its range",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => pair(b, node(b, "Softmax", [x], "softmax"), { dtype: UINT8, scale: 1 / 200, zero: 25 }),
+				{ dtype: UINT8, scale: 2 ** -5 },
+			),
+	},
+	{
+		rule: "htp/fixed-output-bias",
+		name: "a Sigmoid in front of a bias",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const gate = pair(b, node(b, "Sigmoid", [x], "sigmoid"), { scale: 2 ** -15 });
+				return pair(b, node(b, "Gemm", [gate, weight(b, "w"), vector(b, "bias", N)], "gemm"));
+			}),
+	},
+	{
+		rule: "htp/lost-saturation",
+		name: "a quantizer that is a Relu, in front of a float factor",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const norm = node(b, "LayerNormalization", [x, vector(b, "gamma", K, 0.2, 1)], "norm");
+				const positive = pair(b, norm, { zero: 0 });
+				b.initializer("factor", floatTensor([], [0.7]));
+				return pair(b, node(b, "Mul", [positive, "factor"], "mul"));
+			}),
+	},
+	{
+		rule: "htp/operator-rank",
+		name: "LayerNormalization of rank 5",
+		write: (b, rows) =>
+			model(b, [1, 2, 1, rows, K], (_, x) =>
+				pair(b, node(b, "LayerNormalization", [x, vector(b, "gamma", K, 0.2, 1)], "norm")),
+			),
+	},
+	{
+		rule: "htp/matmul-rank",
+		name: "a MatMul of rank 5",
+		write: (b, rows) => model(b, [1, 2, 1, rows, K], (_, x) => pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"))),
+	},
+	{
+		rule: "htp/layer-norm-16-rows",
+		name: "16 rows out of a LayerNormalization",
+		write: (b) =>
+			model(b, [1, 16, K], (_, x) => {
+				const norm = pair(b, node(b, "LayerNormalization", [x, vector(b, "gamma", K, 0.2, 1)], "norm"));
+				return pair(b, node(b, "MatMul", [norm, weight(b, "w")], "mm"));
+			}),
+	},
+	{
+		rule: "htp/tanh-16-rows",
+		name: "16 rows in a Tanh",
+		write: (b) =>
+			model(b, [16, K], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
+				return pair(b, node(b, "Tanh", [product], "tanh"), { scale: 2 ** -15 });
+			}),
+	},
+];

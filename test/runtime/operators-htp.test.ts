@@ -1,0 +1,79 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Model } from "../../src/ir/model.js";
+import { serializeModel } from "../../src/onnx/file.js";
+import { legalizeOperators } from "../../src/passes/legalize-operators.js";
+import { runPasses } from "../../src/run-passes.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { providerOptions } from "../../src/targets/provider-options.js";
+import { HTP_RULES } from "../../src/targets/rules/index.js";
+import { parseTarget, type Target } from "../../src/targets/target.js";
+import { temporaryFolder } from "../repo/run.js";
+import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
+import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
+
+/*
+ * What legalize-operators has a remedy for: with the fault as the rule says, without it right, on the compiler and emulator.
+ */
+
+const TARGETS = ["v68", "v73", "v79", "v81"].map((name) => parseTarget(`qnn-htp:${name}`));
+const ROWS = [5, 18];
+
+const setup = await prepareHtp();
+const python = "python" in setup ? setup.python : "";
+
+const consequences = new Map<string, string>(
+	HTP_RULES.flatMap(({ rules }) => rules.map(({ id, consequence }) => [id, consequence] as const)),
+);
+
+async function rulesOf(model: Model, target: Target): Promise<string[]> {
+	const findings = await checkModel(model, target);
+	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
+}
+
+const faults = (target: Target) =>
+	OPERATOR_MODELS.filter(({ rule }) => rule !== "htp/lost-saturation" || target.architecture !== "v68");
+
+/** Rules whose models have activations of 8 bits. */
+const EIGHT_BITS = ["htp/channel-activation", "htp/bias-activations", "htp/softmax-zero-point"];
+
+describe.skipIf(python === "")("operators on the HTP", () => {
+	test.each(TARGETS.flatMap((target) => ROWS.map((rows) => [target.architecture, rows, target] as const)))(
+		"%s, %i rows: right without the fault",
+		{ timeout: 120_000 },
+		async (_name, rows, target) => {
+			const given = faults(target);
+			const model = operatorModel(given, rows);
+			expect((await rulesOf(model, target)).toSorted()).toEqual(given.map(({ rule }) => rule).toSorted());
+			await runPasses(model, [legalizeOperators()], { target });
+			expect(await rulesOf(model, target)).toEqual([]);
+			const file = path.join(temporaryFolder(), "model.onnx");
+			writeFileSync(file, serializeModel(model));
+			const report = await checkOnHtp(python, { model: file, options: { ...providerOptions(model, target) } });
+			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
+			for (const [index, { rule, name }] of given.entries()) {
+				const decibels = report.outputs[index]!.sqnrDb ?? Number.POSITIVE_INFINITY;
+				expect(decibels, name).toBeGreaterThan(EIGHT_BITS.includes(rule) ? 30 : 40);
+			}
+		},
+	);
+
+	test("with the fault they are what the rule says", { timeout: 120_000 }, async () => {
+		const target = parseTarget("qnn-htp:v73");
+		const folder = temporaryFolder();
+		const jobs = OPERATOR_MODELS.map((given, index) => {
+			const model = operatorModel([given], ROWS[0]!);
+			const file = path.join(folder, `${index}.onnx`);
+			writeFileSync(file, serializeModel(model));
+			return { model: file, options: { ...providerOptions(model, target) } };
+		});
+		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
+			const { rule, name } = OPERATOR_MODELS[index]!;
+			if (consequences.get(rule) === "wrong") {
+				expect(report.status, name).toBe("ok");
+				expect(report.outputs[0]!.sqnrDb, name).toBeLessThan(35);
+			} else expect(report.status, name).not.toBe("ok");
+		}
+	});
+});
