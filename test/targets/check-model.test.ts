@@ -349,6 +349,68 @@ test.each([
 });
 
 test.each([
+	["qnn-htp:v79", "Mul", 0.7, []],
+	["qnn-htp:v79", "Mul", 1e-9, ["htp/float-factor"]],
+	["qnn-htp:v79", "Mul", 1e5, ["htp/float-factor"]],
+	["qnn-htp:v79", "Div", 1e-5, ["htp/float-factor"]],
+	["qnn-htp:v79", "Div", 1e3, []],
+	["qnn-htp:v79", "Add", 1e-9, []],
+	["qnn-htp:v68", "Mul", 1e-9, []],
+])("%s: %s of floats and %d", async (target, op, value, rules) => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [4, 8]);
+		b.initializer("c", floatTensor([], [value]));
+		b.node(op, ["x", "c"], ["y"]);
+		b.output("y");
+	});
+	expect(rulesOf(await checkModel(model, parseTarget(target)))).toEqual(rules);
+});
+
+test.each([
+	[[2], ["htp/operator-refused"]],
+	[[1], []],
+])("v68: Gather of %j indices", async (shape, rules) => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [4, 8]);
+		b.initializer("indices", int64Tensor(shape, new Array(shape[0]!).fill(1)));
+		b.node("Gather", [quantized(b, "x"), "indices"], ["y"]);
+		b.output(quantized(b, "y", 0.002));
+	});
+	expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v68")))).toEqual(rules);
+});
+
+test("v68: RMS normalization with a quantized scale", async () => {
+	const rulesOfNorm = async (isQuantized: boolean) => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4, 8]);
+			b.initializer("gamma", floatTensor([8], new Array(8).fill(1)));
+			const scale = isQuantized ? quantized(b, "gamma") : "gamma";
+			b.node("SimplifiedLayerNormalization", [quantized(b, "x"), scale], ["y"]);
+			b.output(quantized(b, "y"));
+		});
+		return rulesOf(await checkModel(model, parseTarget("qnn-htp:v68")));
+	};
+	expect(await rulesOfNorm(true)).toEqual([]);
+	expect(await rulesOfNorm(false)).toEqual(["htp/operator-refused"]);
+});
+
+test.each([
+	[0.001, []],
+	[0.002, ["htp/scatter-updates"]],
+])("ScatterElements of updates with the scale %d", async (scale, rules) => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [4, 8]);
+		b.input("u", DataType.FLOAT, [4, 1]);
+		b.initializer("indices", int64Tensor([4, 1], [0, 0, 0, 0]));
+		b.node("ScatterElements", [quantized(b, "x"), "indices", quantized(b, "u", scale)], ["y"], {
+			axis: intAttribute(1),
+		});
+		b.output(quantized(b, "y"));
+	});
+	expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")))).toEqual(rules);
+});
+
+test.each([
 	[1, 1, ["htp/channel-scalar"]],
 	[2, 1, []],
 	[1, 2, []],
