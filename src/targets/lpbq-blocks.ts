@@ -14,12 +14,12 @@ export function isLpbqShape(depth: number, blockSize: number): boolean {
 	return isLpbqBlockSize(blockSize) && depth % LPBQ_DEPTH_STEP === 0 && depth % blockSize === 0;
 }
 
-/** Inputs or channels up to which any blocks of a multiple of 8 are computed right: one tile of the kernel. */
+/** Channels up to which, and inputs below which, any blocks of a multiple of 8 are computed right: one tile of the kernel. */
 const TILE = 32;
 
 /** As {@link isLpbqShape}, for a weight of `channels` outputs: small ones are computed right where larger ones are not. */
 export function isComputedLpbqShape(depth: number, blockSize: number, channels: number): boolean {
 	if (isLpbqShape(depth, blockSize)) return true;
-	const isSmall = depth <= TILE || (channels > 0 && channels <= TILE);
+	const isSmall = depth < TILE || (channels > 0 && channels <= TILE);
 	return isSmall && blockSize > 0 && blockSize % 8 === 0 && depth % blockSize === 0;
 }

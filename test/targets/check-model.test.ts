@@ -217,6 +217,8 @@ describe("what is around weights with several scales", () => {
 		["v73", 48, 24, 33, []],
 		["v68", 48, 24, 33, ["htp/exact-block-size"]],
 		["v73", 24, 8, 96, []],
+		["v68", 24, 8, 96, []],
+		["v68", 32, 8, 33, ["htp/exact-block-size"]],
 		["v73", 28, 4, 8, ["htp/block-size"]],
 		["v68", 28, 4, 8, ["htp/exact-block-size"]],
 	])("%s: exact block scales, K = %i in blocks of %i, N = %i", async (target, depth, blockSize, channels, rules) => {

@@ -85,7 +85,7 @@ export const BLOCK_RULES: RuleGroup = {
 		{
 			id: "htp/exact-block-size",
 			about:
-				"Blocks of the exact-BQ form are of 16 or a multiple of 32, and K is a multiple of 32 and of the block size; with 32 channels or inputs at most, blocks are a multiple of 8 that divides K.",
+				"Blocks of the exact-BQ form are of 16 or a multiple of 32, and K is a multiple of 32 and of the block size; with 32 channels at most, or fewer than 32 inputs, blocks are a multiple of 8 that divides K.",
 			consequence: "wrong",
 			measured:
 				"K = 80 in blocks of 16: -0.2 dB; K = 100 in blocks of 32: -15 dB; blocks of 8: -10 dB or a segmentation fault; with 32 channels K = 48 in blocks of 16 is right, 82 dB, with 33 it is not, 33 dB; blocks of 4 -9 dB",

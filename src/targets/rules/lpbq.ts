@@ -68,7 +68,7 @@ export const LPBQ_RULES: RuleGroup = {
 		{
 			id: "htp/lpbq-block-size",
 			about:
-				"Blocks of LPBQ are of 16 or a multiple of 32, and K is a multiple of 32 and of the block size; with 32 channels or inputs at most, blocks are a multiple of 8 that divides K.",
+				"Blocks of LPBQ are of 16 or a multiple of 32, and K is a multiple of 32 and of the block size; with 32 channels at most, or fewer than 32 inputs, blocks are a multiple of 8 that divides K.",
 			consequence: "wrong",
 			since: "v69",
 			measured:
