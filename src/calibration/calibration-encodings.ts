@@ -53,6 +53,12 @@ export function unmasked({ min, max, plain, histogram }: ValueStatistics): Inter
 	return plain === undefined ? inner : hull(inner, plain);
 }
 
+/** Is the value a mask by itself, with nothing but zeros beside what masks? */
+export function isMask(statistics: ValueStatistics): boolean {
+	const { lo, hi } = unmasked(statistics);
+	return Math.max(-lo, hi) < SMALLEST_NORMAL && Math.max(-statistics.min, statistics.max) >= MASK_MAGNITUDE;
+}
+
 /**
  * The interval that the codes of a value are to reach over; 0 lies within. Masks among other elements lie outside, so far
  * that e to the power of the distance is no more than a step of Softmax's result.
@@ -62,9 +68,8 @@ export function unmasked({ min, max, plain, histogram }: ValueStatistics): Inter
 export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
 	const { observer = "min-max", bits = 16 } = options;
 	const inner = unmasked(statistics);
-	// nothing but zeros beside what masks: it is the mask, and how far down that goes is for those to say who add it up
-	if (Math.max(-inner.lo, inner.hi) < SMALLEST_NORMAL)
-		return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
+	// how far down a mask goes is for those to say who add it to something
+	if (isMask(statistics)) return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
 	return { lo: Math.min(lo, 0) - (inner.lo > statistics.min ? bits : 0), hi: Math.max(hi, 0) };
 }

@@ -1,7 +1,7 @@
 import { CODES, type Diagnostic } from "../diagnostics.js";
 import { MASK_MAGNITUDE } from "../quant/clipped-range.js";
 import type { Calibration, ValueStatistics } from "./calibration.js";
-import { unmasked } from "./calibration-encodings.js";
+import { isMask, unmasked } from "./calibration-encodings.js";
 import { ChannelTotals } from "./channel-totals.js";
 import type { RunnerSums, SeenRange } from "./sample-runner.js";
 import type { StoredCalibration } from "./state.js";
@@ -89,7 +89,7 @@ function remarksOn(statistics: ValueStatistics): Diagnostic[] {
 	const report = (code: "calibrate/mask" | "calibrate/not-finite", message: string) =>
 		remarks.push({ code, severity: CODES[code].severity, message, at: { value: name }, notes: [] });
 	const { lo, hi } = unmasked(statistics);
-	if (lo !== min || hi !== max) {
+	if ((lo !== min || hi !== max) && !isMask(statistics)) {
 		const text = (from: number, to: number) => `${Number(from.toPrecision(4))} to ${Number(to.toPrecision(4))}`;
 		report(
 			"calibrate/mask",
