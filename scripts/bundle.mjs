@@ -30,6 +30,9 @@ const { metafile } = await build({
 	splitting: true,
 	external: packages.filter((name) => !BUNDLED.includes(name)),
 	metafile: true,
+	// names stay, for stack traces; the rest is a third less to read at every start
+	minifySyntax: true,
+	minifyWhitespace: true,
 	// yargs asks for its own folder and for node's modules by require
 	banner: {
 		js: 'import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);',

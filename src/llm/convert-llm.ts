@@ -1,9 +1,11 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { DataType } from "../ir/types.js";
 import { readModel, writeModel } from "../onnx/file.js";
+import { isSystemError, reasonOf } from "../onnx/io-error.js";
+import { makeFolder } from "../onnx/make-folder.js";
 import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
 import { lowerSkipLayerNorm } from "../passes/lower-skip-layer-norm.js";
 import { runPasses } from "../run-passes.js";
@@ -68,13 +70,17 @@ export async function convertLlm(
 		throw new QGraphError("write/exists", `'${output}' exists; --force replaces it`, { file: output });
 	}
 	const making = `${path.resolve(output)}.making-${process.pid}`;
-	mkdirSync(making, { recursive: true });
 	try {
+		await makeFolder(making);
 		const stages = await new PipelineWriter(config, lengths, padToken, making, options).write();
 		copyOthers(folder, making, config);
 		if (existsSync(output)) rmSync(output, { recursive: true });
 		renameSync(making, output);
 		return { ...lengths, layers: config.layers, padToken, stages };
+	} catch (error) {
+		if (!isSystemError(error)) throw error;
+		const message = `cannot write '${output}': ${reasonOf(error)}`;
+		throw new QGraphError("write/failed", message, { file: output }, { cause: error });
 	} finally {
 		rmSync(making, { recursive: true, force: true });
 	}

@@ -10,7 +10,13 @@ export interface BufferedFileOptions {
 	readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
-/** Appends to a new file through two buffers: one is filled while the other is on its way to the disk. */
+/** A run of bytes of a file. */
+export interface Piece {
+	readonly offset: number;
+	readonly data: TensorData;
+}
+
+/** Writes a new file through two buffers: one is filled while the other is on its way to the disk. */
 export class BufferedFile {
 	readonly #handle: FileHandle;
 	readonly #options: BufferedFileOptions;
@@ -19,22 +25,31 @@ export class BufferedFile {
 	#pending: Promise<void> = Promise.resolve();
 	#used = 0;
 	#position = 0;
+	/** Where what was written before the last jump ends. */
+	#written = 0;
 
 	constructor(handle: FileHandle, options: BufferedFileOptions) {
 		this.#handle = handle;
 		this.#options = options;
 	}
 
-	/** Fills up with zeros to `offset`. */
-	async pad(offset: number): Promise<void> {
-		while (this.#position + this.#used < offset) {
-			const count = Math.min(offset - this.#position - this.#used, BUFFER_BYTES - this.#used);
-			this.#filling.fill(0, this.#used, this.#used + count);
-			await this.#advance(count);
+	/** Goes on at `offset`; what is never written is zeros. */
+	async #goTo(offset: number): Promise<void> {
+		const end = this.#position + this.#used;
+		const gap = offset - end;
+		if (gap === 0) return;
+		// zeros keep the buffer whole, where they cover nothing that was written before
+		if (end >= this.#written && gap > 0 && gap <= BUFFER_BYTES - this.#used) {
+			this.#filling.fill(0, this.#used, this.#used + gap);
+			await this.#advance(gap);
+			return;
 		}
+		if (this.#used > 0) await this.#swap();
+		this.#written = Math.max(this.#written, end);
+		this.#position = offset;
 	}
 
-	async append(data: TensorData): Promise<void> {
+	async #append(data: TensorData): Promise<void> {
 		for (let done = 0; done < data.byteLength; ) {
 			const count = Math.min(data.byteLength - done, BUFFER_BYTES - this.#used);
 			const target = this.#filling.subarray(this.#used, this.#used + count);
@@ -45,16 +60,12 @@ export class BufferedFile {
 		}
 	}
 
-	/** Writes pieces at rising offsets to the end; gaps become zeros. */
-	async appendAll(pieces: Iterable<{ readonly offset: number; readonly data: TensorData }>): Promise<void> {
+	/** Writes pieces, in whatever order; gaps between them become zeros. */
+	async writeAll(pieces: Iterable<Piece>): Promise<void> {
 		for (const { offset, data } of pieces) {
-			await this.pad(offset);
-			await this.append(data);
+			await this.#goTo(offset);
+			await this.#append(data);
 		}
-		await this.flush();
-	}
-
-	async flush(): Promise<void> {
 		await this.#swap();
 		await this.#pending;
 	}
@@ -83,4 +94,27 @@ export class BufferedFile {
 		}
 		this.#options.onBytes?.(bytes.byteLength);
 	}
+}
+
+/**
+ * `pieces` with those that have to be computed spread evenly among those that are copied, by bytes: the disk has something
+ * to do while they are computed, and the other way round. Both kinds keep their order.
+ */
+export function spreadComputed<P extends Piece>(pieces: readonly P[]): P[] {
+	const isCopied = ({ data }: P) => data instanceof FileData;
+	const computed = pieces.filter((piece) => !isCopied(piece));
+	const copied = pieces.filter(isCopied);
+	const bytesOf = (all: readonly P[]) => all.reduce((sum, { data }) => sum + data.byteLength, 0);
+	const share = bytesOf(computed) / bytesOf(copied);
+	const spread: P[] = [];
+	let [next, ahead] = [0, 0];
+	for (const piece of copied) {
+		spread.push(piece);
+		ahead += piece.data.byteLength * share;
+		for (; next < computed.length && ahead >= computed[next]!.data.byteLength; next++) {
+			spread.push(computed[next]!);
+			ahead -= computed[next]!.data.byteLength;
+		}
+	}
+	return [...spread, ...computed.slice(next)];
 }

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { constants, existsSync, statSync } from "node:fs";
-import { copyFile, type FileHandle, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { copyFile, type FileHandle, open, rename, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
-import { DataFile, type TensorData } from "../ir/data.js";
-import { BufferedFile } from "./buffered-file.js";
+import { DataFile } from "../ir/data.js";
+import { BufferedFile, type Piece } from "./buffered-file.js";
 import { endsSoon, syncWhileWriting } from "./early-sync.js";
+import { makeFolder } from "./make-folder.js";
 
 export interface OutputOptions {
 	readonly signal?: AbortSignal | undefined;
@@ -28,12 +29,12 @@ export class OutputSet {
 		this.#options = options;
 	}
 
-	/** Writes `target` from pieces at rising offsets; gaps become zeros. */
-	async write(target: string, pieces: Iterable<{ readonly offset: number; readonly data: TensorData }>): Promise<void> {
+	/** Writes `target` from pieces; gaps between them become zeros. */
+	async write(target: string, pieces: Iterable<Piece>): Promise<void> {
 		const handle = await this.#create(target);
 		const file = new BufferedFile(handle, this.#options);
 		try {
-			await syncWhileWriting(handle, file.appendAll(pieces));
+			await syncWhileWriting(handle, file.writeAll(pieces));
 		} finally {
 			await handle.close();
 		}
@@ -99,7 +100,7 @@ export class OutputSet {
 
 	async #temporary(target: string): Promise<string> {
 		const folder = path.dirname(target);
-		const first = await mkdir(folder, { recursive: true });
+		const first = await makeFolder(folder);
 		if (first !== undefined) {
 			for (let made = folder; made.length >= first.length; made = path.dirname(made)) this.#newFolders.push(made);
 		}

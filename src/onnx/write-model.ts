@@ -1,6 +1,7 @@
 import { QGraphError } from "../diagnostics.js";
 import type { TensorData } from "../ir/data.js";
 import type { Model } from "../ir/model.js";
+import { spreadComputed } from "./buffered-file.js";
 import { isSystemError, reasonOf } from "./io-error.js";
 import { MAX_MODEL_BYTES } from "./limits.js";
 import { encodeModel } from "./model-codec.js";
@@ -44,7 +45,7 @@ export async function writeModel(model: Model, modelPath: string, options: Write
 		const job = planWrite({ model, source: sourceOf(model), modelPath, policy, overwrite });
 		total = job.totalBytes;
 		for (const { target, from } of job.copies) await output.copy(target, from);
-		if (job.data !== undefined) await output.write(job.data.target, job.data.runs);
+		if (job.data !== undefined) await output.write(job.data.target, spreadComputed(job.data.runs));
 		await output.write(job.target, withOffsets(job.pieces));
 		await after;
 		await output.commit(job.target);

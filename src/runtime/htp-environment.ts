@@ -1,11 +1,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
+import { makeFolder } from "../onnx/make-folder.js";
 
 /** The compiler and emulator of the HTP, and the ONNX Runtime that loads them: what all that is known of the HTP was measured with. */
 export const HTP_PACKAGES = ["onnxruntime==1.31.1", "onnxruntime-qnn==2.7.0", "numpy>=2,<3"] as const;
@@ -106,7 +107,7 @@ async function makeEnvironment(home: string, folder: string, options: HtpSetupOp
 	const system = await findPython(options);
 	let making: string | undefined;
 	try {
-		await mkdir(home, { recursive: true });
+		await makeFolder(home);
 		await removeAbandoned(home);
 		making = await mkdtemp(path.join(home, `making-${process.pid}-`));
 		const python = interpreterIn(making);

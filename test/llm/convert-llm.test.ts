@@ -134,6 +134,9 @@ describe("convertLlm", () => {
 		await expect(convertLlm(folder, input)).rejects.toMatchObject({ code: "llm/config" });
 		writeGenaiDirectory(input);
 		await expect(convertLlm(input, folder, LENGTHS)).rejects.toMatchObject({ code: "write/exists" });
+		await expect(convertLlm(input, path.join(input, "model.onnx", "x"), LENGTHS)).rejects.toMatchObject({
+			code: "write/failed",
+		});
 		await convertLlm(input, path.join(folder, "twice"), LENGTHS);
 		await convertLlm(input, path.join(folder, "twice"), { ...LENGTHS, overwrite: true });
 	});

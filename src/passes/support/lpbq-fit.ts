@@ -60,6 +60,7 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 				error.signal += sum.signal;
 				error.error += sum.error;
 			},
+			BESIDE_WRITING,
 		);
 		return error;
 	};
@@ -70,6 +71,9 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 		error: measure,
 	};
 }
+
+/** Errors are measured while the model is written, which takes a core. */
+const BESIDE_WRITING = 1;
 
 /** The scale tensors of a fit; integers are made anew whenever bytes of them are asked for. */
 export function storedScales(

@@ -27,14 +27,20 @@ export class TaskPool {
 	readonly #size = Math.min(MAX_WORKERS, availableParallelism());
 	readonly #jobs: Map<Worker, Job[]> = new Map();
 
-	/** Runs one task for each of `items`, made when a thread has room for it; `visit` gets the results in order. */
+	/**
+	 * Runs one task for each of `items`, made when a thread has room for it; `visit` gets the results in order.
+	 *
+	 * @param spared cores that are left to the caller's thread, which has something else to do meanwhile.
+	 */
 	async each<I, T extends FitTask>(
 		items: readonly I[],
 		taskOf: (item: I) => T,
 		visit: (result: FitResult<T>, item: I) => void,
+		spared = 0,
 	): Promise<void> {
-		const ahead = this.#script === undefined ? 1 : this.#size * TASKS_PER_WORKER;
-		for await (const [item, result] of mapAhead(items, ahead, (item) => this.#run(taskOf(item)))) {
+		const threads = Math.max(1, this.#size - spared);
+		const ahead = this.#script === undefined ? 1 : threads * TASKS_PER_WORKER;
+		for await (const [item, result] of mapAhead(items, ahead, (item) => this.#run(taskOf(item), threads))) {
 			visit(result as FitResult<T>, item);
 		}
 	}
@@ -44,9 +50,9 @@ export class TaskPool {
 		this.#jobs.clear();
 	}
 
-	async #run(task: FitTask): Promise<FitResult> {
+	async #run(task: FitTask, threads: number): Promise<FitResult> {
 		if (this.#script === undefined) return runFitTask(task);
-		const worker = this.#leastBusy(this.#script);
+		const worker = this.#leastBusy(this.#script, threads);
 		return new Promise((resolve, reject) => {
 			this.#jobs.get(worker)!.push({ task, resolve, reject });
 			worker.postMessage(task);
@@ -54,12 +60,12 @@ export class TaskPool {
 	}
 
 	/** A thread answers in the order in which it was asked. */
-	#leastBusy(script: URL): Worker {
+	#leastBusy(script: URL, threads: number): Worker {
 		let best: Worker | undefined;
 		for (const [worker, jobs] of this.#jobs) {
 			if (best === undefined || jobs.length < this.#jobs.get(best)!.length) best = worker;
 		}
-		if (best !== undefined && (this.#jobs.get(best)!.length === 0 || this.#jobs.size >= this.#size)) return best;
+		if (best !== undefined && (this.#jobs.get(best)!.length === 0 || this.#jobs.size >= threads)) return best;
 		return this.#start(script);
 	}
 
