@@ -82,7 +82,7 @@ export async function convertLlm(
 		const message = `cannot write '${output}': ${reasonOf(error)}`;
 		throw new QGraphError("write/failed", message, { file: output }, { cause: error });
 	} finally {
-		rmSync(making, { recursive: true, force: true });
+		if (existsSync(making)) rmSync(making, { recursive: true, force: true });
 	}
 }
 
