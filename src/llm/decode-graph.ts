@@ -2,11 +2,12 @@ import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
 import { tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { type GraphLengths, NAMES } from "./layer-graph.js";
+import { type GraphLengths, isNew, NAMES } from "./layer-graph.js";
+import { isMask, isRotary } from "./shared-inputs.js";
 
 /** Makes the layer graph of several tokens that of one: other lengths, and its only state comes out. */
-export function makeDecodeGraph({ graph }: Model, { sequence, context }: GraphLengths): void {
-	for (const value of [...graph.inputs, ...graph.outputs]) shorten(value, sequence, context);
+export function makeDecodeGraph({ graph }: Model, { context }: Pick<GraphLengths, "context">): void {
+	for (const value of [...graph.inputs, ...graph.outputs]) shorten(value, context);
 	const lastIndex = graph.inputs.find(({ name }) => name === NAMES.lastIndex)!;
 	const gather = lastIndex.uses[0]!.node;
 	graph.replaceNode(gather, {
@@ -19,19 +20,15 @@ export function makeDecodeGraph({ graph }: Model, { sequence, context }: GraphLe
 	forgetTypes(graph);
 }
 
-/** Pasts, as long as the context, stay. */
-function shorten(value: Value, sequence: number, context: number): void {
-	const { type } = value;
-	if (type?.kind !== "tensor" || type.shape === undefined || value.name === NAMES.lastIndex) return;
-	if (type.shape.length === 4 && type.shape[2] === context) return;
-	const lengths = new Map([
-		[sequence, 1],
-		[context + sequence, context + 1],
-	]);
-	const isMask = type.shape.length === 4 && type.shape[3] === context + sequence;
-	const axes = value.name === NAMES.embedded || value.name.startsWith("rope_") ? [1] : isMask ? [2, 3] : [2];
-	const shape = type.shape.map((dim, axis) => (axes.includes(axis) ? (lengths.get(dim as number) ?? dim) : dim));
-	value.type = tensorType(type.elementType, value.name === NAMES.hidden ? type.shape : shape);
+/** Gives what has a row for every token one row. Pasts and the state have none. */
+function shorten(value: Value, context: number): void {
+	const { name, type } = value;
+	if (type?.kind !== "tensor" || type.shape === undefined) return;
+	const shape = [...type.shape];
+	if (name === NAMES.embedded || isRotary(name)) shape[1] = 1;
+	else if (isMask(name)) shape.splice(2, 2, 1, context + 1);
+	else if (isNew(name)) shape[2] = 1;
+	value.type = tensorType(type.elementType, shape);
 }
 
 /** Types of the values inside are those of the longer graph. */

@@ -29,6 +29,11 @@ export const NAMES = {
 	totalLength: "total_seq_len",
 } as const;
 
+/** Is it the name of new keys or values? */
+export function isNew(name: string): boolean {
+	return /^new\.\d+\.(key|value)$/.test(name);
+}
+
 /**
  * Makes a decoder, its embedding cut off, the static graph of its layers: embedded tokens, mask, rotary rows and past go in, the state in front of
  * the head and the new keys and values come out, the past stays as it is. Of several tokens only the state of the one at

@@ -20,13 +20,13 @@ export interface Rotary {
 /** Layers whose windows or tables are alike share them; the first ones have plain names. */
 export function sharedInputsOf({ attentions }: Decoder): SharedInputs {
 	const windows = [...new Set(attentions.map(({ form }) => form.window))];
-	const masks = windows.map((window, index) => ({ name: numbered("attn_bias", index), window }));
+	const masks = windows.map((window, index) => ({ name: numbered(MASK, index), window }));
 	const rotaries = new Map<string, Rotary>();
 	for (const { form } of attentions) {
 		if (form.rotary === undefined) continue;
 		const [index, key] = [rotaries.size, keyOf(form.rotary)];
 		if (rotaries.has(key)) continue;
-		rotaries.set(key, { cos: numbered("rope_cos", index), sin: numbered("rope_sin", index), form: form.rotary });
+		rotaries.set(key, { cos: numbered(COS, index), sin: numbered(SIN, index), form: form.rotary });
 	}
 	return {
 		masks,
@@ -34,6 +34,16 @@ export function sharedInputsOf({ attentions }: Decoder): SharedInputs {
 		maskOf: ({ form }) => masks.find(({ window }) => window === form.window)!.name,
 		rotaryOf: ({ form }) => rotaries.get(keyOf(form.rotary!))!,
 	};
+}
+
+const [MASK, COS, SIN] = ["attn_bias", "rope_cos", "rope_sin"] as const;
+
+export function isMask(name: string): boolean {
+	return name.startsWith(MASK);
+}
+
+export function isRotary(name: string): boolean {
+	return name.startsWith(COS) || name.startsWith(SIN);
 }
 
 function numbered(name: string, index: number): string {

@@ -49,6 +49,15 @@ describe("convertLlm", () => {
 		});
 	});
 
+	test("takes prompts as long as the cache at once, which is the default of a short one", async () => {
+		const [input, output] = [path.join(folder, "whole"), path.join(folder, "whole static")];
+		writeGenaiDirectory(input);
+		expect(await convertLlm(input, output)).toMatchObject({ context: 64, sequence: 64 });
+		const prompt = Array.from({ length: 10 }, (_, index) => 3 + ((index * 7) % 40));
+		const [expected, actual] = [await generateDynamic(input, prompt, 8), await generateStatic(output, prompt, 8)];
+		expect(actual.tokens).toEqual(expected.tokens);
+	});
+
 	test("stores the weights of prefill and decode once", async () => {
 		const [input, output] = [path.join(folder, "once"), path.join(folder, "once static")];
 		writeGenaiDirectory(input);
