@@ -1,7 +1,7 @@
 import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import { isOnnxOp, type Node } from "../ir/node.js";
+import { isMicrosoftOp, isOnnxOp, type Node } from "../ir/node.js";
 import { floatTensor } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
@@ -33,7 +33,7 @@ export const legalizeSilu = definePass({
 		let changed = false;
 		for (const site of allGraphs(model)) {
 			for (const node of site.graph.nodes) {
-				const sigmoid = isQuickGelu(node) ? writtenOut(node, run.names) : node;
+				const sigmoid = isMicrosoftOp(node, "QuickGelu") ? writtenOut(node, run.names) : node;
 				if (sigmoid !== undefined && isOnnxOp(sigmoid, "Sigmoid")) changed = quantize(sigmoid, site, run) || changed;
 			}
 		}
@@ -136,10 +136,6 @@ function quantizeProduct(model: Model, product: Node, { encoding, factor }: Argu
 		removeUnused(value);
 	}
 	if (!goesToInteger(result)) insertPair(model, result, scaledEncoding(encoding, factor), names);
-}
-
-function isQuickGelu({ op }: Node): boolean {
-	return op.domain === "com.microsoft" && op.type === "QuickGelu";
 }
 
 /** `QuickGelu(x) {alpha}` as `Mul(x, Sigmoid(Mul(x, alpha)))`, where x has 16 bits; returns the Sigmoid. */

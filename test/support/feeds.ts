@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import * as runtime from "onnxruntime-node";
 import { Tensor } from "onnxruntime-node";
 import { bytesFrom, type ElementType, elementTypeOf } from "../../src/arrays/element-type.js";
 import { readAll } from "../../src/ir/data.js";
@@ -10,6 +11,7 @@ import { memorySource } from "../../src/onnx/byte-source.js";
 import { decodeTensor } from "../../src/onnx/tensor-codec.js";
 import { readMessage } from "../../src/onnx/wire-reader.js";
 import { inputsOf } from "../../src/runtime/model-inputs.js";
+import { tensorOf } from "../../src/runtime/onnx-runtime.js";
 import { randomValues } from "../../src/runtime/random-inputs.js";
 import type { Tensors } from "./ort.js";
 
@@ -53,22 +55,6 @@ function textsOf({ strings = [] }: StoredTensor): string[] {
 	return strings.map((bytes) => new TextDecoder().decode(bytes));
 }
 
-/** The arrays in which onnxruntime-node takes elements. */
-const ARRAYS = {
-	float32: Float32Array,
-	float64: Float64Array,
-	float16: Uint16Array,
-	int8: Int8Array,
-	uint8: Uint8Array,
-	int16: Int16Array,
-	uint16: Uint16Array,
-	int32: Int32Array,
-	uint32: Uint32Array,
-	int64: BigInt64Array,
-	uint64: BigUint64Array,
-	bool: Uint8Array,
-} as const satisfies Record<ElementType, unknown>;
-
 function feed(type: ElementType, shape: readonly number[], bytes: Uint8Array): Tensor {
-	return new Tensor(type, new ARRAYS[type](bytes.slice().buffer), shape);
+	return tensorOf(runtime, { type, shape: [...shape], bytes: Uint8Array.from(bytes) });
 }

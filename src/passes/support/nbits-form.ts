@@ -1,6 +1,6 @@
 import { intOf } from "../../ir/attribute.js";
 import type { Model } from "../../ir/model.js";
-import { isOnnxOp, type Node } from "../../ir/node.js";
+import { isMicrosoftOp, isOnnxOp, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { allNodes, type GraphSite, nodeLabel } from "../../ir/walk.js";
@@ -8,9 +8,6 @@ import { type Constant, constantOf } from "../../weights/constant.js";
 import { eachNumber } from "../../weights/numbers.js";
 import type { WeightEntry } from "../infra/report.js";
 import type { Refusal } from "./eligibility.js";
-
-/** The domain of ONNX Runtime's own operators. */
-export const ORT_DOMAIN = "com.microsoft";
 
 /**
  * What a MatMulNBits reads: y = x W + bias, where W [depth, channels] is stored in columns, each in whole blocks:
@@ -49,7 +46,7 @@ export interface NBitsSite {
 export function findNBitsSites(model: Model): NBitsSite[] {
 	const sites: NBitsSite[] = [];
 	for (const { node, site } of allNodes(model)) {
-		if (node.op.domain !== ORT_DOMAIN || node.op.type !== "MatMulNBits") continue;
+		if (!isMicrosoftOp(node, "MatMulNBits")) continue;
 		const weightName = storedConstant(node.inputs[1])?.value.name ?? node.inputs[1]?.name ?? "";
 		sites.push({ node, graphSite: site, weightName, form: nbitsForm(node, weightName) });
 	}

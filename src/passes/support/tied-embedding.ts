@@ -1,16 +1,16 @@
 import { intAttribute, intOf, intsAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
-import type { Node } from "../../ir/node.js";
+import { isMicrosoftOp, type Node } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { type NBitsForm, ORT_DOMAIN, storedConstant } from "./nbits-form.js";
+import { type NBitsForm, storedConstant } from "./nbits-form.js";
 import type { UnpackedWeight } from "./nbits-rewrite.js";
 import type { NBitsTensors } from "./nbits-tensors.js";
 import { removeUnused } from "./remove-unused.js";
 
 /** Is `node` ONNX Runtime's Gather of rows that it dequantizes? */
 export function isEmbedding(node: Node): boolean {
-	return node.op.domain === ORT_DOMAIN && node.op.type === "GatherBlockQuantized";
+	return isMicrosoftOp(node, "GatherBlockQuantized");
 }
 
 /**
