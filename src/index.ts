@@ -167,6 +167,24 @@ export type {
 	VerifyOptions,
 } from "./runtime/verification.js";
 export { verifyModels } from "./runtime/verify-models.js";
+export type {
+	Analysis,
+	AnalysisMode,
+	AnalysisSettings,
+	AnalyzedModel,
+	AnalyzedUnit,
+	CandidateName,
+	CodeHistogram,
+	Histogram,
+	ParetoEntry,
+	PerplexityEntry,
+	SqnrGroup,
+	SuggestedRecipe,
+	UnitCandidate,
+	UnitKind,
+	UnitSuggestion,
+} from "./sensitivity/analysis.js";
+export { NO_NOISE_DB } from "./sensitivity/analysis.js";
 export { HTP_CAPABILITIES, type HtpCapabilities } from "./targets/capabilities.js";
 export { checkModel, type Finding } from "./targets/check-model.js";
 export { refusalOf } from "./targets/guard.js";

@@ -49,9 +49,16 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "report"],
 		packages: ["node:"],
 	},
+	sensitivity: {
+		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "quantize", "report"],
+		packages: ["node:"],
+	},
 	report: { imports: ALL_BELOW, packages: ["node:"] },
 	reference: { imports: ["diagnostics", "quant", "arrays", "runtime"], packages: ["node:", "fast-check"] },
-	index: { imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "llm", "quantize", "report"], packages: [] },
+	index: {
+		imports: [...ALL_BELOW, "recipe", "calibration", "analysis", "llm", "quantize", "sensitivity", "report"],
+		packages: [],
+	},
 	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
 };
 
