@@ -78,7 +78,9 @@ export type { Use, Value } from "./ir/value.js";
 export { verifyModel } from "./ir/verify.js";
 export { allGraphs, allNodes, type GraphSite, nodeLabel } from "./ir/walk.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
-export type { PipelineStage } from "./llm/pipeline-config.js";
+export type { LlmSettings } from "./llm/llm-job.js";
+export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";
+export type { StageTime } from "./llm/provenance.js";
 export {
 	missingDataFiles,
 	parseModel,
@@ -157,6 +159,7 @@ export { runPasses } from "./run-passes.js";
 export { type CompileOptions, compileForHtp, type HtpCompilation } from "./runtime/compile-for-htp.js";
 export { type HtpEnvironment, type HtpSetupOptions, htpHome, setupHtp } from "./runtime/htp-environment.js";
 export type { DimensionLengths } from "./runtime/model-inputs.js";
+export { ownVersion } from "./runtime/own-version.js";
 export type { SampleOptions } from "./runtime/samples.js";
 export type { SessionFailure, UnsupportedNode } from "./runtime/session.js";
 export type {

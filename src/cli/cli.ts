@@ -1,5 +1,5 @@
 import yargs, { type Argv } from "yargs";
-import { QGraphError } from "../index.js";
+import { ownVersion, QGraphError } from "../index.js";
 import { type Arguments, type Command, EXIT } from "./command.js";
 import { calibrate } from "./commands/calibrate.js";
 import { check } from "./commands/check.js";
@@ -18,7 +18,6 @@ import { quantize } from "./commands/quantize.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
-import { ownVersion } from "./own-version.js";
 import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [

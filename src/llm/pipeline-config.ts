@@ -1,37 +1,13 @@
-import type { Model } from "../ir/model.js";
-import type { GenaiConfig, JsonObject } from "./genai-config.js";
-import type { GraphLengths } from "./layer-graph.js";
+import { chipOf } from "../targets/target.js";
+import type { JsonObject } from "./genai-config.js";
+import { NAMES } from "./layer-graph.js";
+import type { LlmJob } from "./llm-job.js";
+import type { GraphRole, PipelineGraph } from "./pipeline-graph.js";
 
-/** The graphs of a pipeline, in the order in which GenAI runs them. */
-export interface PipelineStage {
-	readonly name: string;
-	readonly fileName: string;
-	readonly inputs: readonly string[];
-	readonly outputs: readonly string[];
-	/** Options of GenAI for when and how the stage runs. */
-	readonly options: JsonObject;
-}
-
-export interface PipelineConfigOptions extends GraphLengths {
-	readonly padToken: number;
-	readonly lastPosition: string;
-	readonly totalLength: string;
-	/** Of ONNX Runtime GenAI, `0.18`. */
-	readonly genaiVersion: string;
-}
-
-/** A stage for `model`, whose inputs and outputs it has. */
-export function stageOf(name: string, fileName: string, { graph }: Model, options: JsonObject = {}): PipelineStage {
-	const names = (values: readonly { readonly name: string }[]) => values.map((value) => value.name);
-	return { name, fileName, inputs: names(graph.inputs), outputs: names(graph.outputs), options };
-}
-
-/** The genai_config.json of a pipeline that takes the place of the decoder of `config`. */
-export function pipelineConfig(
-	config: GenaiConfig,
-	stages: readonly PipelineStage[],
-	{ sequence, context, padToken, lastPosition, totalLength, genaiVersion }: PipelineConfigOptions,
-): JsonObject {
+/** The genai_config.json of a pipeline, its graphs in the order in which they run, that takes the place of the decoder of a job. */
+export function pipelineConfig(job: LlmJob, graphs: readonly PipelineGraph[]): JsonObject {
+	const { config, padToken, genaiVersion } = job;
+	const { sequence, context } = job.lengths;
 	const model = config.content.model as JsonObject;
 	const decoder = model.decoder as JsonObject;
 	return {
@@ -50,8 +26,8 @@ export function pipelineConfig(
 				num_hidden_layers: config.layers,
 				inputs: {
 					input_ids: config.inputs.ids,
-					past_sequence_length: lastPosition,
-					total_sequence_length: totalLength,
+					past_sequence_length: NAMES.lastPosition,
+					total_sequence_length: NAMES.totalLength,
 					past_key_names: config.inputs.pastKeys,
 					past_value_names: config.inputs.pastValues,
 				},
@@ -64,8 +40,8 @@ export function pipelineConfig(
 					slide_inputs: true,
 					...(hasCacheSlack(genaiVersion) ? { cache_slack: context - sequence } : {}),
 				},
-				pipeline: stages.map(({ name, fileName, inputs, outputs, options }) => ({
-					[name]: { filename: fileName, inputs, outputs, ...options },
+				pipeline: graphs.map(({ name, role, fileName, inputs, outputs }) => ({
+					[name]: { filename: fileName, inputs, outputs, ...WHEN[role], ...sessionOptions(job, role) },
 				})),
 			},
 		},
@@ -74,6 +50,30 @@ export function pipelineConfig(
 			max_length: context,
 			past_present_share_buffer: true,
 			num_beams: 1,
+		},
+	};
+}
+
+/** When GenAI runs a graph; others run always. */
+const WHEN: Readonly<Partial<Record<GraphRole, JsonObject>>> = {
+	prefill: { run_on_token_gen: false },
+	decode: { run_on_prompt: false },
+	lm_head: { is_lm_head: true },
+};
+
+/** Graphs for the HTP run there wholly or not at all. */
+function sessionOptions({ target }: LlmJob, role: GraphRole): JsonObject {
+	if (target === undefined || role === "front" || role === "kv_update") return {};
+	const provider = {
+		backend_path: "libQnnHtp.so",
+		soc_model: String(chipOf(target).model),
+		htp_performance_mode: "burst",
+	};
+	return {
+		session_options: {
+			log_id: "onnxruntime-genai",
+			"session.disable_cpu_ep_fallback": "1",
+			provider_options: [{ QNN: provider }],
 		},
 	};
 }

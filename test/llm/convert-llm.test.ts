@@ -1,9 +1,20 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+	existsSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	statSync,
+	truncateSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
-import { convertLlm } from "../../src/llm/convert-llm.js";
+import { type ConvertLlmOptions, convertLlm } from "../../src/llm/convert-llm.js";
+import { ownVersion } from "../../src/runtime/own-version.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { differenceInRanges } from "../support/same-outputs.js";
 import { type DirectoryOptions, SIZES, writeGenaiDirectory } from "./genai-directory.js";
@@ -73,6 +84,7 @@ describe("convertLlm", () => {
 			"lm_head.onnx.data",
 			"prefill.onnx",
 			"prefill.onnx.data",
+			"qgraph.json",
 			"tokenizer_config.json",
 		]);
 		expect(statSync(path.join(output, "decode.onnx")).size).toBeLessThan(30_000);
@@ -99,6 +111,55 @@ describe("convertLlm", () => {
 		expect(decode.decode).toMatchObject({ run_on_prompt: false });
 		expect(head.lm_head.is_lm_head).toBe(true);
 		expect(prefill.prefill.session_options.provider_options[0].QNN.soc_model).toBe("69");
+	});
+
+	test("goes on where an interrupted conversion ended, unless something changed", async () => {
+		const [input, output] = [path.join(folder, "resumed"), path.join(folder, "resumed static")];
+		const work = `${output}.work`;
+		writeGenaiDirectory(input);
+		const interrupt = async (at: string) => {
+			const stopped = new AbortController();
+			const onProgress = (step: string) => step === at && stopped.abort(new Error(`stopped at ${at}`));
+			const refusal = convertLlm(input, output, { ...LENGTHS, signal: stopped.signal, onProgress });
+			await expect(refusal).rejects.toThrow(`stopped at ${at}`);
+			expect(existsSync(output)).toBe(false);
+		};
+		const reusedBy = async (options: ConvertLlmOptions = {}) => {
+			const { stages } = await convertLlm(input, output, { ...LENGTHS, ...options });
+			expect(existsSync(work)).toBe(false);
+			rmSync(output, { recursive: true });
+			return stages.filter(({ isReused }) => isReused).map(({ name }) => name);
+		};
+		await interrupt("lm_head");
+		expect(existsSync(work)).toBe(false);
+		await interrupt("write");
+		expect(await reusedBy()).toEqual(["split"]);
+		await interrupt("write");
+		expect(await reusedBy({ genaiVersion: "0.15" })).toEqual(["split"]);
+		await interrupt("write");
+		expect(await reusedBy({ context: 48 })).toEqual([]);
+		await interrupt("write");
+		truncateSync(path.join(work, "split", "prefill.onnx.data"), 100);
+		expect(await reusedBy()).toEqual([]);
+		await interrupt("write");
+		writeGenaiDirectory(input, { capsLogits: true });
+		expect(await reusedBy()).toEqual([]);
+	});
+
+	test("says what the directory was made of", async () => {
+		const [input, output] = [path.join(folder, "origin"), path.join(folder, "origin static")];
+		writeGenaiDirectory(input);
+		await convertLlm(input, output, { ...LENGTHS, target: parseTarget("qnn-htp:SM8750") });
+		const provenance = JSON.parse(readFileSync(path.join(output, "qgraph.json"), "utf8"));
+		expect(provenance).toMatchObject({
+			versions: { qgraph: ownVersion(), genai: "0.18" },
+			settings: { ...LENGTHS, padToken: 0, target: "qnn-htp:SM8750" },
+			stages: [{ name: "split" }, { name: "write" }],
+		});
+		const sum = createHash("sha256")
+			.update(readFileSync(path.join(input, "model.onnx")))
+			.digest("hex");
+		expect(provenance.source[1]).toMatchObject({ file: "model.onnx", sha256: sum });
 	});
 
 	test("fills up with an id that the tokenizer leaves free", async () => {
@@ -135,7 +196,7 @@ describe("convertLlm", () => {
 		await expect(refusal).rejects.toMatchObject({ code });
 		await expect(refusal).rejects.toThrow(message);
 		expect(existsSync(output)).toBe(false);
-		expect(readdirSync(folder).filter((entry) => entry.includes("making"))).toEqual([]);
+		expect(readdirSync(folder).filter((entry) => entry.includes("work"))).toEqual([]);
 	});
 
 	test("refuses a folder without a config, and one that exists", async () => {

@@ -9,6 +9,7 @@ import {
 	OBSERVERS,
 	type ObserverName,
 	openSamples,
+	ownVersion,
 	readModel,
 	runPasses,
 	writeEncodings,
@@ -17,7 +18,6 @@ import {
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { imageOptions } from "../image-flags.js";
 import { checkOutput } from "../output.js";
-import { ownVersion } from "../own-version.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar, plain } from "../terminal.js";
 

@@ -1,6 +1,7 @@
 import {
 	type EncodingsVersion,
 	exportEncodings,
+	ownVersion,
 	readModel,
 	removeQdq,
 	runPasses,
@@ -9,7 +10,6 @@ import {
 } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
-import { ownVersion } from "../own-version.js";
 
 export const exportEncodingsCommand: Command = {
 	name: "export-encodings",

@@ -41,7 +41,7 @@ export const llm: Command = {
 			const result = await convertLlm(args.input as string, args.output as string, {
 				...optionsOf(args),
 				signal,
-				onGraph: (name, index, count) => bar.update(name, index, count),
+				onProgress: (step, done, total) => bar.update(step, done, total),
 			});
 			bar.clear();
 			if (args.json === true) terminal.out.write(`${JSON.stringify(result, null, 2)}\n`);
@@ -64,10 +64,12 @@ function optionsOf(args: Arguments) {
 }
 
 /** The result for people. */
-function render({ layers, sequence, context, stages, padToken }: LlmConversion, output: string): string {
-	const graphs = stages.map(({ name }) => name).join(", ");
+function render({ layers, sequence, context, graphs, stages, padToken }: LlmConversion, output: string): string {
+	const names = graphs.map(({ name }) => name).join(", ");
+	const reused = stages.filter(({ isReused }) => isReused).map(({ name }) => name);
 	return [
 		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
-		`written: ${output} (${graphs})`,
+		...(reused.length > 0 ? [`done by an earlier run: ${reused.join(", ")}`] : []),
+		`written: ${output} (${names})`,
 	].join("\n");
 }

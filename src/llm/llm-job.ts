@@ -1,0 +1,54 @@
+import { QGraphError } from "../diagnostics.js";
+import type { Target } from "../targets/target.js";
+import { type GenaiConfig, readGenaiConfig } from "./genai-config.js";
+import type { GraphLengths } from "./layer-graph.js";
+import { freeToken } from "./pad-token.js";
+
+/** What static graphs are to be like. */
+export interface LlmSettings {
+	/** Positions of the cache; default the model's context length, 4096 at most. */
+	readonly context?: number | undefined;
+	/** Tokens of a prompt that are taken at once; default 128, or the context where that is shorter. */
+	readonly prefill?: number | undefined;
+	/** Where prefill, decode and head run; left out: on the CPU. */
+	readonly target?: Target | undefined;
+	/** Version of ONNX Runtime GenAI that the directory is for; default 0.18. */
+	readonly genaiVersion?: string | undefined;
+}
+
+/** A conversion as it is to be, every default resolved. */
+export interface LlmJob {
+	/** The directory with the dynamic decoder. */
+	readonly folder: string;
+	readonly config: GenaiConfig;
+	readonly lengths: GraphLengths;
+	/** An id that no token has. */
+	readonly padToken: number;
+	readonly target: Target | undefined;
+	readonly genaiVersion: string;
+}
+
+const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0.18"];
+
+/** Reads what a directory says of its model and completes the settings. Throws `llm/config`, `llm/unsupported`, `llm/length` or `llm/pad-token`. */
+export function readJob(folder: string, settings: LlmSettings): LlmJob {
+	const config = readGenaiConfig(folder);
+	const lengths = lengthsOf(config, settings);
+	const padToken = freeToken(folder, config);
+	if (padToken === undefined) {
+		const message = `every id below ${config.vocabularySize} is a token, and the pad token ends sequences: prompts cannot be filled up`;
+		throw new QGraphError("llm/pad-token", message, { file: folder });
+	}
+	const { target, genaiVersion = DEFAULT_GENAI_VERSION } = settings;
+	return { folder, config, lengths, padToken, target, genaiVersion };
+}
+
+function lengthsOf({ contextLength }: GenaiConfig, settings: LlmSettings): GraphLengths {
+	const context = settings.context ?? Math.min(contextLength, DEFAULT_CONTEXT);
+	const sequence = settings.prefill ?? Math.min(DEFAULT_PREFILL, context);
+	const isRight =
+		[context, sequence].every(Number.isInteger) && sequence > 1 && sequence <= context && context <= contextLength;
+	if (isRight) return { context, sequence };
+	const message = `prefill ${sequence} and context ${context} were given, expected 1 < prefill <= context <= ${contextLength}, the model's context length`;
+	throw new QGraphError("llm/length", message);
+}

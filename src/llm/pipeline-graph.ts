@@ -1,0 +1,19 @@
+import type { Model } from "../ir/model.js";
+
+/** What a graph of the pipeline is for. */
+export type GraphRole = "front" | "prefill" | "decode" | "kv_update" | "lm_head";
+
+/** A graph of the pipeline, in a file. */
+export interface PipelineGraph {
+	readonly name: string;
+	readonly role: GraphRole;
+	readonly fileName: string;
+	readonly inputs: readonly string[];
+	readonly outputs: readonly string[];
+}
+
+/** The entry of `model`, whose inputs and outputs it has. */
+export function graphOf(name: string, role: GraphRole, fileName: string, { graph }: Model): PipelineGraph {
+	const names = (values: readonly { readonly name: string }[]) => values.map((value) => value.name);
+	return { name, role, fileName, inputs: names(graph.inputs), outputs: names(graph.outputs) };
+}
