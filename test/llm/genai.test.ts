@@ -1,0 +1,82 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { convertLlm } from "../../src/llm/convert-llm.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { firstDifference, type GenaiGeneration, generateWithGenai, prepareGenai } from "../support/genai.js";
+import { type DirectoryOptions, writeGenaiDirectory } from "./genai-directory.js";
+
+/* Directories as the Python package onnxruntime-genai runs them. */
+
+const corpus = fileURLToPath(new URL("../../../shared/corpus/genai", import.meta.url));
+const setup = await prepareGenai();
+const python = "python" in setup ? setup.python : "";
+let folder: string;
+beforeAll(() => {
+	folder = mkdtempSync(path.join(tmpdir(), "qgraph-genai-"));
+});
+afterAll(() => {
+	rmSync(folder, { recursive: true });
+});
+
+const TOKENS = 24;
+const TARGET = parseTarget("qnn-htp:SM8750");
+
+/** Below the window, as long, above it, and several windows; ids from 3 on, for those below are special. */
+function promptsFor(window: number, vocabulary: number): number[][] {
+	return [window - 3, window, window + 5, 2 * window + 4].map((length, round) =>
+		Array.from({ length }, (_, index) => 3 + ((index * 7 + round * 5) % (vocabulary - 4))),
+	);
+}
+
+function differences(expected: readonly GenaiGeneration[], actual: readonly GenaiGeneration[], tie?: number): string[] {
+	return expected.flatMap((generation, index) => firstDifference(generation, actual[index]!, tie) ?? []);
+}
+
+const SHAPES: Readonly<Record<string, DirectoryOptions>> = {
+	"a Llama": {},
+	"a local window and softcaps": {
+		attention: [
+			{ local_window_size: intAttribute(5), softcap: floatAttribute(4) },
+			{ softcap: floatAttribute(4), rotary_interleaved: intAttribute(1) },
+		],
+		capsLogits: true,
+	},
+};
+
+describe.skipIf("missing" in setup)("ONNX Runtime GenAI", () => {
+	test.each(Object.entries(SHAPES))("generates what %s does, on the CPU and on the HTP", async (name, options) => {
+		const [input, onCpu, onHtp] = ["", " static", " for the HTP"].map((kind) => path.join(folder, name + kind));
+		writeGenaiDirectory(input!, options);
+		await convertLlm(input!, onCpu!, { prefill: 8 });
+		await convertLlm(input!, onHtp!, { prefill: 8, target: TARGET });
+		const common = { prompts: promptsFor(8, 48), count: TOKENS };
+		const [expected, cpu, htp] = await generateWithGenai(python, [
+			{ ...common, folder: input! },
+			{ ...common, folder: onCpu! },
+			{ ...common, folder: onHtp!, onHtp: true },
+		]);
+		expect(differences(expected!, cpu!, 0)).toEqual([]);
+		expect(differences(expected!, htp!)).toEqual([]);
+	});
+});
+
+describe.skipIf("missing" in setup || !existsSync(corpus))("ONNX Runtime GenAI with exported models", () => {
+	test.each(["qwen3-tied-int4", "qwen3-untied-fp32", "qwen3-untied-nb", "qwen3-untied-qdq"])(
+		"generates what %s does",
+		async (name) => {
+			const [input, output] = [path.join(corpus, name), path.join(folder, name)];
+			await convertLlm(input, output, { context: 128, prefill: 16 });
+			const common = { prompts: promptsFor(16, 500), count: TOKENS };
+			const [expected, actual] = await generateWithGenai(python, [
+				{ ...common, folder: input },
+				{ ...common, folder: output },
+			]);
+			expect(expected!.map(({ tokens }) => tokens.length)).toEqual([TOKENS, TOKENS, TOKENS, TOKENS]);
+			expect(differences(expected!, actual!, 0)).toEqual([]);
+		},
+	);
+});
