@@ -63,6 +63,15 @@ export const CODES = {
 		"The command of an implementation names {in} and {out}, the .npz files that it reads and writes, and {kernel} where it is for more than one. Wrong usage.",
 	),
 	"runtime/npz": error("The file is not an .npz archive of numpy arrays that qgraph can read."),
+	"language/model": error(
+		"The model is no causal language model: token ids in, logits of every token out. The message says what is missing.",
+	),
+	"language/tokens": error(
+		"A text or a file of token ids cannot be read, is too short, or has tokens that the model does not know.",
+	),
+	"language/tokenizer": error(
+		"The tokenizer.json cannot be read, or is of a kind that the tokenizer package does not know.",
+	),
 	"htp/not-set-up": error("The HTP's compiler and emulator are not installed. Run `qgraph setup-htp` once."),
 	"htp/unsupported-platform": error("The HTP's compiler and emulator exist for Linux and Windows on x64 only."),
 	"htp/no-python": error("`qgraph setup-htp` needs a Python of version 3.11 or later with venv and pip."),

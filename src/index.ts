@@ -77,6 +77,16 @@ export {
 export type { Use, Value } from "./ir/value.js";
 export { verifyModel } from "./ir/verify.js";
 export { allGraphs, allNodes, type GraphSite, nodeLabel } from "./ir/walk.js";
+export { type LanguageModel, type LanguageModelOptions, openLanguageModel } from "./language/language-model.js";
+export {
+	type Perplexity,
+	type PerplexityComparison,
+	type PerplexityOptions,
+	perplexity,
+	type ScoreOptions,
+	scoreTokens,
+} from "./language/perplexity.js";
+export { readTokens, type TokenOptions, type TokenSequences } from "./language/tokens.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
 export type { LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";

@@ -12,6 +12,7 @@ import { inspect } from "./commands/inspect.js";
 import { kernels } from "./commands/kernels.js";
 import { listPasses } from "./commands/list-passes.js";
 import { llm } from "./commands/llm.js";
+import { perplexity } from "./commands/perplexity.js";
 import { plan } from "./commands/plan.js";
 import { print } from "./commands/print.js";
 import { quantize } from "./commands/quantize.js";
@@ -26,6 +27,7 @@ const COMMANDS: readonly Command[] = [
 	calibrate,
 	check,
 	verify,
+	perplexity,
 	compile,
 	setupHtpCommand,
 	exportEncodingsCommand,
