@@ -5,13 +5,16 @@ import type { NumpyArray } from "../arrays/npz.js";
 import { QGraphError } from "../diagnostics.js";
 import { type Dimension, elementCount } from "../ir/types.js";
 import { readModel } from "../onnx/file.js";
+import { reasonOf } from "../onnx/io-error.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { type DimensionLengths, inputsOf, type ModelInput, missingLengths } from "../runtime/model-inputs.js";
 
 /** Gives the scores of what may come next. */
 export interface LanguageModel {
-	/** Tokens that it takes at a time; undefined: any number. */
+	/** Tokens that it computes at a time, and at most; undefined: any number, up to `longest`. */
 	readonly length: number | undefined;
+	/** Tokens that it was made for; undefined: not known. */
+	readonly longest?: number | undefined;
 	/** Logits behind each of `tokens`, which follow nothing: [tokens, vocabulary], row by row. */
 	logits(tokens: readonly number[]): Promise<Float32Array>;
 	close(): Promise<void>;
@@ -29,9 +32,9 @@ type Feed = (tokens: readonly number[]) => NumpyArray;
 
 /**
  * Opens a causal language model: token ids go in, logits come out, and caches of what came before are empty. The sizes of
- * dynamic caches are read from a genai_config.json beside the model where there is one.
+ * dynamic caches and the context are read from a genai_config.json beside the model where there is one.
  *
- * Rejects with `language/model` for what is no such model, `runtime/dimension` where the size of a cache is not known, and
+ * Rejects with `language/model` for what is no such model or does not run, `runtime/dimension` where the size of a cache is not known, and
  * `runtime/missing` where onnxruntime-node is not installed.
  */
 export async function openLanguageModel(file: string, options: LanguageModelOptions = {}): Promise<LanguageModel> {
@@ -47,15 +50,17 @@ export async function openLanguageModel(file: string, options: LanguageModelOpti
 		throw modelError(`input '${ids.name}' takes ${total} texts at a time, expected one`);
 	}
 	const missing = new Set<string>();
-	const lengths = { headSize: headSizeBeside(file), given: options.dimensions ?? {}, missing };
+	const lengths = { headSize: configuredBeside(file, "head_size"), given: options.dimensions ?? {}, missing };
 	const feeds = new Map(inputs.map((input) => [input.name, feedOf(input, ids, length, lengths)] as const));
 	if (missing.size > 0) throw missingLengths(missing);
-	const session = await LiveSession.open(file, { threads: options.threads });
+	const session = await translated("cannot load the model", LiveSession.open(file, { threads: options.threads }));
 	return {
 		length,
+		longest: length ?? configuredBeside(file, "context_length"),
 		async logits(tokens) {
 			const arrays = new Map([...feeds].map(([name, feed]) => [name, feed(tokens)] as const));
-			const found = (await session.run(arrays, [output.name])).get(output.name);
+			const results = await translated("cannot run the model", session.run(arrays, [output.name]));
+			const found = results.get(output.name);
 			const rows = length ?? tokens.length;
 			if (found === undefined || found.shape.length < 2 || found.shape.at(-2) !== rows) {
 				const shape = found === undefined ? "no tensor" : `[${found.shape.join(", ")}]`;
@@ -107,8 +112,8 @@ function feedOf(input: ModelInput, ids: ModelInput, length: number | undefined, 
 			return row([...past, ...mask], past.length + mask.length);
 		};
 	}
-	if (type === "bool" && elementCount(numbers(shape, known, name)) === 1) {
-		return () => ({ type, shape: numbers(shape, known, name), bytes: new Uint8Array(1) });
+	if (type === "bool" && (shape ?? []).every((dimension) => typeof dimension !== "number" || dimension === 1)) {
+		return () => ({ type, shape: (shape ?? []).map(() => 1), bytes: new Uint8Array(1) });
 	}
 	if (/^past|cache/.test(name) && shape !== undefined && shape.length > 2) {
 		const sizes = cacheShape(input, known);
@@ -146,18 +151,22 @@ function cacheShape({ name, shape }: ModelInput, known: KnownLengths): number[] 
 	});
 }
 
-function numbers(shape: readonly Dimension[] | undefined, known: KnownLengths, name: string): number[] {
-	return (shape ?? []).map((dimension, axis) =>
-		typeof dimension === "number" ? dimension : (known.given[dimension ?? `${name}:${axis}`] ?? 1),
-	);
-}
-
-/** What the genai_config.json beside a model says of the size of a head. */
-function headSizeBeside(file: string): number | undefined {
+/** A whole number of the genai_config.json beside a model. */
+function configuredBeside(file: string, field: string): number | undefined {
 	const config = path.join(path.dirname(file), "genai_config.json");
 	if (!existsSync(config)) return undefined;
-	const [, size] = /"head_size"\s*:\s*(\d+)/.exec(readFileSync(config, "utf8")) ?? [];
-	return size === undefined ? undefined : Number(size);
+	const [, value] = new RegExp(`"${field}"\\s*:\\s*(\\d+)`).exec(readFileSync(config, "utf8")) ?? [];
+	return value === undefined ? undefined : Number(value);
+}
+
+/** What ONNX Runtime says of a model, with a code. */
+async function translated<T>(what: string, work: Promise<T>): Promise<T> {
+	try {
+		return await work;
+	} catch (error) {
+		if (error instanceof QGraphError) throw error;
+		throw new QGraphError("language/model", `${what}: ${reasonOf(error)}`, {}, { cause: error });
+	}
 }
 
 function modelError(problem: string): QGraphError {

@@ -5,7 +5,7 @@ import { readTokens, type TokenOptions, type TokenSequences } from "./tokens.js"
 export interface ScoreOptions {
 	/** What the model is compared with. */
 	readonly reference?: LanguageModel | undefined;
-	/** Tokens of a window; that of the model where it takes no other, else 512. */
+	/** Tokens of a window; those that a model of fixed length takes, else 512, or the context where that is shorter. */
 	readonly length?: number | undefined;
 	/** Tokens from one window to the next; the length when left out. With less, what windows share is context only. */
 	readonly stride?: number | undefined;
@@ -84,12 +84,11 @@ export async function scoreTokens(
 	options: ScoreOptions = {},
 ): Promise<Perplexity> {
 	const { reference } = options;
-	const length = options.length ?? model.length ?? reference?.length ?? DEFAULT_LENGTH;
+	const longest = Math.min(model.longest ?? Number.POSITIVE_INFINITY, reference?.longest ?? Number.POSITIVE_INFINITY);
+	const length = options.length ?? model.length ?? reference?.length ?? Math.min(DEFAULT_LENGTH, longest);
 	const stride = options.stride ?? length;
-	for (const { length: fixed } of [model, ...(reference === undefined ? [] : [reference])]) {
-		if (fixed !== undefined && length > fixed) {
-			throw new QGraphError("language/tokens", `windows have ${length} tokens, but the model takes ${fixed} at a time`);
-		}
+	if (length > longest) {
+		throw new QGraphError("language/tokens", `windows have ${length} tokens, but the model takes ${longest} at most`);
 	}
 	if (
 		!(Number.isSafeInteger(length) && length >= 2) ||
