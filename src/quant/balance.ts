@@ -9,6 +9,7 @@
  *            SQuant, Guo et al. 2022, arXiv 2202.07471, here over whole channels).
  * Both cost some hundredths of a dB of the weights' signal to noise. Measured: docs/recipes.md.
  */
+import type { ScaledBlocks } from "./block-codes.js";
 import { type BlockLayout, slabFirstChannel, slabRows } from "./layout.js";
 
 /** Codes cannot be so far off that a channel needs more. */
@@ -37,39 +38,6 @@ export function createBalanceSums(firstChannel: number, channelCount: number): B
 		decoded: new Float64Array(channelCount),
 		products: new Float64Array(channelCount),
 	};
-}
-
-/**
- * Adds a block to the sums of its channel, with the codes nearest to its values.
- *
- * @param values of which the first `count` are the block.
- * @param scale float32, above 0.
- */
-export function addToBalance(
-	sums: BalanceSums,
-	channel: number,
-	values: Float32Array,
-	count: number,
-	scale: number,
-	codeMin: number,
-): void {
-	const least = codeMin + 8;
-	let [sum, square, decoded, product] = [0, 0, 0, 0];
-	for (let i = 0; i < count; i++) {
-		const value = values[i]!;
-		// quantizeCode, as in codes.ts
-		const shifted = Math.fround(Math.fround(value / scale) + 8);
-		const other = Math.fround((((Math.min(Math.max(shifted, least), 15) + 0.5) | 0) - 8) * scale);
-		sum += value;
-		square += value * value;
-		decoded += other;
-		product += value * other;
-	}
-	const at = channel - sums.firstChannel;
-	sums.values[at]! += sum;
-	sums.squares[at]! += square;
-	sums.decoded[at]! += decoded;
-	sums.products[at]! += product;
 }
 
 /** Adds the sums of some channels to those of more. */
@@ -131,65 +99,68 @@ export class FlipPlan {
  * Rounds as many codes of every block to their other neighbour as a {@link FlipPlan} says: those nearest to it first, and
  * none that is not on its side.
  *
- * @param codes of `values` under `scales`, [slabCount, channels, spatial]; changed in place.
+ * @param packed codes of `values` under the blocks' scales, two a byte; changed in place.
+ * @param stored scales that codes stand for multiples of, [slabCount, channels].
  * @param flips [slabCount, channels].
+ * @returns by how much the squared error grew.
  */
 export function flipCodes(
-	values: Float32Array,
-	codes: Int8Array,
-	layout: BlockLayout,
-	firstSlab: number,
-	slabCount: number,
-	scales: Float32Array,
+	{ layout, firstSlab, slabCount, values, scales, codeMin }: ScaledBlocks,
+	packed: Uint8Array,
+	stored: Float32Array,
 	flips: Int8Array,
-	codeMin: number,
-): void {
-	const { channels, spatial } = layout;
+): number {
+	const { channels, spatial, blockSize } = layout;
+	const [places, rests] = [new Int32Array(blockSize * spatial), new Float64Array(blockSize * spatial)];
 	let start = 0;
+	let growth = 0;
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
 		for (let channel = 0; channel < channels; channel++) {
 			const index = slab * channels + channel;
 			const direction = Math.sign(flips[index]!);
-			const block = { start: start + channel * spatial, rows, stride: channels * spatial, spatial };
-			for (let left = Math.abs(flips[index]!); left > 0; left--) {
-				const best = bestToFlip(values, codes, block, scales[index * spatial]!, direction, codeMin);
-				if (best === -1) break;
-				codes[best]! += direction;
+			if (direction === 0) continue;
+			const limit = direction > 0 ? 7 : codeMin;
+			const scale = scales[index]!;
+			let count = 0;
+			for (let row = 0; row < rows; row++) {
+				const first = start + (row * channels + channel) * spatial;
+				for (let at = first; at < first + spatial; at++) {
+					const code = codeAt(packed, at);
+					const rest = direction * (values[at]! - code * scale);
+					if (rest <= 0 || code === limit) continue;
+					places[count] = at;
+					rests[count++] = rest;
+				}
+			}
+			for (let left = Math.min(Math.abs(flips[index]!), count); left > 0; left--) {
+				const best = largestOf(rests, count);
+				rests[best] = 0;
+				growth += flip(values, packed, places[best]!, direction, stored[index]!);
 			}
 		}
 		start += rows * channels * spatial;
 	}
+	return growth;
 }
 
-interface BlockPlace {
-	readonly start: number;
-	readonly rows: number;
-	readonly stride: number;
-	readonly spatial: number;
+function codeAt(packed: Uint8Array, at: number): number {
+	return (packed[at >>> 1]! << (at & 1 ? 24 : 28)) >> 28;
 }
 
-/** The element that lies farthest from its code towards the next one; -1 where none does. */
-function bestToFlip(
-	values: Float32Array,
-	codes: Int8Array,
-	{ start, rows, stride, spatial }: BlockPlace,
-	scale: number,
-	direction: number,
-	codeMin: number,
-): number {
-	const limit = direction > 0 ? 7 : codeMin;
-	let best = -1;
-	let farthest = 0;
-	for (let row = 0; row < rows; row++) {
-		for (let at = start + row * stride; at < start + row * stride + spatial; at++) {
-			const code = codes[at]!;
-			const rest = direction * (values[at]! - code * scale);
-			if (rest > farthest && code !== limit) {
-				farthest = rest;
-				best = at;
-			}
-		}
-	}
+/** Where the largest of some numbers is. */
+function largestOf(numbers: Float64Array, count: number): number {
+	let best = 0;
+	for (let index = 1; index < count; index++) if (numbers[index]! > numbers[best]!) best = index;
 	return best;
+}
+
+/** Changes a code by one; returns by how much its squared error grew. */
+function flip(values: Float32Array, packed: Uint8Array, at: number, direction: number, scale: number): number {
+	const code = codeAt(packed, at);
+	const shift = 4 * (at & 1);
+	packed[at >>> 1]! = (packed[at >>> 1]! & ~(15 << shift)) | (((code + direction) & 15) << shift);
+	const before = values[at]! - Math.fround(code * scale);
+	const after = values[at]! - Math.fround((code + direction) * scale);
+	return after * after - before * before;
 }

@@ -30,17 +30,30 @@ export function calibrateBlockScales(
 	slabCount: number,
 	bits = 4,
 ): Float64Array {
+	return scanBlocks(values, layout, firstSlab, slabCount, bits).scales;
+}
+
+/** {@link calibrateBlockScales}, and whether all values are finite. */
+export function scanBlocks(
+	values: Float32Array,
+	layout: BlockLayout,
+	firstSlab: number,
+	slabCount: number,
+	bits = 4,
+): { readonly scales: Float64Array; readonly finite: boolean } {
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
 	const { channels, spatial } = layout;
 	const scales = new Float64Array(slabCount * channels);
 	const minima = new Float64Array(channels);
 	const maxima = new Float64Array(channels);
 	const hasKernel = spatial === 1 && channels > 1 && fitsRangeKernel(channels);
+	let finite = hasKernel || areFinite(values);
 	let start = 0;
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
 		if (hasKernel) {
 			const ranges = columnRanges(values.subarray(start, start + rows * channels), channels);
+			finite &&= ranges.finite;
 			scaleRow(ranges.minima, ranges.maxima, bits, scales, slab * channels);
 			start += rows * channels;
 			continue;
@@ -57,7 +70,14 @@ export function calibrateBlockScales(
 		scaleRow(minima, maxima, bits, scales, slab * channels);
 		start += rows * channels * spatial;
 	}
-	return scales;
+	return { scales, finite };
+}
+
+/** Is every value finite? A sum of zeros otherwise becomes NaN. */
+function areFinite(values: Float32Array): boolean {
+	let zero = 0;
+	for (let i = 0; i < values.length; i++) zero += values[i]! * 0;
+	return zero === 0;
 }
 
 /** The scale of every channel, from its range. */

@@ -205,7 +205,7 @@ export function chooseChannelScales(problem: FitProblem, accumulator: FitAccumul
  * The integers for the chosen channel scales: the best of every block, or those of `max` for a channel that stays with it.
  *
  * @param choice must have the channels of the chunk.
- * @param visit gets every block: its channel, its number in the chunk, its scale, and the search that has loaded it.
+ * @param visit gets every block: its channel, its number in the chunk, and the search that has loaded it.
  * @returns [slabCount, channels], 1..16.
  * @throws RangeError as {@link accumulate} does.
  */
@@ -213,7 +213,7 @@ export function chooseBlockScaleInts(
 	problem: FitProblem,
 	chunk: FitChunk,
 	choice: ChannelChoice,
-	visit?: (channel: number, block: number, scale: number, search: BlockSearch) => void,
+	visit?: (channel: number, block: number, search: BlockSearch) => void,
 ): Uint8Array {
 	const ints = chunk.maxBlockScaleInts.slice();
 	const channelScale = new Float32Array(1);
@@ -225,7 +225,7 @@ export function chooseBlockScaleInts(
 			search.search(channelScale, 1, leastIntOf(problem, chunk, block));
 			ints[block] = search.int(0);
 		}
-		visit?.(channel, block, effectiveScale(ints[block]!, channelScale[0]), search);
+		visit?.(channel, block, search);
 	});
 	return ints;
 }

@@ -135,7 +135,8 @@ export function effectiveScales(
 		const firstChannel = slabFirstChannel(layout, firstSlab + slab);
 		for (let channel = 0; channel < channels; channel++, i++) {
 			const scale = effectiveScale(blockScaleInts[i]!, channelScales[firstChannel + channel]!);
-			scales.fill(scale, i * spatial, (i + 1) * spatial);
+			if (spatial === 1) scales[i] = scale;
+			else scales.fill(scale, i * spatial, (i + 1) * spatial);
 		}
 	}
 	return scales;

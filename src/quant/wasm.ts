@@ -56,6 +56,7 @@ export const i32 = {
 	less: binary(0x49),
 	notGreater: binary(0x4d),
 	add: binary(0x6a),
+	shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), 0x76],
 } as const;
 
 export const f32 = {
@@ -122,6 +123,8 @@ export const f64x2 = {
 export const i32x4 = {
 	/** Of two float64 lanes, cut off; the last two lanes are 0. */
 	fromF64: unary(0xfd, ...leb(0xfd)),
+	/** Of four float32 lanes, cut off. */
+	fromF32: unary(0xfd, ...leb(0xf8)),
 	/** Of the first or the last four of eight uint16 lanes. */
 	fromLowI16: unary(0xfd, ...leb(0xa9)),
 	fromHighI16: unary(0xfd, ...leb(0xaa)),
@@ -146,6 +149,8 @@ export const v128 = {
 	],
 	const: (...bytes: number[]): Code => [0xfd, 12, ...bytes],
 	and: binary(0xfd, 0x4e),
+	or: binary(0xfd, 0x50),
+	xor: binary(0xfd, 0x51),
 } as const;
 
 /** Sixteen bytes. */
@@ -155,6 +160,8 @@ export const i8x16 = {
 	/** The bytes of `table` that `indices`, 0 to 15, name. */
 	swizzle: (table: Code, indices: Code): Code => [...table, ...indices, 0xfd, 14],
 	shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), 0xfd, 0x6d],
+	/** Of the eight int16 lanes of a and those of b, each the nearest of 0..255. */
+	fromI16: binary(0xfd, 0x66),
 } as const;
 
 /** Eight uint16 lanes. */
@@ -162,6 +169,10 @@ export const i16x8 = {
 	/** Of the first or the last eight bytes. */
 	fromLowBytes: unary(0xfd, ...leb(0x89)),
 	fromHighBytes: unary(0xfd, ...leb(0x8a)),
+	/** Of the four int32 lanes of a and those of b, each the nearest of 0..65535. */
+	fromI32: binary(0xfd, ...leb(0x86)),
+	const: (value: number): Code => v128.const(...new Uint8Array(new Uint16Array(8).fill(value).buffer)),
+	shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), 0xfd, ...leb(0x8d)],
 	add: binary(0xfd, ...leb(0x8e)),
 } as const;
 

@@ -1,4 +1,5 @@
-import { addToBalance, type BalanceSums, createBalanceSums } from "../../quant/balance.js";
+import { type BalanceSums, createBalanceSums } from "../../quant/balance.js";
+import { addToBalance } from "../../quant/block-codes.js";
 import {
 	type ChannelErrors,
 	type ChannelProblem,
@@ -17,6 +18,7 @@ import {
 } from "../../quant/fit.js";
 import { factorOfInverse, gptqCodes } from "../../quant/gptq.js";
 import { slabFirstChannel } from "../../quant/layout.js";
+import { effectiveScales } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
@@ -164,11 +166,13 @@ function chooseInts(
 	const sums = createBalanceSums(firstChannel, endChannel - firstChannel);
 	const { codeMin = -8 } = problem;
 	let errorOfMax = 0;
-	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, block, scale, search) => {
-		addToBalance(sums, channel, search.values, search.count, scale, codeMin);
+	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, block, search) => {
 		search.evaluate(problem.maxChannelScales[channel]!, chunk.maxBlockScaleInts[block]!);
 		errorOfMax += search.square(0);
 	});
+	const { first: firstSlab, count: slabCount } = range;
+	const scalesOfBlocks = effectiveScales(ints, choice.channelScales, { ...layout, spatial: 1 }, firstSlab, slabCount);
+	addToBalance(sums, { layout, firstSlab, slabCount, values: chunk.values, scales: scalesOfBlocks, codeMin });
 	return { ints, sums, errorOfMax };
 }
 

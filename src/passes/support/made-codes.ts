@@ -1,8 +1,7 @@
 import { flipCodes } from "../../quant/balance.js";
-import { dequantizeBlocks, quantizeBlocks } from "../../quant/codes.js";
+import { encodeBlocks } from "../../quant/block-codes.js";
 import { effectiveScales } from "../../quant/lpbq.js";
-import { type ErrorSum, errorSum } from "../../quant/measure.js";
-import { packInt4 } from "../../quant/packing.js";
+import type { ErrorSum } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { type ChannelScales, snapScales } from "./snap.js";
 
@@ -33,14 +32,16 @@ export interface MadeCodes {
 /** Makes the codes of a part, and measures them. */
 export function makeCodes(part: WeightPart, choice: CodesChoice): MadeCodes {
 	const { layout, range } = part;
-	const { first, count } = range;
 	const { channelScales, storedScales, flips, codeMin } = choice;
 	const ints = choice.ints ?? snapScales(THREAD_READER, part, choice.scales!);
 	const values = THREAD_READER.values(part);
-	const scales = effectiveScales(ints, channelScales, layout, first, count);
-	const codes = quantizeBlocks(values, layout, first, count, scales, undefined, codeMin);
-	if (flips !== undefined) flipCodes(values, codes, layout, first, count, scales, flips, codeMin);
-	const stored = effectiveScales(ints, storedScales, layout, first, count);
-	const error = errorSum(values, dequantizeBlocks(codes, stored, layout, first, count));
-	return { ints, codes: packInt4(codes), error };
+	const scalesOf = (ofChannels: Float32Array | Float64Array) =>
+		effectiveScales(ints, ofChannels, { ...layout, spatial: 1 }, range.first, range.count);
+	const scales = scalesOf(channelScales);
+	const stored = scalesOf(storedScales);
+	const blocks = { layout, firstSlab: range.first, slabCount: range.count, values, scales, codeMin };
+	const { packed, error } = encodeBlocks(blocks, stored);
+	if (flips === undefined) return { ints, codes: packed, error };
+	const growth = flipCodes(blocks, packed, stored, flips);
+	return { ints, codes: packed, error: { signal: error.signal, error: error.error + growth } };
 }

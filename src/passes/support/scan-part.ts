@@ -1,3 +1,4 @@
+import { scanBlocks } from "../../quant/calibrate.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { MIN_BLOCK_SCALE } from "../../quant/lpbq.js";
 import { fitsScaleKernel, raiseMaxima } from "../../quant/scale-kernel.js";
@@ -28,22 +29,21 @@ export function scanPart(part: WeightPart): ScaleFacts {
 	const facts = { channelMax, firstChannel, finite: true, negative: 0, zero: 0, uniform: true };
 	for (const piece of piecesOf(part)) {
 		if (part.float === undefined && raiseAll(piece, firstChannel, channelMax)) continue;
-		const scales = blockScales(THREAD_READER, piece);
+		const { scales, finite } = scalesOf(piece);
 		for (let slab = 0; slab < piece.range.count; slab++) {
 			const base = slabFirstChannel(layout, piece.range.first + slab) - firstChannel;
 			raiseTo(channelMax, base, scales, slab * channels, channels);
 		}
 		if (piece.scales !== undefined) countOddScales(THREAD_READER.scales(piece), layout.spatial, facts);
-		else facts.finite &&= areFinite(THREAD_READER.values(piece));
+		else facts.finite &&= finite;
 	}
 	return facts;
 }
 
-/** Is every value finite? A sum of zeros otherwise becomes NaN. */
-function areFinite(values: Float32Array): boolean {
-	let zero = 0;
-	for (let i = 0; i < values.length; i++) zero += values[i]! * 0;
-	return zero === 0;
+function scalesOf(piece: WeightPart): { readonly scales: Float64Array | Float32Array; readonly finite: boolean } {
+	const { layout, range, float } = piece;
+	if (float === undefined) return { scales: blockScales(THREAD_READER, piece), finite: true };
+	return scanBlocks(THREAD_READER.values(piece), layout, range.first, range.count);
 }
 
 /** Raises maxima to all of a piece's scales, if these are regular and of a shape that the kernel takes. */
