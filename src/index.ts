@@ -87,6 +87,7 @@ export {
 	scoreTokens,
 } from "./language/perplexity.js";
 export { readTokens, type TokenOptions, type TokenSequences } from "./language/tokens.js";
+export type { CompiledContext, ContextKind } from "./llm/compile-graphs.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
 export type { LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";

@@ -43,7 +43,7 @@ const COMMANDS: readonly Command[] = [
 ];
 
 /** Codes of errors that come of a wrong name on the command line. */
-const USAGE_CODES = /^(pass|target|kernels)\/unknown|^llm\/length|^cli\/|^kernels\/command/;
+const USAGE_CODES = /^(pass|target|kernels)\/unknown|^llm\/(length|settings)|^cli\/|^kernels\/command/;
 
 /** Runs one command line; resolves to the exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. */
 export async function runCli(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {

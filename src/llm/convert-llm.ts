@@ -2,6 +2,7 @@ import { existsSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
+import { type CompiledContext, compileGraphs } from "./compile-graphs.js";
 import type { GraphLengths } from "./layer-graph.js";
 import { type LlmJob, type LlmSettings, readJob } from "./llm-job.js";
 import type { PipelineGraph } from "./pipeline-graph.js";
@@ -11,6 +12,8 @@ import { fingerprintOf, type StageOutput, WorkFolder } from "./work-folder.js";
 import { writeDirectory } from "./write-directory.js";
 
 export interface ConvertLlmOptions extends LlmSettings {
+	/** Folder of `setupHtp`. */
+	readonly htpHome?: string | undefined;
 	/** Replace the output directory if it exists. */
 	readonly overwrite?: boolean | undefined;
 	readonly signal?: AbortSignal | undefined;
@@ -23,6 +26,8 @@ export interface LlmConversion extends GraphLengths {
 	readonly layers: number;
 	readonly padToken: number;
 	readonly graphs: readonly PipelineGraph[];
+	/** What was compiled. */
+	readonly contexts: readonly CompiledContext[];
 	/** Stages in their order; those of an earlier run that was interrupted are reused. */
 	readonly stages: readonly StageTime[];
 }
@@ -31,8 +36,8 @@ export interface LlmConversion extends GraphLengths {
  * Makes a directory of ONNX Runtime GenAI with a dynamic decoder one with static graphs: a front on the CPU, prefill and
  * decode over a cache of fixed length, whose weights are one file, the update of the cache on the CPU, and the head. The
  * output appears whole or not at all. What stages made stays in `<output>.work` when a later one fails or is
- * interrupted; the next run goes on from there. Rejects with `llm/config`, `llm/unsupported`, `llm/length`,
- * `llm/pad-token`, or what reading and writing models says.
+ * interrupted; the next run goes on from there. Rejects with `llm/...`, with `htp/...` where graphs are to be compiled and the
+ * compiler is not there, and with what reading and writing models says.
  */
 export async function convertLlm(
 	folder: string,
@@ -73,13 +78,19 @@ async function runStages(
 		return made;
 	};
 	const split = await run("split", { lengths, padToken }, (folder) => splitModel(job, folder, options));
-	const graphs = split.result;
-	const { target, genaiVersion } = job;
-	const written = await run("write", { target, genaiVersion }, async (folder) =>
-		writeDirectory(job, graphs, split.folder, folder),
+	const { target, genaiVersion, compile } = job;
+	const compiled =
+		target === undefined || compile === undefined
+			? { folder: split.folder, result: { graphs: split.result, contexts: [] } }
+			: await run("compile", { target, compile }, (folder) =>
+					compileGraphs(split.result, split.folder, folder, { target, kind: compile }, options),
+				);
+	const { graphs, contexts } = compiled.result;
+	const written = await run("write", { target, genaiVersion }, (folder) =>
+		writeDirectory(job, graphs, compiled.folder, folder),
 	);
-	writeProvenance(job, graphs, stages, written.folder);
+	writeProvenance(job, { graphs, contexts }, stages, written.folder);
 	if (existsSync(output)) rmSync(output, { recursive: true });
 	renameSync(written.folder, output);
-	return { ...lengths, layers: config.layers, padToken, graphs, stages };
+	return { ...lengths, layers: config.layers, padToken, graphs, contexts, stages };
 }

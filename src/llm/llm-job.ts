@@ -1,5 +1,6 @@
 import { QGraphError } from "../diagnostics.js";
 import type { Target } from "../targets/target.js";
+import type { ContextKind } from "./compile-graphs.js";
 import { type GenaiConfig, readGenaiConfig } from "./genai-config.js";
 import type { GraphLengths } from "./layer-graph.js";
 import { freeToken } from "./pad-token.js";
@@ -14,6 +15,8 @@ export interface LlmSettings {
 	readonly target?: Target | undefined;
 	/** Version of ONNX Runtime GenAI that the directory is for; default 0.18. */
 	readonly genaiVersion?: string | undefined;
+	/** Compile what runs on the target, and write that instead of the graphs. */
+	readonly compile?: ContextKind | undefined;
 }
 
 /** A conversion as it is to be, every default resolved. */
@@ -26,11 +29,12 @@ export interface LlmJob {
 	readonly padToken: number;
 	readonly target: Target | undefined;
 	readonly genaiVersion: string;
+	readonly compile: ContextKind | undefined;
 }
 
 const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0.18"];
 
-/** Reads what a directory says of its model and completes the settings. Throws `llm/config`, `llm/unsupported`, `llm/length` or `llm/pad-token`. */
+/** Reads what a directory says of its model and completes the settings. Throws `llm/config`, `llm/unsupported`, `llm/length`, `llm/settings` or `llm/pad-token`. */
 export function readJob(folder: string, settings: LlmSettings): LlmJob {
 	const config = readGenaiConfig(folder);
 	const lengths = lengthsOf(config, settings);
@@ -39,8 +43,11 @@ export function readJob(folder: string, settings: LlmSettings): LlmJob {
 		const message = `every id below ${config.vocabularySize} is a token, and the pad token ends sequences: prompts cannot be filled up`;
 		throw new QGraphError("llm/pad-token", message, { file: folder });
 	}
-	const { target, genaiVersion = DEFAULT_GENAI_VERSION } = settings;
-	return { folder, config, lengths, padToken, target, genaiVersion };
+	const { target, genaiVersion = DEFAULT_GENAI_VERSION, compile } = settings;
+	if (compile !== undefined && target === undefined) {
+		throw new QGraphError("llm/settings", "graphs are to be compiled, but not for what: name a target");
+	}
+	return { folder, config, lengths, padToken, target, genaiVersion, compile };
 }
 
 function lengthsOf({ contextLength }: GenaiConfig, settings: LlmSettings): GraphLengths {

@@ -1,11 +1,18 @@
-import { chipOf } from "../targets/target.js";
+import type { ProviderOptions } from "../targets/provider-options.js";
 import type { JsonObject } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
 import type { LlmJob } from "./llm-job.js";
 import type { GraphRole, PipelineGraph } from "./pipeline-graph.js";
 
-/** The genai_config.json of a pipeline, its graphs in the order in which they run, that takes the place of the decoder of a job. */
-export function pipelineConfig(job: LlmJob, graphs: readonly PipelineGraph[]): JsonObject {
+/**
+ * The genai_config.json of a pipeline, its graphs in the order in which they run, that takes the place of the decoder of a
+ * job. Those with options of the QNN provider run there.
+ */
+export function pipelineConfig(
+	job: LlmJob,
+	graphs: readonly PipelineGraph[],
+	options: ReadonlyMap<PipelineGraph, ProviderOptions>,
+): JsonObject {
 	const { config, padToken, genaiVersion } = job;
 	const { sequence, context } = job.lengths;
 	const model = config.content.model as JsonObject;
@@ -40,9 +47,12 @@ export function pipelineConfig(job: LlmJob, graphs: readonly PipelineGraph[]): J
 					slide_inputs: true,
 					...(hasCacheSlack(genaiVersion) ? { cache_slack: context - sequence } : {}),
 				},
-				pipeline: graphs.map(({ name, role, fileName, inputs, outputs }) => ({
-					[name]: { filename: fileName, inputs, outputs, ...WHEN[role], ...sessionOptions(job, role) },
-				})),
+				pipeline: graphs.map((graph) => {
+					const { name, role, fileName, inputs, outputs } = graph;
+					return {
+						[name]: { filename: fileName, inputs, outputs, ...WHEN[role], ...sessionOptions(options.get(graph)) },
+					};
+				}),
 			},
 		},
 		search: {
@@ -62,13 +72,9 @@ const WHEN: Readonly<Partial<Record<GraphRole, JsonObject>>> = {
 };
 
 /** Graphs for the HTP run there wholly or not at all. */
-function sessionOptions({ target }: LlmJob, role: GraphRole): JsonObject {
-	if (target === undefined || role === "front" || role === "kv_update") return {};
-	const provider = {
-		backend_path: "libQnnHtp.so",
-		soc_model: String(chipOf(target).model),
-		htp_performance_mode: "burst",
-	};
+function sessionOptions(options: ProviderOptions | undefined): JsonObject {
+	if (options === undefined) return {};
+	const provider = { backend_path: "libQnnHtp.so", ...options, htp_performance_mode: "burst" };
 	return {
 		session_options: {
 			log_id: "onnxruntime-genai",

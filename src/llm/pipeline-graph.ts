@@ -1,3 +1,4 @@
+import { copyFileSync, linkSync } from "node:fs";
 import type { Model } from "../ir/model.js";
 
 /** What a graph of the pipeline is for. */
@@ -16,4 +17,18 @@ export interface PipelineGraph {
 export function graphOf(name: string, role: GraphRole, fileName: string, { graph }: Model): PipelineGraph {
 	const names = (values: readonly { readonly name: string }[]) => values.map((value) => value.name);
 	return { name, role, fileName, inputs: names(graph.inputs), outputs: names(graph.outputs) };
+}
+
+/** Does it run where the directory is made for? The others are for the CPU. */
+export function runsOnTarget({ role }: PipelineGraph): boolean {
+	return role === "prefill" || role === "decode" || role === "lm_head";
+}
+
+/** The file under a second name: weights take no place twice where the file system can do that. */
+export function putFile(from: string, to: string): void {
+	try {
+		linkSync(from, to);
+	} catch {
+		copyFileSync(from, to);
+	}
 }

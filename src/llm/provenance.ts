@@ -4,9 +4,9 @@ import path from "node:path";
 import { HTP_PACKAGES } from "../runtime/htp-environment.js";
 import { ownVersion } from "../runtime/own-version.js";
 import { targetName } from "../targets/target.js";
+import type { CompiledGraphs } from "./compile-graphs.js";
 import { GENAI_CONFIG_FILE } from "./genai-config.js";
 import type { LlmJob } from "./llm-job.js";
-import type { PipelineGraph } from "./pipeline-graph.js";
 
 /** A stage that was run, or found done. */
 export interface StageTime {
@@ -21,11 +21,11 @@ export const PROVENANCE_FILE = "qgraph.json";
 /** Writes what the directory was made of and how: source, every setting with its default resolved, versions, stages. */
 export function writeProvenance(
 	job: LlmJob,
-	graphs: readonly PipelineGraph[],
+	{ graphs, contexts }: CompiledGraphs,
 	stages: readonly StageTime[],
 	folder: string,
 ): void {
-	const { config, lengths, padToken, target, genaiVersion } = job;
+	const { config, lengths, padToken, target, genaiVersion, compile } = job;
 	const content = {
 		versions: { qgraph: ownVersion(), node: process.version, compiler: HTP_PACKAGES, genai: genaiVersion },
 		source: [path.join(job.folder, GENAI_CONFIG_FILE), config.modelFile].map(describe),
@@ -34,8 +34,10 @@ export function writeProvenance(
 			prefill: lengths.sequence,
 			padToken,
 			target: target === undefined ? null : targetName(target),
+			compile: compile ?? null,
 		},
 		graphs: graphs.map(({ name, fileName }) => ({ name, fileName })),
+		contexts,
 		stages,
 	};
 	writeFileSync(path.join(folder, PROVENANCE_FILE), `${JSON.stringify(content, null, 2)}\n`);

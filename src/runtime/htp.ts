@@ -22,7 +22,20 @@ export interface HtpSessionJob extends SessionJob {
 	/** May nodes that the HTP does not take run on the CPU? Default: no, the session is refused then. */
 	readonly allowCpuFallback?: boolean | undefined;
 	/** Where the compiled model goes; undefined: nowhere. Nothing may be there. */
-	readonly context?: { readonly file: string; readonly embed: boolean } | undefined;
+	readonly context?: ContextFile | undefined;
+	/** Models that are compiled before it in the same process: all share what is the same in their weights, in one file. */
+	readonly before?: readonly CompiledBefore[] | undefined;
+}
+
+export interface ContextFile {
+	readonly file: string;
+	readonly embed: boolean;
+}
+
+export interface CompiledBefore {
+	readonly model: string;
+	readonly providerOptions: Readonly<Record<string, string>>;
+	readonly context: ContextFile;
 }
 
 /** Compiles a model for the HTP and runs it on the emulator, in a process of its own, with the Python of `setupHtp`. */
@@ -30,7 +43,14 @@ export async function runOnHtp(python: string, job: HtpSessionJob, options: Sess
 	const log = new SessionLog(options.onSample);
 	let last: SessionEvent | undefined;
 	const jobFile = path.join(job.folder, "job.json");
-	await writeFile(jobFile, JSON.stringify({ ...job, sessionConfig: sessionConfig(job) }));
+	const { before = [] } = job;
+	const isShared = before.length > 0;
+	const content = {
+		...job,
+		sessionConfig: { ...sessionConfig(job), ...(isShared ? { ...SHARED, "ep.stop_share_ep_contexts": "1" } : {}) },
+		before: before.map((other) => ({ ...other, sessionConfig: { ...sessionConfig({ ...job, ...other }), ...SHARED } })),
+	};
+	await writeFile(jobFile, JSON.stringify(content));
 	const child = await runChild(python, ["-I", "-X", "utf8", SCRIPT, jobFile], {
 		folder: job.folder,
 		timeoutSeconds: options.timeoutSeconds,
@@ -49,6 +69,8 @@ export async function runOnHtp(python: string, job: HtpSessionJob, options: Sess
 	const tail = child.log.trim().split("\n").slice(-5).join("\n").slice(-800);
 	return log.failure("crashed", tail === "" ? child.detail : `${child.detail}: ${tail}`);
 }
+
+const SHARED = { "ep.share_ep_contexts": "1" };
 
 function sessionConfig({ allowCpuFallback, context }: HtpSessionJob): Record<string, string> {
 	return {

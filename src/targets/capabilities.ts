@@ -12,15 +12,24 @@ export interface HtpCapabilities {
 	readonly floatOperators: boolean;
 	/** Products of UINT16 by INT16 activations; before, those of 16 by 16 bits are refused or inexact. */
 	readonly wideProducts: boolean;
+	/** Graphs of one context share their weights. */
+	readonly sharedWeights: boolean;
 }
 
 export const HTP_CAPABILITIES: Readonly<Record<HtpArchitecture, HtpCapabilities>> = {
-	v68: { blockWeights: false, lpbqDb: 55, blockDb: undefined, floatOperators: false, wideProducts: false },
-	v69: { blockWeights: true, lpbqDb: 55, blockDb: 68, floatOperators: true, wideProducts: false },
-	v73: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
-	v75: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
-	v79: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
-	v81: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true },
+	v68: {
+		blockWeights: false,
+		lpbqDb: 55,
+		blockDb: undefined,
+		floatOperators: false,
+		wideProducts: false,
+		sharedWeights: false,
+	},
+	v69: { blockWeights: true, lpbqDb: 55, blockDb: 68, floatOperators: true, wideProducts: false, sharedWeights: false },
+	v73: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true, sharedWeights: true },
+	v75: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true, sharedWeights: true },
+	v79: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true, sharedWeights: true },
+	v81: { blockWeights: true, lpbqDb: 77, blockDb: 68, floatOperators: true, wideProducts: true, sharedWeights: true },
 };
 
 /** Is `architecture` between `since` and `until`, both included? */

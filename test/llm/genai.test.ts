@@ -7,6 +7,7 @@ import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
 import { convertLlm } from "../../src/llm/convert-llm.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { firstDifference, type GenaiGeneration, generateWithGenai, prepareGenai } from "../support/genai.js";
+import { HTP_HOME } from "../support/htp.js";
 import { type DirectoryOptions, writeGenaiDirectory } from "./genai-directory.js";
 
 /* Directories as the Python package onnxruntime-genai runs them. */
@@ -53,14 +54,18 @@ describe.skipIf("missing" in setup)("ONNX Runtime GenAI", () => {
 		writeGenaiDirectory(input!, options);
 		await convertLlm(input!, onCpu!, { prefill: 8 });
 		await convertLlm(input!, onHtp!, { prefill: 8, target: TARGET });
+		const compiled = path.join(folder, `${name} compiled`);
+		await convertLlm(input!, compiled, { prefill: 8, target: TARGET, compile: "separate", htpHome: HTP_HOME });
 		const common = { prompts: promptsFor(8, 48), count: TOKENS };
-		const [expected, cpu, htp] = await generateWithGenai(python, [
+		const [expected, cpu, htp, context] = await generateWithGenai(python, [
 			{ ...common, folder: input! },
 			{ ...common, folder: onCpu! },
 			{ ...common, folder: onHtp!, onHtp: true },
+			{ ...common, folder: compiled, onHtp: true },
 		]);
 		expect(differences(expected!, cpu!, 0)).toEqual([]);
 		expect(differences(expected!, htp!)).toEqual([]);
+		expect(context!.map(({ tokens }) => tokens)).toEqual(htp!.map(({ tokens }) => tokens));
 	});
 });
 

@@ -1,6 +1,6 @@
-import { convertLlm, type LlmConversion, parseTarget } from "../../index.js";
+import { type ConvertLlmOptions, convertLlm, type LlmConversion, parseTarget } from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
-import { ProgressBar } from "../terminal.js";
+import { byteText, ProgressBar } from "../terminal.js";
 
 export const llm: Command = {
 	name: "llm",
@@ -25,6 +25,19 @@ export const llm: Command = {
 				requiresArg: true,
 				describe: "Where the graphs run, such as qnn-htp:SM8750 [default: the CPU]",
 			})
+			.option("compile", {
+				type: "boolean",
+				describe: "Compile the graphs for the target: weights of prefill and decode once, in one context",
+			})
+			.option("separate-contexts", {
+				type: "boolean",
+				describe: "Compile every graph into a context of its own, which the emulator loads, too",
+			})
+			.option("htp-home", {
+				type: "string",
+				requiresArg: true,
+				describe: "Folder of 'qgraph setup-htp' [default: QGRAPH_HTP_HOME or the user's cache]",
+			})
 			.option("genai-version", {
 				type: "string",
 				default: "0.18",
@@ -34,7 +47,7 @@ export const llm: Command = {
 			.option("json", { type: "boolean", describe: "Print the result as JSON on stdout, and nothing else there" })
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.option("force", { type: "boolean", describe: "Replace the output directory if it exists" })
-			.example("$0 llm qwen3/ qwen3-npu/ --context 2048 --target qnn-htp:SM8750", ""),
+			.example("$0 llm qwen3/ qwen3-npu/ --context 2048 --target qnn-htp:SM8750 --compile", ""),
 	async run(args, { terminal, signal }) {
 		const bar = new ProgressBar(terminal);
 		try {
@@ -59,16 +72,27 @@ function optionsOf(args: Arguments) {
 		prefill: args.prefill as number | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		genaiVersion: args["genai-version"] as string,
+		compile: contextKind(args),
+		htpHome: args["htp-home"] as string | undefined,
 		overwrite: args.force === true,
 	};
 }
 
+function contextKind(args: Arguments): ConvertLlmOptions["compile"] {
+	if (args["separate-contexts"] === true) return "separate";
+	return args.compile === true ? "shared" : undefined;
+}
+
 /** The result for people. */
-function render({ layers, sequence, context, graphs, stages, padToken }: LlmConversion, output: string): string {
+function render(
+	{ layers, sequence, context, graphs, contexts, stages, padToken }: LlmConversion,
+	output: string,
+): string {
 	const names = graphs.map(({ name }) => name).join(", ");
 	const reused = stages.filter(({ isReused }) => isReused).map(({ name }) => name);
 	return [
 		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
+		...contexts.map(({ graphs: inside, bytes }) => `compiled: ${inside.join(" and ")} (${byteText(bytes)})`),
 		...(reused.length > 0 ? [`done by an earlier run: ${reused.join(", ")}`] : []),
 		`written: ${output} (${names})`,
 	].join("\n");

@@ -1,0 +1,81 @@
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { QGraphError } from "../diagnostics.js";
+import { compileShared } from "../runtime/compile-shared.js";
+import { HTP_CAPABILITIES } from "../targets/capabilities.js";
+import { type Target, targetName } from "../targets/target.js";
+import { type PipelineGraph, putFile, runsOnTarget } from "./pipeline-graph.js";
+
+/** How graphs become contexts: those with the same weights in one, or each in one of its own, as the emulator takes them. */
+export type ContextKind = "shared" | "separate";
+
+/** A context of the HTP. */
+export interface CompiledContext {
+	/** The graphs in it. */
+	readonly graphs: readonly string[];
+	readonly bytes: number;
+	readonly seconds: number;
+}
+
+export interface CompiledGraphs {
+	readonly graphs: readonly PipelineGraph[];
+	readonly contexts: readonly CompiledContext[];
+}
+
+export interface CompileGraphsOptions {
+	readonly htpHome?: string | undefined;
+	readonly signal?: AbortSignal | undefined;
+	readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
+}
+
+/**
+ * Compiles the graphs in `from` that run on the HTP, and puts the EPContext models, their contexts and the other graphs into
+ * `folder`. Rejects with `llm/not-on-htp` where the HTP does not take a graph wholly, and with `htp/...`.
+ */
+export async function compileGraphs(
+	graphs: readonly PipelineGraph[],
+	from: string,
+	folder: string,
+	settings: { readonly target: Target; readonly kind: ContextKind },
+	options: CompileGraphsOptions = {},
+): Promise<CompiledGraphs> {
+	const { target, kind } = settings;
+	const sets = contextsOf(graphs, kind === "shared" && HTP_CAPABILITIES[target.architecture].sharedWeights);
+	const compiled = sets.flat();
+	for (const name of readdirSync(from)) {
+		const isCompiled = compiled.some(({ fileName }) => name.startsWith(fileName));
+		if (!isCompiled) putFile(path.join(from, name), path.join(folder, name));
+	}
+	const contexts: CompiledContext[] = [];
+	const files = new Map<PipelineGraph, string>();
+	for (const [index, set] of sets.entries()) {
+		const names = set.map(({ name }) => name);
+		options.onProgress?.(`compiling ${names.join(" and ")}`, index, sets.length);
+		const paths = set.map(({ fileName }) => path.join(from, fileName));
+		const result = await compileShared(paths, folder, target, options);
+		if (result.failure !== null) {
+			const { message } = result.failure;
+			throw new QGraphError(
+				"llm/not-on-htp",
+				`${targetName(target)} does not take ${names.map((name) => `'${name}'`).join(" and ")}: ${message}`,
+			);
+		}
+		for (const [at, graph] of set.entries()) files.set(graph, path.basename(result.files[at]!));
+		contexts.push({ graphs: names, bytes: result.contextBytes, seconds: result.seconds });
+	}
+	return {
+		graphs: graphs.map((graph) => ({ ...graph, fileName: files.get(graph) ?? graph.fileName })),
+		contexts,
+	};
+}
+
+/** Which graphs go into one context: a prefill and the decode that has its weights. */
+function contextsOf(graphs: readonly PipelineGraph[], isShared: boolean): PipelineGraph[][] {
+	const onTarget = graphs.filter(runsOnTarget);
+	if (!isShared) return onTarget.map((graph) => [graph]);
+	const [prefills, decodes] = (["prefill", "decode"] as const).map((role) =>
+		onTarget.filter((graph) => graph.role === role),
+	);
+	const others = onTarget.filter(({ role }) => role !== "prefill" && role !== "decode");
+	return [...prefills!.map((prefill, part) => [prefill, decodes![part]!]), ...others.map((graph) => [graph])];
+}

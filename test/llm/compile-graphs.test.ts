@@ -1,0 +1,80 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { intOf, stringOf } from "../../src/ir/attribute.js";
+import { convertLlm } from "../../src/llm/convert-llm.js";
+import { readModel } from "../../src/onnx/file.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { HTP_HOME, prepareHtp } from "../support/htp.js";
+import { writeGenaiDirectory } from "./genai-directory.js";
+
+const setup = await prepareHtp();
+const corpus = fileURLToPath(new URL("../../../shared/corpus/genai", import.meta.url));
+let [folder, input] = ["", ""];
+beforeAll(() => {
+	folder = mkdtempSync(path.join(tmpdir(), "qgraph-llm-compile-"));
+	input = path.join(folder, "input");
+	writeGenaiDirectory(input);
+});
+afterAll(() => {
+	rmSync(folder, { recursive: true });
+});
+
+const COMMON = { context: 40, prefill: 8, compile: "shared", htpHome: HTP_HOME } as const;
+
+test("compiling needs a target", async () => {
+	const refusal = convertLlm(input, path.join(folder, "nowhere"), COMMON);
+	await expect(refusal).rejects.toMatchObject({ code: "llm/settings" });
+});
+
+describe.skipIf("missing" in setup)("compiled graphs", () => {
+	test.each(["v73", "v75", "v79", "v81"])("are wholly on a %s, prefill and decode in one context", async (version) => {
+		const output = path.join(folder, version);
+		const target = parseTarget(`qnn-htp:${version}`);
+		const { contexts } = await convertLlm(input, output, { ...COMMON, target });
+		expect(contexts.map(({ graphs }) => graphs)).toEqual([["prefill", "decode"], ["lm_head"]]);
+		expect(readdirSync(output).sort()).toEqual([
+			"decode_ctx.onnx",
+			"front.onnx",
+			"front.onnx.data",
+			"genai_config.json",
+			"kv_update.onnx",
+			"lm_head_ctx.onnx",
+			"lm_head_ctx_qnn.bin",
+			"prefill_ctx.onnx",
+			"prefill_ctx_qnn.bin",
+			"qgraph.json",
+		]);
+		for (const name of ["prefill", "decode"]) {
+			const { graph } = await readModel(path.join(output, `${name}_ctx.onnx`));
+			const [node, ...others] = graph.nodes;
+			expect(others).toEqual([]);
+			expect(stringOf(node!, "ep_cache_context")).toBe("prefill_ctx_qnn.bin");
+			expect(intOf(node!, "embed_mode", 1)).toBe(0);
+		}
+		const { model } = JSON.parse(readFileSync(path.join(output, "genai_config.json"), "utf8"));
+		const files = model.decoder.pipeline.map((stage: object) => Object.values(stage)[0].filename);
+		expect(files).toEqual(["front.onnx", "prefill_ctx.onnx", "decode_ctx.onnx", "kv_update.onnx", "lm_head_ctx.onnx"]);
+	});
+
+	test("are none where the HTP does not take a graph, but what was done before stays for another run", async () => {
+		const output = path.join(folder, "refused");
+		const refusal = convertLlm(input, output, { ...COMMON, target: parseTarget("qnn-htp:v68") });
+		await expect(refusal).rejects.toMatchObject({ code: "llm/not-on-htp" });
+		await expect(refusal).rejects.toThrow("qnn-htp:v68 does not take 'prefill'");
+		expect(existsSync(output)).toBe(false);
+		const { stages } = await convertLlm(input, output, { ...COMMON, target: parseTarget("qnn-htp:v79") });
+		expect(stages.map(({ isReused }) => isReused)).toEqual([true, false, false]);
+	});
+
+	test.skipIf(!existsSync(corpus))("of one context take little more than one of them", async () => {
+		const model = path.join(corpus, "qwen3-untied-fp32");
+		const common = { ...COMMON, target: parseTarget("qnn-htp:v81"), context: 128, prefill: 16 };
+		const shared = await convertLlm(model, path.join(folder, "shared"), common);
+		const separate = await convertLlm(model, path.join(folder, "apart"), { ...common, compile: "separate" });
+		const one = Math.max(...separate.contexts.slice(0, 2).map(({ bytes }) => bytes));
+		expect(shared.contexts[0]!.bytes).toBeLessThan(1.1 * one);
+	});
+});
