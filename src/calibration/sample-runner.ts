@@ -89,7 +89,11 @@ export class SampleRunner {
 		for (const { name, output, step } of sampled) this.#histogram(name, step).add(floatsOf(found.get(output)!));
 		for (const { key, output, size } of squares) {
 			const sums = floatsOf(found.get(output)!);
-			this.#addSquares(key, sums, Number(new BigInt64Array(found.get(size)!.bytes.slice().buffer)[0]) / sums.length);
+			this.#addSquares(
+				key,
+				sums,
+				Number(new BigInt64Array(new Uint8Array(found.get(size)!.bytes).buffer)[0]) / sums.length,
+			);
 		}
 		for (const { key, output } of rows) await this.#addRows(key, found.get(output)!);
 		return seen;

@@ -69,6 +69,26 @@ export function computedData(byteLength: number, produce: (start: number, end: n
 	return new ComputedData(byteLength, produce);
 }
 
+/** Is shown bytes from `start` on while they are copied; they are valid until it returns. */
+export type CopyWatcher = (bytes: Uint8Array, start: number) => void;
+
+const copyWatchers = new WeakMap<TensorData, CopyWatcher>();
+
+/**
+ * Has `watcher` see the bytes of `data` whenever a write copies them, so that they need not be read once more: in order,
+ * but not necessarily all of them, nor once only. Undefined ends it.
+ */
+export function watchCopies(data: FileData, watcher: CopyWatcher | undefined): void {
+	if (watcher === undefined) copyWatchers.delete(data);
+	else copyWatchers.set(data, watcher);
+}
+
+/** Fills `target` with the bytes of `data` from `start`, and shows them to whom {@link watchCopies} named. */
+export function copyInto(target: Uint8Array, data: FileData, start: number): void {
+	data.file.readInto(target, data.offset + start);
+	copyWatchers.get(data)?.(target, start);
+}
+
 /** Bytes that {@link everyPiece} reads at a time. */
 const PIECE_BYTES = 2 ** 18;
 

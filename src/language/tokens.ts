@@ -49,7 +49,7 @@ function readTokenIds(file: string): TokenSequences {
 
 function rowsOf({ type, shape, bytes }: NumpyArray, file: string): TokenSequences {
 	if (isFloat(type) || type === "bool") throw tokensError(file, `its elements are ${type}, expected integers`);
-	const ids = Array.from(numbersOf(type, bytes.slice().buffer));
+	const ids = Array.from(numbersOf(type, new Uint8Array(bytes).buffer));
 	const length = shape.length > 1 ? shape.at(-1)! : ids.length;
 	const rows: number[][] = [];
 	for (let at = 0; at < ids.length; at += length) rows.push(checked(ids.slice(at, at + length), file));

@@ -1,5 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
-import { FileData, type TensorData } from "../ir/data.js";
+import { copyInto, FileData, type TensorData } from "../ir/data.js";
 import { exactBytes } from "./payload.js";
 
 const BUFFER_BYTES = 4 * 2 ** 20;
@@ -53,7 +53,7 @@ export class BufferedFile {
 		for (let done = 0; done < data.byteLength; ) {
 			const count = Math.min(data.byteLength - done, BUFFER_BYTES - this.#used);
 			const target = this.#filling.subarray(this.#used, this.#used + count);
-			if (data instanceof FileData) data.file.readInto(target, data.offset + done);
+			if (data instanceof FileData) copyInto(target, data, done);
 			else target.set(exactBytes(data, done, done + count));
 			done += count;
 			await this.#advance(count);

@@ -17,8 +17,11 @@ export interface WriteOptions {
 	readonly externalData?: ExternalDataPolicy;
 	/** Replace files that exist; default true. Data files that the input needs are never replaced by another model's. */
 	readonly overwrite?: boolean;
-	/** The output appears only once this has resolved; when it rejects, so does the write, and nothing appears. */
-	readonly after?: Promise<unknown>;
+	/**
+	 * Called when everything is written but not yet in its place. The output appears only once the result has resolved;
+	 * when it rejects, so does the write, and nothing appears.
+	 */
+	readonly onWritten?: () => Promise<unknown>;
 	/** Ends the write; it then rejects with the signal's reason. */
 	readonly signal?: AbortSignal;
 	/** Called now and then with the bytes written and the bytes there are to write. */
@@ -31,14 +34,12 @@ export interface WriteOptions {
  * used further. Rejects with a QGraphError: `write/...`, or what reading weights says.
  */
 export async function writeModel(model: Model, modelPath: string, options: WriteOptions = {}): Promise<void> {
-	const { externalData: policy = "auto", overwrite = true, after, signal, onProgress } = options;
+	const { externalData: policy = "auto", overwrite = true, onWritten, signal, onProgress } = options;
 	let [done, total] = [0, 0];
 	const onBytes = (bytes: number) => {
 		done += bytes;
 		onProgress?.(done, total);
 	};
-	// It is awaited at the end; until then a failure must not count as unhandled.
-	after?.catch(() => undefined);
 	const output = new OutputSet({ signal, onBytes });
 	try {
 		signal?.throwIfAborted();
@@ -47,7 +48,7 @@ export async function writeModel(model: Model, modelPath: string, options: Write
 		for (const { target, from } of job.copies) await output.copy(target, from);
 		if (job.data !== undefined) await output.write(job.data.target, spreadComputed(job.data.runs));
 		await output.write(job.target, withOffsets(job.pieces));
-		await after;
+		await onWritten?.();
 		await output.commit(job.target);
 	} catch (error) {
 		await output.discard();

@@ -164,15 +164,23 @@ async function convertAll(
 /** Completes the entries of converted weights, which may take a walk over all of them. */
 async function measureAll(
 	converted: readonly ConvertedWeight[],
-	{ signal, reportWeight }: PassContext<BqToLpbqOptions>,
+	{ signal, reportWeight, written }: PassContext<BqToLpbqOptions>,
 ): Promise<void> {
-	const measured = mapAhead(converted, WEIGHTS_AHEAD, ({ fit }) => {
-		signal.throwIfAborted();
-		return fit.error();
-	});
-	for await (const [{ entries }, error] of measured) {
-		for (const entry of entries) reportWeight({ ...entry, sqnrDb: decibels(error) });
-	}
+	const measure = async (weights: readonly ConvertedWeight[]) => {
+		const measured = mapAhead(weights, WEIGHTS_AHEAD, ({ fit }) => {
+			signal.throwIfAborted();
+			return fit.error(written);
+		});
+		for await (const [{ entries }, error] of measured) {
+			for (const entry of entries) reportWeight({ ...entry, sqnrDb: decibels(error) });
+		}
+	};
+	// those that keep their codes wait for the write
+	const keepsCodes = ({ fit }: ConvertedWeight) => fit.codes === undefined;
+	await Promise.all([
+		measure(converted.filter((weight) => !keepsCodes(weight))),
+		measure(converted.filter(keepsCodes)),
+	]);
 }
 
 function keep(context: PassContext<BqToLpbqOptions>, site: WeightSite, { code, message }: Refusal): void {

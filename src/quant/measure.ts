@@ -32,17 +32,18 @@ export function sqnrDb(signal: number, error: number): number {
  * block before and after, the squared error of keeping the codes is the sum over blocks of (s - s')^2 times this.
  *
  * @param packed the codes of the slabs, two a byte, beginning in the low four bits of the first byte; less than 2^32 codes.
- * @param sums receives the result; a new array when left out.
+ * @param sums receives the result; a new array when left out. Numbers of 16 bits hold it for blocks of at most
+ *   MAX_KERNEL_ROWS numbers.
  * @returns [slabCount, channels].
  * @throws RangeError when `packed` does not hold exactly these slabs.
  */
-export function sumOfSquaredCodesPerBlock(
+export function sumOfSquaredCodesPerBlock<T extends Float64Array | Uint16Array = Float64Array>(
 	packed: Uint8Array,
 	layout: BlockLayout,
 	firstSlab: number,
 	slabCount: number,
-	sums: Float64Array = new Float64Array(slabCount * layout.channels),
-): Float64Array {
+	sums: T = new Float64Array(slabCount * layout.channels) as T,
+): T {
 	const elements = slabElements(layout, firstSlab, slabCount);
 	const { channels, spatial } = layout;
 	expectLength("bytes of codes", packed.length, packedByteLength(elements, 4));
@@ -92,7 +93,7 @@ function sumElements(
 	rows: number,
 	channels: number,
 	spatial: number,
-	sums: Float64Array,
+	sums: Float64Array | Uint16Array,
 	first: number,
 ): void {
 	let element = start;
@@ -108,6 +109,6 @@ function sumElements(
 
 /** Whole pairs of bytes; a view when aligned, a copy when not. */
 function uint16View(bytes: Uint8Array): Uint16Array {
-	const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+	const aligned = bytes.byteOffset % 2 === 0 ? bytes : new Uint8Array(bytes);
 	return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 1);
 }

@@ -158,6 +158,6 @@ function pack2(codes: Int8Array | Uint8Array): Uint8Array {
 
 /** The whole 32-bit words of a byte array; a view when it is aligned, a copy when not. */
 function int32View(bytes: Int8Array | Uint8Array): Int32Array {
-	const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+	const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
 	return new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 2);
 }

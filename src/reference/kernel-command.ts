@@ -88,7 +88,7 @@ function outputsOf({ kernel, config }: KernelCall, arrays: ReadonlyMap<string, N
 		if (expected === undefined) continue;
 		if (type !== expected && !(isFloat(type) && isFloat(expected)))
 			throw new Error(`'${name}' is ${type}, expected ${expected}`);
-		found[name] = ARRAY_CLASSES[expected].from(numbersOf(type, bytes.slice().buffer));
+		found[name] = ARRAY_CLASSES[expected].from(numbersOf(type, new Uint8Array(bytes).buffer));
 	}
 	return found;
 }

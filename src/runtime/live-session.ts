@@ -71,5 +71,5 @@ export class LiveSession {
 export function floatsOf({ type, bytes }: NumpyArray): Float32Array {
 	const isAligned = bytes.byteOffset % bytesPerElement(type) === 0;
 	if (type === "float32" && isAligned) return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-	return Float32Array.from(numbersOf(type, bytes.slice().buffer));
+	return Float32Array.from(numbersOf(type, new Uint8Array(bytes).buffer));
 }

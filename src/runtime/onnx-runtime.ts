@@ -39,6 +39,6 @@ const ARRAYS = {
 /** An array as the runtime takes it. Bytes that fill their buffer are not copied. */
 export function tensorOf(runtime: OnnxRuntime, { type, shape, bytes }: NumpyArray): Tensor {
 	const isWhole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
-	const buffer = (isWhole ? bytes : bytes.slice()).buffer as ArrayBuffer;
+	const buffer = (isWhole ? bytes : new Uint8Array(bytes)).buffer as ArrayBuffer;
 	return new runtime.Tensor(type, new ARRAYS[type](buffer), shape);
 }

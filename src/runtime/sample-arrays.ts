@@ -51,5 +51,5 @@ export function convertedTo(array: NumpyArray, type: ElementType): NumpyArray {
 }
 
 function exactBuffer(bytes: Uint8Array): ArrayBuffer {
-	return bytes.slice().buffer;
+	return new Uint8Array(bytes).buffer;
 }

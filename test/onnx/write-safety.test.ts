@@ -323,7 +323,7 @@ describe("a write that waits for something", () => {
 		const reasons = new Error("the measuring failed");
 		const before = listing(at());
 		const model = await readModel(at("in", "m.onnx"));
-		const failing = writeModel(model, at("out.onnx"), { after: Promise.reject(reasons) });
+		const failing = writeModel(model, at("out.onnx"), { onWritten: () => Promise.reject(reasons) });
 		await expect(failing).rejects.toBe(reasons);
 		expect(listing(at())).toEqual(before);
 		let release = () => {};
@@ -334,7 +334,7 @@ describe("a write that waits for something", () => {
 			};
 		});
 		setTimeout(() => release(), 50);
-		await writeModel(model, at("out.onnx"), { after });
+		await writeModel(model, at("out.onnx"), { onWritten: () => after });
 		expect(listing(at())).toContain("out.onnx");
 	});
 });

@@ -157,6 +157,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 	if (typeof args.report === "string") checkFolder(args.report);
 	const bar = new ProgressBar(terminal);
 	const failure = new AbortController();
+	let endWrite = () => {};
 	try {
 		const model = await readModel(args.input as string);
 		for (const location of missingDataFiles(model)) {
@@ -166,11 +167,15 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		}
 		const before = summarizeModel(model);
 		const deferred: Promise<void>[] = [];
+		const written = new Promise<void>((resolve) => {
+			endWrite = resolve;
+		});
 		const result = await runPasses(model, passes, {
 			...(target === undefined ? {} : { target }),
 			signal: AbortSignal.any([signal, failure.signal]),
 			onProgress: (pass, done, total) => bar.update(pass, done, total),
 			onDeferred: (work) => deferred.push(work),
+			written,
 		});
 		const measured = Promise.all(deferred);
 		measured.catch(() => undefined);
@@ -182,21 +187,25 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 			await writeModel(model, args.output as string, {
 				externalData: args["external-data"] as ExternalDataPolicy,
 				overwrite: args.force === true,
-				after: measured,
+				onWritten: () => {
+					endWrite();
+					return measured;
+				},
 				signal,
 				onProgress: (done, total) => bar.update("writing", done, total),
 			});
 		}
+		endWrite();
 		await measured;
-		const written = refused === undefined && args["dry-run"] !== true;
+		const isWritten = refused === undefined && args["dry-run"] !== true;
 		const change = { before, after: summarizeModel(model) };
 		const aimedAt = target === undefined ? undefined : { target: targetName(target), findings };
 		const verification =
-			written && args.verify === true
+			isWritten && args.verify === true
 				? await verifyConversion(args, target, { signal, onProgress: (...step) => bar.update(...step) })
 				: undefined;
 		bar.clear();
-		const report = conversionReport(args, written, change, result, { ...aimedAt, ...verification });
+		const report = conversionReport(args, isWritten, change, result, { ...aimedAt, ...verification });
 		const json = JSON.stringify(report, null, 2);
 		if (typeof args.report === "string") writeReport(args.report, json);
 		if (args.json === true) terminal.out.write(`${json}\n`);
@@ -205,6 +214,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		return verification?.verification.passed === false ? EXIT.failed : EXIT.done;
 	} finally {
 		failure.abort();
+		endWrite();
 		bar.clear();
 	}
 }

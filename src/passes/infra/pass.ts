@@ -43,6 +43,11 @@ export interface PassContext<O> {
 	reportWeight(entry: WeightEntry): void;
 	/** Takes work that only completes the report, such as measuring: it may go on while the model is written. */
 	defer(work: Promise<void>): void;
+	/**
+	 * Resolves when nothing of the model remains to be written, at once where nobody said that it will be: deferred work
+	 * that looks at bytes while they are copied (`watchCopies`) then does the rest.
+	 */
+	readonly written: Promise<void>;
 	progress(done: number, total: number): void;
 	/** Reads another model, such as the float original. */
 	readModel(path: string): Promise<Model>;

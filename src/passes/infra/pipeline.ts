@@ -19,6 +19,8 @@ export interface PipelineOptions {
 	 * when it has resolved. Without this the pipeline waits for it.
 	 */
 	readonly onDeferred?: (work: Promise<void>) => void;
+	/** Resolves when the model has been written, where it is going to be while put off work goes on. */
+	readonly written?: Promise<void>;
 	/** How passes read other models. */
 	readonly readModel?: (path: string) => Promise<Model>;
 }
@@ -119,6 +121,7 @@ class PipelineRun {
 				},
 				reportWeight: (entry) => this.#reportWeight(entry),
 				defer: (work) => this.#defer(pass, work),
+				written: this.#options.written ?? Promise.resolve(),
 				progress: (done, total) => this.#options.onProgress?.(pass.name, done, total),
 				readModel: (path) => this.#readModel(path),
 			});

@@ -13,8 +13,9 @@ interface Sums {
 	error: number;
 }
 
-/** Memory for the blocks of a piece, used again and again. */
-let squares = new Float64Array();
+/** Memory for the sums of a piece's blocks, used again and again. */
+let shortSums = new Uint16Array();
+let longSums = new Float64Array();
 
 /**
  * How far codes that stay move when their scales, none of which is negative or 0, are snapped: no code needs to be looked
@@ -27,17 +28,21 @@ export function measureKeptCodes(part: WeightPart, channelScales: ChannelScales)
 	for (const piece of piecesOf(part)) {
 		const { first, count } = piece.range;
 		const packed = piece.codeOffset === 0 ? THREAD_READER.packedCodes(piece) : packInt4(THREAD_READER.codes(piece));
-		if (squares.length < count * channels) squares = new Float64Array(count * channels);
-		const pieceSquares = squares.subarray(0, count * channels);
-		sumOfSquaredCodesPerBlock(packed, layout, first, count, pieceSquares);
+		const blocks = count * channels;
 		if (layout.spatial === 1 && fitsScaleKernel(channels) && layout.blockSize <= MAX_KERNEL_ROWS) {
-			addRuns(sums, piece, pieceSquares, channelScales);
-		} else addRows(sums, piece, pieceSquares, channelScales);
+			if (shortSums.length < blocks) shortSums = new Uint16Array(blocks);
+			const squares = sumOfSquaredCodesPerBlock(packed, layout, first, count, shortSums.subarray(0, blocks));
+			addRuns(sums, piece, squares, channelScales);
+		} else {
+			if (longSums.length < blocks) longSums = new Float64Array(blocks);
+			const squares = sumOfSquaredCodesPerBlock(packed, layout, first, count, longSums.subarray(0, blocks));
+			addRows(sums, piece, squares, channelScales);
+		}
 	}
 	return sums;
 }
 
-function addRuns(sums: Sums, piece: WeightPart, squares: Float64Array, { exact }: ChannelScales): void {
+function addRuns(sums: Sums, piece: WeightPart, squares: Uint16Array, { exact }: ChannelScales): void {
 	const { layout } = piece;
 	const scales = THREAD_READER.scales(piece);
 	for (const { start, end, channel } of outerRuns(layout, piece.range)) {

@@ -64,7 +64,10 @@ export async function quantizeBlocksOf(
 		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: codes.byteLength + fit.blockScaleInts.byteLength + fit.channelScales.byteLength,
 		insert: (names) => insertLpbq(weight, source, { ...fit, codes }, form, names),
-		error: gptq === undefined ? fit.error : async () => storedError(source, codes, fit.effectiveScales),
+		error:
+			gptq === undefined
+				? () => fit.error(Promise.resolve())
+				: async () => storedError(source, codes, fit.effectiveScales),
 		errorOfMax: fit.errorOfMax,
 	};
 }

@@ -11,6 +11,7 @@ import {
 	THREAD_READER,
 	taskRanges,
 } from "./block-weight.js";
+import { KeptError } from "./kept-error.js";
 import type { ScaleScan } from "./scale-scan.js";
 import { slabNumbers } from "./slab-numbers.js";
 import { channelScalesOf, snapScales } from "./snap.js";
@@ -27,8 +28,11 @@ export interface LpbqFit {
 	readonly effectiveScales: TensorData;
 	/** New packed int4 codes; undefined where the old ones stay. */
 	readonly codes: TensorData | undefined;
-	/** Over the whole weight; measures it, where it is not known yet, when called. */
-	readonly error: () => Promise<ErrorSum>;
+	/**
+	 * Over the whole weight; measures it, where it is not known yet, when called. Codes that are going to be copied may be
+	 * measured on the way, until `written` resolves.
+	 */
+	readonly error: (written: Promise<void>) => Promise<ErrorSum>;
 	/** The error of `max`, where another fit was chosen. */
 	readonly errorOfMax?: ErrorSum;
 }
@@ -48,14 +52,12 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 		const choice = { channelScales: scales.exact, blockScaleInts: intsOf(range), keepsPositive };
 		return chooseCodes(THREAD_READER, partOf(weight, range), choice);
 	};
-	const measure = async () => {
+	const kept = keepsAll ? new KeptError(weight, scales) : undefined;
+	const measureNew = async () => {
 		const error = { signal: 0, error: 0 };
 		await pool.each(
 			taskRanges(layout),
-			(range) => {
-				const part = partOf(weight, range);
-				return keepsAll ? { kind: "measure-kept", part, scales } : { kind: "measure-new", part, scales, keepsPositive };
-			},
+			(range) => ({ kind: "measure-new", part: partOf(weight, range), scales, keepsPositive }),
 			(sum) => {
 				error.signal += sum.signal;
 				error.error += sum.error;
@@ -68,7 +70,7 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 		kind: "max",
 		...storedScales(layout, scales.stored, intsOf),
 		codes: keepsAll ? undefined : chosenCodes(layout, choose),
-		error: measure,
+		error: (written) => kept?.sum(written, pool) ?? measureNew(),
 	};
 }
 
