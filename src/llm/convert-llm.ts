@@ -44,7 +44,7 @@ export async function convertLlm(
 	output: string,
 	options: ConvertLlmOptions = {},
 ): Promise<LlmConversion> {
-	const job = readJob(folder, options);
+	const job = await readJob(folder, options);
 	if (existsSync(output) && options.overwrite !== true) {
 		throw new QGraphError("write/exists", `'${output}' exists; --force replaces it`, { file: output });
 	}

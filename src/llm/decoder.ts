@@ -1,21 +1,31 @@
 import { QGraphError } from "../diagnostics.js";
 import { inferTypes, type TypeTable } from "../inference/index.js";
+import { intOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { isMicrosoftOp, isOnnxOp, type Node } from "../ir/node.js";
 import { DataType, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { allNodes, nodeLabel } from "../ir/walk.js";
+import { elementTypeOf } from "../passes/support/fusion.js";
 import { type GroupQueryForm, groupQueryForm } from "../passes/support/group-query-form.js";
+import { isRotary, type RotaryCall, rotaryCall } from "../passes/support/rotary-call.js";
 import { constantOf } from "../weights/constant.js";
 import { type GenaiConfig, layerName } from "./genai-config.js";
 import { pruneTo } from "./prune.js";
+import { chooseRotaryCaches } from "./rotary-caches.js";
 
 /** The parts of a decoder as ONNX Runtime GenAI's model builder writes it. */
 export interface Decoder {
 	/** In the order of the layers. */
 	readonly attentions: readonly Attention[];
-	/** What the head is applied to, [1, sequence, hidden]. */
+	/** Rotary embeddings outside of the attention. */
+	readonly rotaries: readonly RotaryNode[];
+	/** The last state of every token, [1, sequence, hidden]. */
 	readonly hidden: Value;
+	/** What the head is applied to: `hidden`, or that of the last token where the model picks it. */
+	readonly headInput: Value;
+	/** Of `hidden`. */
+	readonly dtype: DataType;
 	readonly logits: Value;
 }
 
@@ -23,6 +33,11 @@ export interface Attention {
 	readonly layer: number;
 	readonly node: Node;
 	readonly form: GroupQueryForm & { readonly past: NonNullable<GroupQueryForm["past"]> };
+}
+
+export interface RotaryNode {
+	readonly node: Node;
+	readonly call: RotaryCall;
 }
 
 /** Operators of language models that a decoder must not have, and what they belong to. */
@@ -35,7 +50,6 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
 	CausalConvWithState: "a hybrid with convolutions",
 	MultiHeadAttention: "attention without grouped queries",
 	Attention: "attention without grouped queries",
-	RotaryEmbedding: "rotary embeddings outside of the attention",
 };
 
 /**
@@ -52,12 +66,16 @@ export function findDecoder(
 		if (kind !== undefined) throw unsupported(`${node.op.type} '${nodeLabel(node)}' makes it ${kind}`);
 	}
 	const layerOf = fixInputs(model, config, lengths);
+	chooseRotaryCaches(model, lengths.context);
 	const types = inferTypes(model);
 	const logits = model.graph.outputs.find(({ name }) => name === config.outputs.logits);
 	if (logits === undefined) throw disagreement(`the model has no output '${config.outputs.logits}'`);
+	const states = statesBehind(logits);
 	return {
 		attentions: attentionsOf(model, config, types, layerOf),
-		hidden: hiddenBehind(logits),
+		rotaries: rotariesOf(model, config, types),
+		...states,
+		dtype: elementTypeOf(states.hidden, types) ?? DataType.FLOAT,
 		logits,
 	};
 }
@@ -69,14 +87,23 @@ function fixInputs(
 	{ sequence, context }: { readonly sequence: number; readonly context: number },
 ): Map<Value, number> {
 	const layerOf = new Map<Value, number>();
-	const shapes = new Map<string, readonly number[]>([[EMBEDDED, [1, sequence, hiddenSize]]]);
+	const shapes = new Map<string, readonly number[]>([
+		[EMBEDDED, [1, sequence, hiddenSize]],
+		[inputs.ids, [1, sequence]],
+		[inputs.positions, [1, sequence]],
+		[inputs.mask, [1, context + sequence]],
+	]);
 	for (let layer = 0; layer < layers; layer++) {
 		for (const pattern of [inputs.pastKeys, inputs.pastValues]) {
 			shapes.set(layerName(pattern, layer), [1, keyHeads, context, headSize]);
 		}
 	}
 	for (const input of model.graph.inputs) {
-		const shape = shapes.get(input.name) ?? (input.name === "attention_mask" ? [1, context + sequence] : [1, sequence]);
+		const shape = shapes.get(input.name);
+		if (shape === undefined) {
+			if (input.initializer !== undefined) continue;
+			throw unsupported(`nothing is known of its input '${input.name}'`);
+		}
 		if (input.type?.kind === "tensor") input.type = tensorType(input.type.elementType, shape);
 	}
 	for (let layer = 0; layer < layers; layer++) {
@@ -104,10 +131,25 @@ export const EMBEDDED = "inputs_embeds";
 /** Makes the embedded tokens an input, and what looked them up go. */
 export function cutEmbedding(model: Model, config: GenaiConfig): void {
 	const embedded = embeddedOf(model, config);
-	const input = model.graph.createValue(EMBEDDED, embedded.type ?? tensorType(DataType.FLOAT));
+	const type = inferTypes(model).typeOf(embedded);
+	const input = model.graph.createValue(EMBEDDED, type ?? tensorType(DataType.FLOAT));
 	embedded.replaceUsesWith(input);
 	model.graph.addInput(input);
 	pruneTo(model.graph, [...model.graph.outputs]);
+}
+
+function rotariesOf(model: Model, { inputs }: GenaiConfig, types: TypeTable): RotaryNode[] {
+	return [...model.graph.nodes].filter(isRotary).map((node): RotaryNode => {
+		const call = rotaryCall(node, types);
+		if ("code" in call) throw unsupported(`rotary embedding '${nodeLabel(node)}': ${call.message}`);
+		if (call.positions?.name !== inputs.positions || call.isOffset) {
+			throw unsupported(`rotary embedding '${nodeLabel(node)}' has positions that are not '${inputs.positions}'`);
+		}
+		if (constantOf(call.caches.cos) === undefined || constantOf(call.caches.sin) === undefined) {
+			throw unsupported(`rotary embedding '${nodeLabel(node)}' has tables that are computed`);
+		}
+		return { node, call };
+	});
 }
 
 function attentionsOf(
@@ -143,14 +185,25 @@ function attentionsOf(
 }
 
 /** The activation of the last matrix product, behind which nothing but elementwise operators come. */
-function hiddenBehind(logits: Value): Value {
+function statesBehind(logits: Value): Pick<Decoder, "hidden" | "headInput"> {
 	let at: Value | undefined = logits;
 	for (let step = 0; step < MAX_STEPS_BEHIND_HEAD && at?.producer !== undefined; step++) {
 		const node: Node = at.producer;
-		if (isOnnxOp(node, "MatMul", "Gemm") || isMicrosoftOp(node, "MatMulNBits")) return node.inputs[0]!;
+		if (isOnnxOp(node, "MatMul", "Gemm") || isMicrosoftOp(node, "MatMulNBits")) {
+			const headInput = node.inputs[0]!;
+			return { headInput, hidden: beforePick(headInput) };
+		}
 		at = node.inputs.find((input) => constantOf(input) === undefined);
 	}
 	throw unsupported(`no matrix product gives '${logits.name}'`);
+}
+
+/** The states of all tokens where `state` is that of the last one, picked by Gather and Unsqueeze. */
+function beforePick(state: Value): Value {
+	const unsqueeze = state.producer;
+	const gather = unsqueeze && isOnnxOp(unsqueeze, "Unsqueeze") ? unsqueeze.inputs[0]!.producer : unsqueeze;
+	const isPick = gather !== undefined && isOnnxOp(gather, "Gather") && intOf(gather, "axis", 0) === 1;
+	return isPick ? gather.inputs[0]! : state;
 }
 
 const MAX_STEPS_BEHIND_HEAD = 8;

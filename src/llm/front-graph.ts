@@ -1,6 +1,8 @@
+import { inferTypes } from "../inference/index.js";
 import { intAttribute } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
+import { isOnnxOp } from "../ir/node.js";
 import { bytesOf, tensor } from "../ir/tensor.js";
 import { DataType, type Dimension, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
@@ -9,6 +11,8 @@ import { inWindow } from "../passes/support/causal-mask.js";
 import { rangeOf, scalar, vector } from "../passes/support/lengths.js";
 import { GraphWriter, moveOutput } from "../passes/support/node-writer.js";
 import { RotaryRows } from "../passes/support/rotary-tables.js";
+import { transposedData } from "../passes/support/transposed-data.js";
+import { constantOf } from "../weights/constant.js";
 import { type Decoder, embeddedOf, findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
@@ -60,14 +64,33 @@ class FrontGraphBuilder {
 		const end = writer.emit("Add", [writer.emit("Cast", [last], TO_INT64, "last"), scalar(writer, 1)], {}, "end");
 		const first = writer.emit("Sub", [end, length], {}, "first");
 		const own = rangeOf(writer, first, end);
-		const embedded = writer.emit("Identity", [embeddedOf(this.#model, this.#config)], {}, "embedded");
+		const looked = embeddedOf(this.#model, this.#config);
+		this.#straightenTable(looked.producer!.inputs[0]!);
+		const embedded = writer.emit("Identity", [looked], {}, "embedded");
+		const dtype = inferTypes(this.#model).typeOf(looked);
 		return [
-			this.#named(embedded, NAMES.embedded, [1, SEQUENCE, this.#config.hiddenSize]),
+			this.#named(
+				embedded,
+				NAMES.embedded,
+				[1, SEQUENCE, this.#config.hiddenSize],
+				dtype?.kind === "tensor" ? dtype.elementType : DataType.FLOAT,
+			),
 			...this.#masks(first, own),
 			...this.#rows(own),
 			this.#cacheIndex(own, length),
 			this.#lastIndex(ids, length),
 		];
+	}
+
+	/** A table that is the transpose of the head's weights becomes a table, so that no run transposes it. */
+	#straightenTable(table: Value): void {
+		const { producer } = table;
+		if (producer === undefined || !isOnnxOp(producer, "Transpose")) return;
+		const source = constantOf(producer.inputs[0])?.tensor;
+		if (source?.shape.length !== 2) return;
+		const [rows, columns] = source.shape as readonly [number, number];
+		const data = transposedData(source.data, source.dtype, rows, columns);
+		table.replaceUsesWith(this.#writer.constant("table", tensor(source.dtype, [columns, rows], data)));
 	}
 
 	/** The ids as GenAI gives them to a pipeline: of 32 bits, of any number. */
@@ -109,7 +132,7 @@ class FrontGraphBuilder {
 	#rows(own: Value): Value[] {
 		const rows = new RotaryRows();
 		return sharedInputsOf(this.#decoder).rotaries.flatMap(({ cos, sin, form }) => {
-			const { dtype } = this.#decoder.attentions[0]!.form;
+			const { dtype } = constantOf(form.caches.cos)!.tensor;
 			const found = rows.at(this.#writer, form.caches, form, { value: own, key: own.name }, -2);
 			return [
 				[found.cos, cos],

@@ -17,7 +17,13 @@ export interface GenaiConfig {
 	readonly keyHeads: number;
 	readonly headSize: number;
 	readonly hiddenSize: number;
-	readonly inputs: { readonly ids: string; readonly pastKeys: string; readonly pastValues: string };
+	readonly inputs: {
+		readonly ids: string;
+		readonly mask: string;
+		readonly positions: string;
+		readonly pastKeys: string;
+		readonly pastValues: string;
+	};
 	readonly outputs: { readonly logits: string; readonly presentKeys: string; readonly presentValues: string };
 }
 
@@ -61,6 +67,8 @@ export function readGenaiConfig(folder: string): GenaiConfig {
 		hiddenSize: reader.number(decoder, "model.decoder.hidden_size"),
 		inputs: {
 			ids: reader.text(inputs, "model.decoder.inputs.input_ids"),
+			mask: reader.textOr(inputs, "model.decoder.inputs.attention_mask", "attention_mask"),
+			positions: reader.textOr(inputs, "model.decoder.inputs.position_ids", "position_ids"),
 			pastKeys: reader.text(inputs, "model.decoder.inputs.past_key_names"),
 			pastValues: reader.text(inputs, "model.decoder.inputs.past_value_names"),
 		},
@@ -111,6 +119,10 @@ class ConfigReader {
 	text(from: JsonObject, place: string): string {
 		const value = from[lastOf(place)];
 		return typeof value === "string" ? value : this.#fail(place, value, "a string");
+	}
+
+	textOr(from: JsonObject, place: string, absent: string): string {
+		return from[lastOf(place)] === undefined ? absent : this.text(from, place);
 	}
 
 	#fail(place: string, value: unknown, expected: string): never {

@@ -1,5 +1,5 @@
 import type { Model } from "../ir/model.js";
-import { DataType, tensorType } from "../ir/types.js";
+import { tensorType } from "../ir/types.js";
 import { findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
@@ -8,9 +8,9 @@ import { pruneTo } from "./prune.js";
 /** Makes a decoder, its embedding cut off, the graph of its head: the state of one token goes in, its logits [1, 1, vocabulary] come out. */
 export function makeHeadGraph(model: Model, config: GenaiConfig): void {
 	const { graph } = model;
-	const { hidden, logits } = findDecoder(model, config, { sequence: 1, context: 1 });
-	const input = graph.createValue(NAMES.hidden, tensorType(DataType.FLOAT, [1, 1, config.hiddenSize]));
-	hidden.replaceUsesWith(input);
+	const { headInput, dtype, logits } = findDecoder(model, config, { sequence: 1, context: 1 });
+	const input = graph.createValue(NAMES.hidden, tensorType(dtype, [1, 1, config.hiddenSize]));
+	headInput.replaceUsesWith(input);
 	graph.addInput(input);
 	if (logits.type?.kind === "tensor") {
 		logits.type = tensorType(logits.type.elementType, [1, 1, config.vocabularySize]);

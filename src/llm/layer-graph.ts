@@ -1,15 +1,18 @@
-import { intAttribute } from "../ir/attribute.js";
+import { intAttribute, intsAttribute } from "../ir/attribute.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { DataType, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { lowerGroupQuery } from "../passes/support/group-query-lowering.js";
+import { vector } from "../passes/support/lengths.js";
 import { moveOutput, NodeWriter } from "../passes/support/node-writer.js";
 import { rmsNormOperator } from "../passes/support/normalization.js";
-import { type Attention, type Decoder, EMBEDDED, findDecoder } from "./decoder.js";
+import { type RotaryTables, rotate } from "../passes/support/rotary.js";
+import { constantOf } from "../weights/constant.js";
+import { type Attention, type Decoder, EMBEDDED, findDecoder, type RotaryNode } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { pruneTo } from "./prune.js";
-import { sharedInputsOf } from "./shared-inputs.js";
+import { type RotaryUse, sharedInputsOf } from "./shared-inputs.js";
 
 /** How many tokens the graphs take at once, and how many past ones there is room for. */
 export interface GraphLengths {
@@ -42,6 +45,7 @@ export function isNew(name: string): boolean {
 export function makeLayerGraph(model: Model, config: GenaiConfig, lengths: GraphLengths): void {
 	const decoder = findDecoder(model, config, lengths);
 	const builder = new LayerGraphBuilder(model, decoder, config, lengths);
+	for (const rotary of decoder.rotaries) builder.turn(rotary);
 	const outputs = decoder.attentions.flatMap((attention) => builder.lower(attention));
 	const hidden = builder.hidden();
 	pruneTo(model.graph, [hidden, ...outputs]);
@@ -75,11 +79,7 @@ class LayerGraphBuilder {
 		const outputs: Value[] = [];
 		lowerGroupQuery(writer, form, {
 			norm: rmsNormOperator(onnxOpset(this.#model) ?? 0),
-			rows: ({ rotatedSize }) => {
-				const { cos, sin } = this.#shared.rotaryOf(attention);
-				const shape = [1, sequence, 1, rotatedSize];
-				return { cos: this.#input(cos, form.dtype, shape), sin: this.#input(sin, form.dtype, shape) };
-			},
+			rows: (rotary) => this.#rows(rotary),
 			mask: () => this.#input(this.#shared.maskOf(attention), form.dtype, [1, 1, sequence, context + sequence]),
 			all: (kind, own) => {
 				const name = kind === "key" ? NAMES.newKey(layer) : NAMES.newValue(layer);
@@ -94,11 +94,39 @@ class LayerGraphBuilder {
 		return outputs;
 	}
 
+	/** Writes a rotary embedding outside of the attention. */
+	turn({ node, call }: RotaryNode): void {
+		const writer = new NodeWriter(node, this.#names);
+		const { x, shape, form, caches } = call;
+		const isFlat = shape.length === 3;
+		const flatShape = vector(writer, "heads", 0, 0, -1, form.headSize);
+		const headsLast = { perm: intsAttribute([0, 2, 1, 3]) };
+		const heads = isFlat
+			? writer.emit("Reshape", [x, flatShape], {}, "heads_of")
+			: writer.emit("Transpose", [x], headsLast, "heads_of");
+		const turned = rotate(writer, heads, form, this.#rows({ ...form, caches }));
+		writer.give(
+			0,
+			isFlat
+				? writer.emit("Reshape", [turned, vector(writer, "flat", 0, 0, -1)])
+				: writer.emit("Transpose", [turned], headsLast),
+		);
+		writer.finish();
+	}
+
+	/** Inputs for the rows of rotary tables, [1, sequence, 1, rotated size]. */
+	#rows(use: RotaryUse): RotaryTables {
+		const { cos, sin } = this.#shared.rotaryOf(use);
+		const shape = [1, this.#lengths.sequence, 1, use.rotatedSize];
+		const dtype = constantOf(use.caches.cos)!.tensor.dtype;
+		return { cos: this.#input(cos, dtype, shape), sin: this.#input(sin, dtype, shape) };
+	}
+
 	/** The state in front of the head, as an output. */
 	hidden(): Value {
 		const { graph } = this.#model;
 		const { hidden } = this.#decoder;
-		const type = tensorType(DataType.FLOAT, [1, 1, this.#config.hiddenSize]);
+		const type = tensorType(this.#decoder.dtype, [1, 1, this.#config.hiddenSize]);
 		const output = graph.createValue(NAMES.hidden, type);
 		const spec =
 			this.#lengths.sequence === 1

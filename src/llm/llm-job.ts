@@ -1,13 +1,18 @@
 import { QGraphError } from "../diagnostics.js";
+import { readModel } from "../onnx/file.js";
 import type { Target } from "../targets/target.js";
 import type { ContextKind } from "./compile-graphs.js";
 import { type GenaiConfig, readGenaiConfig } from "./genai-config.js";
 import type { GraphLengths } from "./layer-graph.js";
 import { freeToken } from "./pad-token.js";
+import { shortRotaryLength } from "./rotary-caches.js";
 
 /** What static graphs are to be like. */
 export interface LlmSettings {
-	/** Positions of the cache; default the model's context length, 4096 at most. */
+	/**
+	 * Positions of the cache; default the model's context length, 4096 at most, and no more than the shorter of two rotary
+	 * tables is for: with more the longer one is used, for short sequences, too.
+	 */
 	readonly context?: number | undefined;
 	/** Tokens of a prompt that are taken at once; default 128, or the context where that is shorter. */
 	readonly prefill?: number | undefined;
@@ -34,10 +39,11 @@ export interface LlmJob {
 
 const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0.18"];
 
-/** Reads what a directory says of its model and completes the settings. Throws `llm/config`, `llm/unsupported`, `llm/length`, `llm/settings` or `llm/pad-token`. */
-export function readJob(folder: string, settings: LlmSettings): LlmJob {
+/** Reads what a directory says of its model and completes the settings. Rejects with `llm/config`, `llm/unsupported`, `llm/length`, `llm/settings` or `llm/pad-token`, and with what reading the model says. */
+export async function readJob(folder: string, settings: LlmSettings): Promise<LlmJob> {
 	const config = readGenaiConfig(folder);
-	const lengths = lengthsOf(config, settings);
+	const shortLength = shortRotaryLength(await readModel(config.modelFile));
+	const lengths = lengthsOf(config, shortLength, settings);
 	const padToken = freeToken(folder, config);
 	if (padToken === undefined) {
 		const message = `every id below ${config.vocabularySize} is a token, and the pad token ends sequences: prompts cannot be filled up`;
@@ -50,8 +56,13 @@ export function readJob(folder: string, settings: LlmSettings): LlmJob {
 	return { folder, config, lengths, padToken, target, genaiVersion, compile };
 }
 
-function lengthsOf({ contextLength }: GenaiConfig, settings: LlmSettings): GraphLengths {
-	const context = settings.context ?? Math.min(contextLength, DEFAULT_CONTEXT);
+function lengthsOf(
+	{ contextLength }: GenaiConfig,
+	shortLength: number | undefined,
+	settings: LlmSettings,
+): GraphLengths {
+	const longest = Math.min(contextLength, DEFAULT_CONTEXT, shortLength ?? DEFAULT_CONTEXT);
+	const context = settings.context ?? longest;
 	const sequence = settings.prefill ?? Math.min(DEFAULT_PREFILL, context);
 	const isRight =
 		[context, sequence].every(Number.isInteger) && sequence > 1 && sequence <= context && context <= contextLength;

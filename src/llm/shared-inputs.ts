@@ -1,4 +1,4 @@
-import type { RotaryTables } from "../passes/support/rotary.js";
+import type { RotaryForm, RotaryTables } from "../passes/support/rotary.js";
 import type { Attention, Decoder } from "./decoder.js";
 
 /** What the front computes once for all layers, by the names of its outputs. */
@@ -8,31 +8,39 @@ export interface SharedInputs {
 	/** Rows of rotary tables. */
 	readonly rotaries: readonly Rotary[];
 	maskOf(attention: Attention): string;
-	rotaryOf(attention: Attention): { readonly cos: string; readonly sin: string };
+	rotaryOf(use: RotaryUse): { readonly cos: string; readonly sin: string };
 }
 
 export interface Rotary {
 	readonly cos: string;
 	readonly sin: string;
-	readonly form: NonNullable<Attention["form"]["rotary"]>;
+	readonly form: RotaryUse;
+}
+
+/** How something is turned, and by which tables. */
+export interface RotaryUse extends RotaryForm {
+	readonly caches: RotaryTables;
 }
 
 /** Layers whose windows or tables are alike share them; the first ones have plain names. */
-export function sharedInputsOf({ attentions }: Decoder): SharedInputs {
+export function sharedInputsOf({ attentions, rotaries: outside }: Decoder): SharedInputs {
 	const windows = [...new Set(attentions.map(({ form }) => form.window))];
 	const masks = windows.map((window, index) => ({ name: numbered(MASK, index), window }));
 	const rotaries = new Map<string, Rotary>();
-	for (const { form } of attentions) {
-		if (form.rotary === undefined) continue;
-		const [index, key] = [rotaries.size, keyOf(form.rotary)];
+	const uses = [
+		...attentions.flatMap(({ form }) => form.rotary ?? []),
+		...outside.map(({ call: { caches, form } }) => ({ ...form, caches })),
+	];
+	for (const form of uses) {
+		const [index, key] = [rotaries.size, keyOf(form)];
 		if (rotaries.has(key)) continue;
-		rotaries.set(key, { cos: numbered(COS, index), sin: numbered(SIN, index), form: form.rotary });
+		rotaries.set(key, { cos: numbered(COS, index), sin: numbered(SIN, index), form });
 	}
 	return {
 		masks,
 		rotaries: [...rotaries.values()],
 		maskOf: ({ form }) => masks.find(({ window }) => window === form.window)!.name,
-		rotaryOf: ({ form }) => rotaries.get(keyOf(form.rotary!))!,
+		rotaryOf: (use) => rotaries.get(keyOf(use))!,
 	};
 }
 
@@ -50,14 +58,6 @@ function numbered(name: string, index: number): string {
 	return index === 0 ? name : `${name}_${index}`;
 }
 
-function keyOf({
-	caches,
-	rotatedSize,
-	isInterleaved,
-}: {
-	caches: RotaryTables;
-	rotatedSize: number;
-	isInterleaved: boolean;
-}): string {
+function keyOf({ caches, rotatedSize, isInterleaved }: RotaryUse): string {
 	return [caches.cos.name, caches.sin.name, rotatedSize, isInterleaved].join();
 }

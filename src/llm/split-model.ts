@@ -10,7 +10,7 @@ import { makeDecodeGraph } from "./decode-graph.js";
 import { cutEmbedding } from "./decoder.js";
 import { makeFrontGraph } from "./front-graph.js";
 import { makeHeadGraph } from "./head-graph.js";
-import { makeLayerGraph } from "./layer-graph.js";
+import { isNew, makeLayerGraph } from "./layer-graph.js";
 import type { LlmJob } from "./llm-job.js";
 import { graphOf, type PipelineGraph } from "./pipeline-graph.js";
 
@@ -26,6 +26,7 @@ export interface SplitOptions {
 export async function splitModel(job: LlmJob, folder: string, options: SplitOptions = {}): Promise<PipelineGraph[]> {
 	const { config, lengths, padToken } = job;
 	const { context } = lengths;
+	let cacheType: DataType = DataType.FLOAT;
 	const makers: readonly (readonly [PipelineGraph["role"], () => Promise<Model>])[] = [
 		[
 			"front",
@@ -40,6 +41,8 @@ export async function splitModel(job: LlmJob, folder: string, options: SplitOpti
 			async () => {
 				const model = await lowerDecoder(job);
 				makeLayerGraph(model, config, lengths);
+				const made = model.graph.outputs.find(({ name }) => isNew(name))!.type;
+				if (made?.kind === "tensor") cacheType = made.elementType;
 				return model;
 			},
 		],
@@ -51,7 +54,7 @@ export async function splitModel(job: LlmJob, folder: string, options: SplitOpti
 				return model;
 			},
 		],
-		["kv_update", async () => cacheGraph(config, context, DataType.FLOAT)],
+		["kv_update", async () => cacheGraph(config, context, cacheType)],
 		[
 			"lm_head",
 			async () => {

@@ -1,14 +1,13 @@
-import { inferTypes, type TypeTable } from "../inference/index.js";
-import { intOf } from "../ir/attribute.js";
+import { inferTypes } from "../inference/index.js";
 import { NameScope } from "../ir/names.js";
-import { isMicrosoftOp, isOnnxOp, type Node } from "../ir/node.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs } from "../ir/walk.js";
 import { definePass } from "./infra/pass.js";
-import { leave, type Obstacle } from "./support/fusion.js";
+import { leave } from "./support/fusion.js";
 import { lengthOf, rangeOf, vector } from "./support/lengths.js";
 import { NodeWriter } from "./support/node-writer.js";
-import { type RotaryForm, type RotaryTables, rotate, wideTables } from "./support/rotary.js";
+import { type RotaryTables, rotate, wideTables } from "./support/rotary.js";
+import { isRotary, type RotaryCall, rotaryCall } from "./support/rotary-call.js";
 import { RotaryRows } from "./support/rotary-tables.js";
 
 /**
@@ -27,7 +26,7 @@ export const lowerRotaryEmbedding = definePass({
 		const [names, types, rows] = [new NameScope(model), inferTypes(model), new RotaryRows()];
 		let changed = false;
 		for (const { site, node } of rotaries) {
-			const call = callOf(node, types);
+			const call = rotaryCall(node, types);
 			if ("code" in call) {
 				leave(call, node, site, context);
 				continue;
@@ -39,67 +38,6 @@ export const lowerRotaryEmbedding = definePass({
 		return changed;
 	},
 });
-
-function isRotary(node: Node): boolean {
-	return isMicrosoftOp(node, "RotaryEmbedding") || isOnnxOp(node, "RotaryEmbedding");
-}
-
-interface RotaryCall {
-	readonly x: Value;
-	readonly shape: ReturnType<TypeTable["shapeOf"]> & {};
-	readonly form: RotaryForm;
-	readonly caches: RotaryTables;
-	/** undefined: the caches have the rows that are needed already, [batch, sequence, pairs]. */
-	readonly positions: Value | undefined;
-	/** Is `positions` the position of the first element alone? */
-	readonly isOffset: boolean;
-}
-
-function callOf(node: Node, types: TypeTable): RotaryCall | Obstacle {
-	const isStandard = isOnnxOp(node, "RotaryEmbedding");
-	const [x, cos, sin] = isStandard ? node.inputs : [0, 2, 3].map((index) => node.inputs[index]);
-	const positions = node.inputs[isStandard ? 3 : 1];
-	if (x === undefined || cos === undefined || sin === undefined) {
-		return { code: "lower/unsupported", message: "an input is missing that the operator needs" };
-	}
-	if (intOf(node, "is_packed_batching", 0) !== 0) {
-		return { code: "lower/unsupported", message: "sequences of several lengths are packed into one" };
-	}
-	const scale = node.attributes.get("scale");
-	if (scale?.kind === "float" && scale.value !== 1) {
-		return {
-			code: "lower/unsupported",
-			message: `it has scale ${scale.value}, of which ONNX Runtime's CPU kernel takes no notice`,
-		};
-	}
-	const shape = types.shapeOf(x);
-	const pairs = types.shapeOf(cos)?.at(-1);
-	const positionRank = positions === undefined ? 2 : types.shapeOf(positions)?.length;
-	if ((shape?.length !== 3 && shape?.length !== 4) || typeof pairs !== "number" || positionRank === undefined) {
-		return {
-			code: "lower/shape",
-			message: "the rank of its input, of its positions or the width of its tables is not known",
-		};
-	}
-	const rotatedSize = 2 * pairs;
-	const headSize = headSizeOf(node, shape, rotatedSize);
-	if (headSize === undefined || headSize < rotatedSize) {
-		return {
-			code: "lower/shape",
-			message: `the size of a head is ${headSize ?? "not known"}, of which ${rotatedSize} are turned`,
-		};
-	}
-	const form = { headSize, rotatedSize, isInterleaved: intOf(node, "interleaved", 0) !== 0 };
-	return { x, shape, form, caches: { cos, sin }, positions, isOffset: positionRank === 1 };
-}
-
-function headSizeOf(node: Node, shape: readonly unknown[], rotatedSize: number): number | undefined {
-	const last = shape.at(-1);
-	if (shape.length === 4) return typeof last === "number" ? last : undefined;
-	const heads = intOf(node, "num_heads", 0);
-	if (heads > 0) return typeof last === "number" ? last / heads : undefined;
-	return intOf(node, "rotary_embedding_dim", 0) === 0 ? rotatedSize : undefined;
-}
 
 function lower(call: RotaryCall, writer: NodeWriter, rows: RotaryRows): void {
 	const { x, shape, form } = call;

@@ -14,6 +14,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
 import { type ConvertLlmOptions, convertLlm } from "../../src/llm/convert-llm.js";
+import { readModel } from "../../src/onnx/file.js";
 import { ownVersion } from "../../src/runtime/own-version.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { differenceInRanges } from "../support/same-outputs.js";
@@ -39,6 +40,22 @@ const CASES: Readonly<Record<string, DirectoryOptions>> = {
 		attention: [{ softcap: floatAttribute(4) }, { softcap: floatAttribute(4) }],
 		capsLogits: true,
 	},
+	"rotary embeddings outside of the attention, queries and keys normalized": { rotary: "outside", qkNorm: true },
+	"parts of heads turned outside, interleaved": {
+		rotary: "outside",
+		rotatedSize: 16,
+		separate: true,
+		attention: [{ rotary_interleaved: intAttribute(1) }, { rotary_interleaved: intAttribute(1) }],
+	},
+	"parts of heads, biases, LayerNormalization": { phi: true, rotatedSize: 16 },
+	"rotary tables for short and long sequences": { shortLength: 40 },
+	"int4 weights, the embedding tied to the head": { int4: true, tied: true },
+	"the embedding a transpose of the head, scaled, the last token picked": {
+		tied: true,
+		embeddingScale: 2.5,
+		prunesHead: true,
+	},
+	"sinks, products apart": { sinks: true, separate: true },
 };
 
 describe("convertLlm", () => {
@@ -88,6 +105,25 @@ describe("convertLlm", () => {
 			"tokenizer_config.json",
 		]);
 		expect(statSync(path.join(output, "decode.onnx")).size).toBeLessThan(30_000);
+	});
+
+	test("chooses the rotary tables that the whole cache needs", async () => {
+		const input = path.join(folder, "long");
+		writeGenaiDirectory(input, { shortLength: 24 });
+		expect(await convertLlm(input, path.join(folder, "long static"))).toMatchObject({ context: 24 });
+		const long = { context: 40, prefill: 40 };
+		await convertLlm(input, path.join(folder, "longer static"), long);
+		const prompt = Array.from({ length: 30 }, (_, index) => 3 + ((index * 7) % 40));
+		const expected = await generateDynamic(input, prompt, 8);
+		expect((await generateStatic(path.join(folder, "longer static"), prompt, 8)).tokens).toEqual(expected.tokens);
+	});
+
+	test("has no operator in front that turns a table over in every run", async () => {
+		const [input, output] = [path.join(folder, "tied"), path.join(folder, "tied static")];
+		writeGenaiDirectory(input, { tied: true });
+		await convertLlm(input, output, LENGTHS);
+		const { graph } = await readModel(path.join(output, "front.onnx"));
+		expect(Array.from(graph.nodes, ({ op }) => op.type)).not.toContain("Transpose");
 	});
 
 	test("writes the config of a pipeline", async () => {
@@ -188,6 +224,10 @@ describe("convertLlm", () => {
 		["a context beyond the model's", {}, { context: 65 }, "llm/length", "<= 64, the model's context length"],
 		["an encoder", { config: { encoder: {} } }, LENGTHS, "llm/unsupported", "the model has the part 'encoder'"],
 		["experts", { extra: "MoE" }, LENGTHS, "llm/unsupported", "MoE 'odd' makes it a mixture of experts"],
+		["paged attention", { extra: "PagedAttention" }, LENGTHS, "llm/unsupported", "'odd' makes it paged attention"],
+		["a hybrid", { extra: "LinearAttention" }, LENGTHS, "llm/unsupported", "makes it a hybrid of linear attention"],
+		["a state of its own", { input: "past_conv.0" }, LENGTHS, "llm/unsupported", "of its input 'past_conv.0'"],
+		["a quantized cache", { cacheScales: true }, LENGTHS, "llm/unsupported", "its cache is quantized, with scales"],
 		["a missing field", { config: { vocab_size: "many" } }, LENGTHS, "llm/config", `'model.vocab_size' of`],
 	] as const)("refuses %s", async (name, options, lengths, code, message) => {
 		const [input, output] = [path.join(folder, name), path.join(folder, `${name} static`)];

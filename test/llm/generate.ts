@@ -29,7 +29,11 @@ export async function generateDynamic(folder: string, prompt: readonly number[],
 	let total = 0;
 	return greedy(prompt, count, async (ids) => {
 		total += ids.length;
+		const positions = ids.map((_, index) => total - ids.length + index);
 		const outputs = await session.run({
+			...(config.decoder.inputs.position_ids === undefined
+				? {}
+				: { position_ids: new Tensor("int64", BigInt64Array.from(positions, BigInt), [1, ids.length]) }),
 			input_ids: new Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]),
 			attention_mask: new Tensor("int64", new BigInt64Array(total).fill(1n), [1, total]),
 			...cache,
