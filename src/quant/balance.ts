@@ -127,7 +127,7 @@ export function flipCodes(
 				const first = start + (row * channels + channel) * spatial;
 				for (let at = first; at < first + spatial; at++) {
 					const code = codeAt(packed, at);
-					const rest = direction * (values[at]! - code * scale);
+					const rest = direction * Math.fround(values[at]! - Math.fround(code * scale));
 					if (rest <= 0 || code === limit) continue;
 					places[count] = at;
 					rests[count++] = rest;

@@ -2,7 +2,7 @@
  * The int4 codes of float weights in blocks, and what is lost by them. code-kernel.ts does the work where columns come by
  * eights, JavaScript else, with the same codes.
  */
-import type { BalanceSums } from "./balance.js";
+import { type BalanceSums, flipCodes } from "./balance.js";
 import { COLUMNS_AT_ONCE, type CodeSum, codeColumns } from "./code-kernel.js";
 import { dequantizeBlocks, quantizeBlocks } from "./codes.js";
 import { type BlockLayout, expectLength, slabElements, slabFirstChannel, slabRows, slabStart } from "./layout.js";
@@ -29,12 +29,29 @@ export interface ScaledBlocks {
  * The code of every weight, as quantizeCode (lpbq.ts) has it.
  *
  * @param stored scales that the codes stand for multiples of, [slabCount, channels].
+ * @param flips how many codes of a block to round the other way ({@link flipCodes}), [slabCount, channels].
  * @returns the codes, packed, and how far what they stand for is from the weights.
  * @throws RangeError when an array does not hold exactly these slabs.
  */
-export function encodeBlocks(blocks: ScaledBlocks, stored: Float32Array): { packed: Uint8Array; error: ErrorSum } {
+export function encodeBlocks(
+	blocks: ScaledBlocks,
+	stored: Float32Array,
+	flips?: Int8Array,
+): { packed: Uint8Array; error: ErrorSum } {
 	expectLengths(blocks);
 	expectLength("stored scales", stored.length, blocks.scales.length);
+	if (flips === undefined) return encode(blocks, stored);
+	if (isColumnPerBlock(blocks.layout)) return encode(blocks, stored, Float32Array.from(flips));
+	const { packed, error } = encode(blocks, stored);
+	const growth = flipCodes(blocks, packed, stored, flips);
+	return { packed, error: { signal: error.signal, error: error.error + growth } };
+}
+
+function encode(
+	blocks: ScaledBlocks,
+	stored: Float32Array,
+	flips?: Float32Array,
+): { packed: Uint8Array; error: ErrorSum } {
 	const { layout, firstSlab, slabCount, values, scales, codeMin } = blocks;
 	const { spatial } = layout;
 	if (kernelColumns(layout) === 0) {
@@ -44,15 +61,18 @@ export function encodeBlocks(blocks: ScaledBlocks, stored: Float32Array): { pack
 		return { packed: packInt4(codes), error: errorSum(values, decoded) };
 	}
 	const packed = new Uint8Array(Math.ceil(values.length / 2));
-	const error = { signal: 0, error: 0 };
-	eachRun(blocks, stored, ["squares", "restSquares"], (run) => {
+	let [signal, error] = [0, 0];
+	eachRun(blocks, { stored, flips }, ["squares", "restSquares"], (run) => {
 		packed.set(run.packed, run.start / 2);
-		for (let slab = 0, at = 0; slab < run.slabs; slab++) {
-			for (let column = 0; column < run.columns; column++) error.signal += run.sums[at++]!;
-			for (let column = 0; column < run.columns; column++) error.error += run.sums[at++]!;
+		const { sums, slabs, columns } = run;
+		for (let slab = 0, at = 0; slab < slabs; slab++, at += 2 * columns) {
+			for (let column = at; column < at + columns; column++) {
+				signal += sums[column]!;
+				error += sums[column + columns]!;
+			}
 		}
 	});
-	return { packed, error };
+	return { packed, error: { signal, error } };
 }
 
 /**
@@ -68,20 +88,25 @@ export function addToBalance(sums: BalanceSums, blocks: ScaledBlocks): void {
 		addPlainly(sums, blocks);
 		return;
 	}
-	eachRun(blocks, blocks.scales, ["values", "squares", "rests", "products"], ({ first, slabs, columns, ...run }) => {
-		for (let slab = 0; slab < slabs; slab++) {
-			const base = slabFirstChannel(layout, firstSlab + first + slab) - sums.firstChannel;
-			const at = slab * 4 * columns;
-			for (let column = 0; column < columns; column++) {
-				const channel = base + (channels === 1 ? 0 : Math.floor(column / spatial));
-				const [value, square] = [run.sums[at + column]!, run.sums[at + columns + column]!];
-				sums.values[channel]! += value;
-				sums.squares[channel]! += square;
-				sums.decoded[channel]! += value - run.sums[at + 2 * columns + column]!;
-				sums.products[channel]! += square - run.sums[at + 3 * columns + column]!;
+	eachRun(
+		blocks,
+		{ stored: blocks.scales },
+		["values", "squares", "rests", "products"],
+		({ first, slabs, columns, ...run }) => {
+			for (let slab = 0; slab < slabs; slab++) {
+				const base = slabFirstChannel(layout, firstSlab + first + slab) - sums.firstChannel;
+				const at = slab * 4 * columns;
+				for (let column = 0; column < columns; column++) {
+					const channel = base + (channels === 1 ? 0 : Math.floor(column / spatial));
+					const [value, square] = [run.sums[at + column]!, run.sums[at + columns + column]!];
+					sums.values[channel]! += value;
+					sums.squares[channel]! += square;
+					sums.decoded[channel]! += value - run.sums[at + 2 * columns + column]!;
+					sums.products[channel]! += square - run.sums[at + 3 * columns + column]!;
+				}
 			}
-		}
-	});
+		},
+	);
 }
 
 function addPlainly(sums: BalanceSums, { layout, firstSlab, slabCount, values, ...rest }: ScaledBlocks): void {
@@ -118,6 +143,11 @@ function kernelColumns({ depth, blockSize, blocks, channels, spatial }: BlockLay
 	return fits ? COLUMNS_AT_ONCE : 0;
 }
 
+/** Does the kernel see a block in one column? */
+function isColumnPerBlock(layout: BlockLayout): boolean {
+	return layout.channels > 1 && layout.spatial === 1 && kernelColumns(layout) > 0;
+}
+
 /** What the kernel says of some slabs of equal length. */
 interface CodedRun {
 	/** Of the slabs, counted from the first of all. */
@@ -133,7 +163,7 @@ interface CodedRun {
 
 function eachRun(
 	{ layout, firstSlab, slabCount, values, scales, codeMin }: ScaledBlocks,
-	stored: Float32Array,
+	{ stored, flips }: { readonly stored: Float32Array; readonly flips?: Float32Array | undefined },
 	sums: readonly CodeSum[],
 	visit: (run: CodedRun) => void,
 ): void {
@@ -153,6 +183,7 @@ function eachRun(
 			columns,
 			scales: scalesOf(scales),
 			stored: scalesOf(stored),
+			flips: flips && scalesOf(flips),
 			codeMin,
 		};
 		visit({ first, slabs: end - first, start, columns, ...codeColumns(task, sums) });

@@ -11,7 +11,8 @@
  *   chooseBlockScaleInts  every chunk again
  * Rows of whole channels ([N, K], Conv) may go through all of it on their own.
  */
-import { BlockSearch } from "./block-search.js";
+import { eachStrip, type Strip, type StripWalk, stripCapacity } from "./block-strips.js";
+import { ColumnSearch } from "./column-search.js";
 import { type BlockLayout, expectLength, slabCountOf, slabElements, slabFirstChannel, slabRows } from "./layout.js";
 import { effectiveScale, MAX_BLOCK_SCALE_INT } from "./lpbq.js";
 import { powerOf } from "./power.js";
@@ -124,30 +125,41 @@ export function createAccumulator(
  * @throws RangeError when an array of the chunk or the importance has the wrong length, and for an exponent out of range.
  */
 export function accumulate(problem: FitProblem, chunk: FitChunk, accumulator: FitAccumulator): void {
-	const { maxChannelScales, gridFactors = GRID_FACTORS } = problem;
+	const { maxChannelScales, gridFactors = GRID_FACTORS, keepsLargestInt } = problem;
 	const { firstChannel, gridPowers, gridSquares, maxPowers, maxSquares, signals } = accumulator;
-	const { keptCodes } = chunk;
 	const gridSize = gridFactors.length;
-	const channelScales = new Float32Array(gridSize);
-	const search = createSearch(problem, gridSize);
-	eachBlock(problem, chunk, search, problem.sampleStep ?? 1, (channel, block, start) => {
-		const at = channel - firstChannel;
-		const maxChannelScale = maxChannelScales[channel]!;
-		for (let k = 0; k < gridSize; k++) channelScales[k] = maxChannelScale * gridFactors[k]!;
-		search.search(channelScales, gridSize, leastIntOf(problem, chunk, block));
-		for (let k = 0; k < gridSize; k++) {
-			gridPowers[at * gridSize + k]! += search.power(k);
-			gridSquares[at * gridSize + k]! += search.square(k);
-		}
-		const int = chunk.maxBlockScaleInts[block]!;
-		search.evaluate(maxChannelScale, int);
-		maxPowers[at]! += search.power(0);
-		maxSquares[at]! += search.square(0);
-		signals[at]! += signalOf(search);
-		if (keptCodes) {
-			const scale = effectiveScale(int, Math.fround(maxChannelScale));
-			addKeptErrors(problem, search, scale, keptCodes, start, accumulator, at);
-		}
+	const search = createSearch(problem, gridSize + 1);
+	eachStrip(walkOf(problem, chunk, gridSize + 1, problem.sampleStep), search, {
+		begin({ index, count, channels }) {
+			for (let column = 0; column < count; column++) {
+				const maxChannelScale = maxChannelScales[channels[column]!]!;
+				for (let k = 0; k < gridSize; k++) search.ask(index, k, column, maxChannelScale * gridFactors[k]!);
+				search.ask(index, gridSize, column, maxChannelScale);
+			}
+		},
+		prepare({ index, count, blocks }) {
+			for (let column = 0; column < count; column++) {
+				const int = chunk.maxBlockScaleInts[blocks[column]!]!;
+				search.allow(index, gridSize, column, int, int);
+				const least = leastIntOf(problem, int);
+				for (let k = 0; keepsLargestInt && k < gridSize; k++) search.allow(index, k, column, least);
+			}
+		},
+		take(strip) {
+			if (chunk.keptCodes) addKeptErrors(problem, chunk, strip, accumulator);
+		},
+		end({ index, count, channels }) {
+			for (let column = 0; column < count; column++) {
+				const at = channels[column]! - firstChannel;
+				for (let k = 0; k < gridSize; k++) {
+					gridPowers[at * gridSize + k]! += search.power(index, k, column);
+					gridSquares[at * gridSize + k]! += search.square(index, k, column);
+				}
+				maxPowers[at]! += search.power(index, gridSize, column);
+				maxSquares[at]! += search.square(index, gridSize, column);
+				signals[at]! += search.signal(index, column);
+			}
+		},
 	});
 }
 
@@ -205,101 +217,93 @@ export function chooseChannelScales(problem: FitProblem, accumulator: FitAccumul
  * The integers for the chosen channel scales: the best of every block, or those of `max` for a channel that stays with it.
  *
  * @param choice must have the channels of the chunk.
- * @param visit gets every block: its channel, its number in the chunk, and the search that has loaded it.
- * @returns [slabCount, channels], 1..16.
+ * @param measuresMax is `errorOfMax`, of importance * error^2 with the integers of `max`, wanted? Else it is 0.
+ * @returns integers [slabCount, channels], 1..16.
  * @throws RangeError as {@link accumulate} does.
  */
 export function chooseBlockScaleInts(
 	problem: FitProblem,
 	chunk: FitChunk,
 	choice: ChannelChoice,
-	visit?: (channel: number, block: number, search: BlockSearch) => void,
-): Uint8Array {
-	const ints = chunk.maxBlockScaleInts.slice();
-	const channelScale = new Float32Array(1);
-	const search = createSearch(problem, 1);
-	eachBlock(problem, chunk, search, 1, (channel, block) => {
-		const at = channel - choice.firstChannel;
-		channelScale[0] = choice.channelScales[at]!;
-		if (choice.gridPoints[at] !== -1) {
-			search.search(channelScale, 1, leastIntOf(problem, chunk, block));
-			ints[block] = search.int(0);
-		}
-		visit?.(channel, block, search);
+	measuresMax = false,
+): { ints: Uint8Array; errorOfMax: number } {
+	const { maxBlockScaleInts } = chunk;
+	const ints = new Uint8Array(maxBlockScaleInts.length);
+	let errorOfMax = 0;
+	const records = measuresMax ? 2 : 1;
+	const search = createSearch(problem, records);
+	const isOfMax = (channel: number): boolean => choice.gridPoints[channel - choice.firstChannel] === -1;
+	eachStrip(walkOf(problem, chunk, records), search, {
+		begin({ index, count, channels }) {
+			for (let column = 0; column < count; column++) {
+				const channel = channels[column]!;
+				search.ask(index, 0, column, choice.channelScales[channel - choice.firstChannel]!);
+				if (measuresMax) search.ask(index, 1, column, problem.maxChannelScales[channel]!);
+			}
+		},
+		prepare({ index, count, channels, blocks }) {
+			for (let column = 0; column < count; column++) {
+				const int = maxBlockScaleInts[blocks[column]!]!;
+				if (isOfMax(channels[column]!)) search.allow(index, 0, column, int, int);
+				else search.allow(index, 0, column, leastIntOf(problem, int));
+				if (measuresMax) search.allow(index, 1, column, int, int);
+			}
+		},
+		take({ index, count, blocks }) {
+			for (let column = 0; column < count; column++) ints[blocks[column]!] = search.int(index, 0, column);
+		},
+		end({ index, count }) {
+			for (let column = 0; measuresMax && column < count; column++) errorOfMax += search.square(index, 1, column);
+		},
 	});
-	return ints;
+	return { ints, errorOfMax };
 }
 
-function leastIntOf({ keepsLargestInt }: FitProblem, { maxBlockScaleInts }: FitChunk, block: number): number {
-	return keepsLargestInt && maxBlockScaleInts[block] === MAX_BLOCK_SCALE_INT ? MAX_BLOCK_SCALE_INT : 1;
+/** The smallest integer that a block may get, whose integer under `max` is `int`. */
+function leastIntOf({ keepsLargestInt }: FitProblem, int: number): number {
+	return keepsLargestInt && int === MAX_BLOCK_SCALE_INT ? MAX_BLOCK_SCALE_INT : 1;
 }
 
-function createSearch({ layout, exponent = 4, codeMin = -8, importance }: FitProblem, scaleCount: number): BlockSearch {
-	const blockElements = Math.min(layout.blockSize, layout.depth) * layout.spatial;
-	return new BlockSearch(exponent, codeMin, importance !== undefined, scaleCount, blockElements);
+function createSearch({ layout, exponent = 4, codeMin = -8, importance }: FitProblem, records: number): ColumnSearch {
+	return new ColumnSearch(exponent, codeMin, importance !== undefined, { ...stripCapacity(layout), records });
 }
 
-/** Loads every block of a chunk, or of each channel every `step`-th, into the search and calls back with its channel, its number and its first element. */
-function eachBlock(
-	{ layout, importance }: FitProblem,
-	{ firstSlab, slabCount, values, maxBlockScaleInts, keptCodes }: FitChunk,
-	search: BlockSearch,
-	step: number,
-	visit: (channel: number, block: number, start: number) => void,
-): void {
-	const { channels, spatial, blocks, blockSize } = layout;
+function walkOf({ layout, importance }: FitProblem, chunk: FitChunk, records: number, step = 1): StripWalk {
+	const { firstSlab, slabCount, values, maxBlockScaleInts, keptCodes } = chunk;
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
-	expectLength("block scale integers", maxBlockScaleInts.length, slabCount * channels);
+	expectLength("block scale integers", maxBlockScaleInts.length, slabCount * layout.channels);
 	if (keptCodes) expectLength("codes", keptCodes.length, values.length);
 	if (importance) expectLength("importance factors", importance.length, layout.depth);
-	const stride = channels * spatial;
-	let start = 0;
-	for (let index = 0; index < slabCount; index++) {
-		const slab = firstSlab + index;
-		const rows = slabRows(layout, slab);
-		if ((slab % blocks) % step !== 0) {
-			start += rows * stride;
-			continue;
-		}
-		if (importance) search.loadImportance(importance, (slab % blocks) * blockSize, rows, spatial);
-		const firstChannel = slabFirstChannel(layout, slab);
-		for (let channel = 0; channel < channels; channel++) {
-			search.load(values, start + channel * spatial, rows, stride, spatial);
-			visit(firstChannel + channel, index * channels + channel, start + channel * spatial);
-		}
-		start += rows * stride;
-	}
+	return { layout, firstSlab, slabCount, values, importance, step, records };
 }
 
-function signalOf({ values, weights, count }: BlockSearch): number {
-	let signal = 0;
-	for (let i = 0; i < count; i++) signal += (weights ? weights[i]! : 1) * values[i]! * values[i]!;
-	return signal;
-}
-
-/** Adds the errors of the loaded block, whose first element is `start`, with the codes that it had. */
+/** Adds the errors of blocks with the codes that they had, under the scales of `max`. */
 function addKeptErrors(
-	{ exponent = 4, layout }: FitProblem,
-	{ values, weights, count }: BlockSearch,
-	scale: number,
-	keptCodes: Int8Array,
-	start: number,
-	{ keptPowers, keptSquares }: FitAccumulator,
-	at: number,
+	{ exponent = 4, layout, importance, maxChannelScales }: FitProblem,
+	{ firstSlab, values, keptCodes, maxBlockScaleInts }: FitChunk,
+	{ count, channels, blocks, starts }: Strip,
+	{ keptPowers, keptSquares, firstChannel }: FitAccumulator,
 ): void {
-	const { channels, spatial } = layout;
-	let power = 0;
-	let square = 0;
-	for (let i = 0; i < count; i++) {
-		const position = i % spatial;
-		const code = keptCodes[start + (i - position) * channels + position]!;
-		const weight = weights ? weights[i]! : 1;
-		const error = Math.abs(values[i]! - Math.fround(code * scale));
-		power += weight * powerOf(error, exponent);
-		square += weight * error * error;
+	const { spatial, blockSize } = layout;
+	for (let column = 0; column < count; column++) {
+		const channel = channels[column]!;
+		const scale = effectiveScale(maxBlockScaleInts[blocks[column]!]!, Math.fround(maxChannelScales[channel]!));
+		const slab = firstSlab + Math.floor(blocks[column]! / layout.channels);
+		const firstRow = (slab % layout.blocks) * blockSize;
+		let power = 0;
+		let square = 0;
+		for (let row = 0; row < slabRows(layout, slab); row++) {
+			const first = starts[column]! + row * layout.channels * spatial;
+			const weight = importance ? importance[firstRow + row]! : 1;
+			for (let at = first; at < first + spatial; at++) {
+				const error = Math.abs(values[at]! - Math.fround(keptCodes![at]! * scale));
+				power += weight * powerOf(error, exponent);
+				square += weight * error * error;
+			}
+		}
+		keptPowers[channel - firstChannel]! += power;
+		keptSquares[channel - firstChannel]! += square;
 	}
-	keptPowers[at]! += power;
-	keptSquares[at]! += square;
 }
 
 function add(sums: Float64Array, more: Float64Array, first: number): void {

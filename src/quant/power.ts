@@ -6,9 +6,3 @@ export function powerOf(base: number, exponent: number): number {
 	for (let factors = 2 + (exponent % 2); factors < exponent; factors += 2) power *= square;
 	return power;
 }
-
-/** The inverse of {@link powerOf}. */
-export function rootOf(power: number, exponent: number): number {
-	if (exponent === 4) return Math.sqrt(Math.sqrt(power));
-	return exponent === 2 ? Math.sqrt(power) : power ** (1 / exponent);
-}

@@ -56,12 +56,15 @@ export const i32 = {
 	less: binary(0x49),
 	notGreater: binary(0x4d),
 	add: binary(0x6a),
+	and: binary(0x71),
 	shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), 0x76],
 } as const;
 
 export const f32 = {
 	type: 0x7d,
+	const: (value: number): Code => [0x43, ...new Uint8Array(new Float32Array([value]).buffer)],
 	load: load(0x2a, 2),
+	store: store(0x38, 2),
 	add: binary(0x92),
 	mul: binary(0x94),
 	fromI32: unary(0xb3),
@@ -86,6 +89,7 @@ export const f32x4 = {
 	/** Of two float64 lanes; the last two lanes are 0. */
 	fromF64: unary(0xfd, 0x5e),
 	/** -1 in lanes where it holds, else 0. */
+	equal: binary(0xfd, 0x41),
 	less: binary(0xfd, 0x43),
 	notLess: binary(0xfd, 0x46),
 	/** To integers, halves to even. */
@@ -121,6 +125,8 @@ export const f64x2 = {
 
 /** Four int32 lanes. */
 export const i32x4 = {
+	splat: unary(0xfd, 0x11),
+	lane: (vector: Code, index: number): Code => [...vector, 0xfd, 0x1b, index],
 	/** Of two float64 lanes, cut off; the last two lanes are 0. */
 	fromF64: unary(0xfd, ...leb(0xfd)),
 	/** Of four float32 lanes, cut off. */
@@ -149,8 +155,14 @@ export const v128 = {
 	],
 	const: (...bytes: number[]): Code => [0xfd, 12, ...bytes],
 	and: binary(0xfd, 0x4e),
+	/** a and not b. */
+	andNot: binary(0xfd, 0x4f),
 	or: binary(0xfd, 0x50),
 	xor: binary(0xfd, 0x51),
+	/** The bits of `a` where those of `mask` are set, else those of `b`. */
+	select: (a: Code, b: Code, mask: Code): Code => [...a, ...b, ...mask, 0xfd, 0x52],
+	/** 1 where any bit is set, else 0: an i32. */
+	anyTrue: unary(0xfd, 0x53),
 } as const;
 
 /** Sixteen bytes. */

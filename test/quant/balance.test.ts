@@ -7,7 +7,7 @@ import {
 	mergeBalance,
 	unitGains,
 } from "../../src/quant/balance.js";
-import { addToBalance, type ScaledBlocks } from "../../src/quant/block-codes.js";
+import { addToBalance, encodeBlocks, type ScaledBlocks } from "../../src/quant/block-codes.js";
 import { dequantizeBlocks, quantizeBlocks } from "../../src/quant/codes.js";
 import {
 	type BlockLayout,
@@ -111,6 +111,7 @@ describe.each(LAYOUTS)("%s", (_, layout) => {
 		const packed = packInt4(codes);
 		const growth = flipCodes(blocksOf(0, count), packed, blocksOf(0, count).scales, flips);
 		const balanced = unpackInt4(packed, 0, codes.length);
+		expect(encodeBlocks(blocksOf(0, count), blocksOf(0, count).scales, flips).packed).toEqual(packed);
 		const after = sumsOf(layout, values, balanced, scales);
 		const before = missing.reduce((sum, value) => sum + Math.abs(value), 0);
 		expect(before).toBeGreaterThan(layout.channelCount * 0.3);

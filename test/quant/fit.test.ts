@@ -64,7 +64,7 @@ function fit(setup: Setup) {
 	const { problem } = setup;
 	const accumulator = accumulateAll(setup);
 	const choice = chooseChannelScales(problem, accumulator);
-	const ints = chooseBlockScaleInts(problem, chunkOf(setup, 0, slabCountOf(problem.layout)), choice);
+	const { ints } = chooseBlockScaleInts(problem, chunkOf(setup, 0, slabCountOf(problem.layout)), choice);
 	return { accumulator, choice, ints };
 }
 
@@ -159,7 +159,7 @@ describe("the solution", () => {
 		expect(Array.from(choice.gridPoints)).toEqual([-1]);
 		expect(choice.channelScales).toEqual(Float32Array.from(setup.problem.maxChannelScales));
 		const chunk = chunkOf(setup, 0, 1);
-		expect(chooseBlockScaleInts(setup.problem, chunk, choice)).toEqual(chunk.maxBlockScaleInts);
+		expect(chooseBlockScaleInts(setup.problem, chunk, choice).ints).toEqual(chunk.maxBlockScaleInts);
 	});
 
 	it("lowers the sum of fourth powers of normally distributed weights by a tenth and more", () => {
@@ -262,7 +262,7 @@ describe("chunks", () => {
 				const parts = [
 					[0, at],
 					[at, slabs],
-				].map(([first, end]) => chooseBlockScaleInts(problem, chunkOf(setup, first!, end!), choice));
+				].map(([first, end]) => chooseBlockScaleInts(problem, chunkOf(setup, first!, end!), choice).ints);
 				expect([...parts[0]!, ...parts[1]!]).toEqual([...ints]);
 			}),
 		);
@@ -278,7 +278,7 @@ describe("chunks", () => {
 		const choice = chooseChannelScales(setup.problem, accumulator);
 		expect(choice.firstChannel).toBe(2);
 		expect(choice.channelScales).toEqual(whole.choice.channelScales.subarray(2, 4));
-		expect(chooseBlockScaleInts(setup.problem, chunk, choice)).toEqual(whole.ints.subarray(8, 16));
+		expect(chooseBlockScaleInts(setup.problem, chunk, choice).ints).toEqual(whole.ints.subarray(8, 16));
 	});
 });
 

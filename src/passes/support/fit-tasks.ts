@@ -158,18 +158,14 @@ function chooseInts(
 ): ChosenInts {
 	const chunk = chunkOf(part, scales);
 	if (!balances) {
-		return { ints: chooseBlockScaleInts(problem, chunk, choice), sums: undefined, errorOfMax: 0 };
+		return { ...chooseBlockScaleInts(problem, chunk, choice), sums: undefined };
 	}
 	const { layout, range } = part;
 	const firstChannel = slabFirstChannel(layout, range.first);
 	const endChannel = slabFirstChannel(layout, range.first + range.count - 1) + layout.channels;
 	const sums = createBalanceSums(firstChannel, endChannel - firstChannel);
 	const { codeMin = -8 } = problem;
-	let errorOfMax = 0;
-	const ints = chooseBlockScaleInts(problem, chunk, choice, (channel, block, search) => {
-		search.evaluate(problem.maxChannelScales[channel]!, chunk.maxBlockScaleInts[block]!);
-		errorOfMax += search.square(0);
-	});
+	const { ints, errorOfMax } = chooseBlockScaleInts(problem, chunk, choice, true);
 	const { first: firstSlab, count: slabCount } = range;
 	const scalesOfBlocks = effectiveScales(ints, choice.channelScales, { ...layout, spatial: 1 }, firstSlab, slabCount);
 	addToBalance(sums, { layout, firstSlab, slabCount, values: chunk.values, scales: scalesOfBlocks, codeMin });

@@ -1,4 +1,3 @@
-import { flipCodes } from "../../quant/balance.js";
 import { encodeBlocks } from "../../quant/block-codes.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
@@ -40,8 +39,6 @@ export function makeCodes(part: WeightPart, choice: CodesChoice): MadeCodes {
 	const scales = scalesOf(channelScales);
 	const stored = scalesOf(storedScales);
 	const blocks = { layout, firstSlab: range.first, slabCount: range.count, values, scales, codeMin };
-	const { packed, error } = encodeBlocks(blocks, stored);
-	if (flips === undefined) return { ints, codes: packed, error };
-	const growth = flipCodes(blocks, packed, stored, flips);
-	return { ints, codes: packed, error: { signal: error.signal, error: error.error + growth } };
+	const { packed, error } = encodeBlocks(blocks, stored, flips);
+	return { ints, codes: packed, error };
 }
