@@ -42,14 +42,43 @@ const { metafile } = await build({
 	target: "node20.19",
 });
 
-const folders = new Set(
-	Object.keys(metafile.inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []),
+/* The page of the analysis report: one script and one style sheet, which the library puts into the file that it writes. */
+const page = await build({
+	entryPoints: ["src/analysis-report/page/page.ts", "src/analysis-report/page/page.css"],
+	outdir: join(outdir, "report"),
+	bundle: true,
+	minify: true,
+	metafile: true,
+	platform: "browser",
+	format: "iife",
+	target: ["chrome111", "firefox111", "safari16.4"],
+	// escapes what a page would take for the end of the script, too
+	charset: "ascii",
+	legalComments: "none",
+});
+
+const folders = foldersOf(metafile);
+const pageFolders = foldersOf(page.metafile);
+writeFileSync(join(outdir, "report/page-licenses.txt"), pageFolders.map(licenseOf).join("\n"));
+writeFileSync(
+	join(outdir, "THIRD-PARTY-LICENSES.txt"),
+	[...new Set([...folders, ...pageFolders])].sort().map(licenseOf).join("\n"),
 );
-writeFileSync(join(outdir, "THIRD-PARTY-LICENSES.txt"), [...folders].sort().map(licenseOf).join("\n"));
+
+/** Folders of the packages that a bundle was made of. */
+function foldersOf({ inputs }) {
+	const found = Object.keys(inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []);
+	return [...new Set(found)].sort();
+}
 
 function licenseOf(folder) {
 	const { name, version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-	const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-	if (file === undefined) throw new Error(`package '${name}' has no licence file to put beside the bundle`);
-	return `${name} ${version} (${license})\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
+	const textOf = (pattern) => {
+		const file = readdirSync(folder).find((entry) => pattern.test(entry));
+		return file === undefined ? undefined : readFileSync(join(folder, file), "utf8").trim();
+	};
+	const text = textOf(/^licen[cs]e/i);
+	if (text === undefined) throw new Error(`package '${name}' has no licence file to put beside the bundle`);
+	const notice = textOf(/^notice/i);
+	return `${name} ${version} (${license})\n\n${notice === undefined ? "" : `${notice}\n\n`}${text}\n`;
 }

@@ -1,0 +1,167 @@
+import type { Analysis, ParetoEntry } from "../../sensitivity/analysis.js";
+import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.js";
+import { element, section } from "./dom.js";
+import { bytes, byteUnit, decibels, decimal } from "./format.js";
+import { color } from "./theme.js";
+
+const KINDS = {
+	plan: { name: "best of its size", symbol: "circle", paint: "blue" },
+	single: { name: "one precision", symbol: "diamond", paint: "amber" },
+	greedy: { name: "worst first", symbol: "triangle", paint: "purple" },
+	base: { name: "base recipe", symbol: "rect", paint: "green" },
+} as const;
+
+/** Size against error of everything that was tried. */
+export function paretoSection({ points, model, options }: Analysis): HTMLElement | undefined {
+	const shown = points.filter((point) => figureOf(point) !== null);
+	if (shown.length === 0) return undefined;
+	const unit = byteUnit(Math.max(...shown.map((point) => point.bytes)));
+	const chart = new Chart(
+		"Size of the model against its signal to noise",
+		(width) => (width < 560 ? 340 : 400),
+		(width) => optionOf(shown, unit, width),
+	);
+	const what =
+		options.heldOut > 0
+			? "Filled marks are measured on samples held out, hollow ones predicted."
+			: "All figures are predicted.";
+	return section(
+		"pareto",
+		"Size against error",
+		`Further up is more exact, further left is smaller; the float model takes ${bytes(model.bytes)}. ${what}`,
+		chart.place,
+		element(
+			"p",
+			{ class: "note" },
+			"SQNR is signal to quantization noise at the model's outputs: 6 dB more is half the error.",
+		),
+	);
+}
+
+function figureOf({ measuredSqnrDb, predictedSqnrDb }: ParetoEntry): number | null {
+	return measuredSqnrDb ?? predictedSqnrDb;
+}
+
+function optionOf(
+	points: readonly ParetoEntry[],
+	unit: { readonly name: string; readonly size: number },
+	width: number,
+): Option {
+	const isNarrow = width < 560;
+	const series = Object.entries(KINDS).flatMap(([kind, { name, symbol, paint }]) => {
+		const own = points.filter((point) => point.kind === kind);
+		if (own.length === 0) return [];
+		return [
+			{
+				type: kind === "plan" || kind === "greedy" ? "line" : "scatter",
+				name,
+				symbol,
+				symbolSize: kind === "plan" ? 9 : 12,
+				lineStyle: { color: color(paint), width: 2, type: kind === "greedy" ? "dashed" : "solid" },
+				itemStyle: { color: color(paint) },
+				z: kind === "plan" ? 3 : 4,
+				data: own.map((point) => dataOf(point, unit.size, color(paint))),
+				labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
+				label: {
+					show: kind === "single" || kind === "base",
+					position: "right",
+					color: color("ink"),
+					fontSize: 12,
+					formatter: ({ dataIndex }: { dataIndex: number }) =>
+						isNarrow && kind === "single" ? short(own[dataIndex]!.label) : own[dataIndex]!.label,
+				},
+			},
+		];
+	});
+	const chosen = points.find(({ isChosen }) => isChosen);
+	return {
+		grid: {
+			left: 8,
+			right: isNarrow ? 20 : 120,
+			top: 56,
+			bottom: 44,
+			outerBoundsMode: "same",
+			outerBoundsContain: "axisLabel",
+		},
+		legend: {
+			type: "scroll",
+			top: 0,
+			left: 0,
+			itemGap: 16,
+			data: [...series.map(({ name }) => name), ...(chosen === undefined ? [] : ["chosen"])],
+			textStyle: { color: color("ink"), fontSize: 13 },
+			pageTextStyle: { color: color("muted") },
+			pageIconColor: color("blue"),
+			pageIconInactiveColor: color("line"),
+		},
+		tooltip: {
+			...tooltipStyle(),
+			trigger: "item",
+			formatter: ({ data }: { data: { point: ParetoEntry } }) => tooltipFor(data.point),
+		},
+		xAxis: {
+			...axisStyle(`size of the model, ${unit.name}`),
+			type: "value",
+			scale: true,
+			nameLocation: "middle",
+			nameGap: 28,
+		},
+		yAxis: {
+			...axisStyle("SQNR, dB"),
+			type: "value",
+			scale: true,
+			nameTextStyle: { color: color("muted"), align: "left" },
+		},
+		series: [
+			...series,
+			...(chosen === undefined
+				? []
+				: [
+						{
+							type: "scatter",
+							name: "chosen",
+							symbol: STAR,
+							symbolSize: 24,
+							z: 10,
+							itemStyle: { color: color("orange"), borderColor: color("card"), borderWidth: 2 },
+							data: [{ value: [chosen.bytes / unit.size, figureOf(chosen)], point: chosen }],
+							label: {
+								show: true,
+								position: "top",
+								distance: 6,
+								color: color("ink"),
+								fontWeight: "bold",
+								fontSize: 13,
+								formatter: () => `chosen: ${decibels(figureOf(chosen))}`,
+							},
+						},
+					]),
+		],
+	};
+}
+
+/** A star of five points. */
+const STAR = "path://M50 2 62 37 99 38 70 60 80 96 50 75 20 96 30 60 1 38 38 37Z";
+
+function dataOf(point: ParetoEntry, size: number, paint: string) {
+	const isMeasured = point.measuredSqnrDb !== null;
+	return {
+		value: [point.bytes / size, figureOf(point)],
+		point,
+		itemStyle: { color: isMeasured ? paint : color("card"), borderColor: paint, borderWidth: 2 },
+	};
+}
+
+function tooltipFor(point: ParetoEntry): HTMLElement {
+	return tooltipOf(point.label, [
+		["size", bytes(point.bytes)],
+		["bits a weight", decimal(point.bitsPerWeight, 2)],
+		["predicted", decibels(point.predictedSqnrDb)],
+		["measured", decibels(point.measuredSqnrDb)],
+	]);
+}
+
+/** `16a4w_block:32` -> `4w:32`. */
+function short(label: string): string {
+	return label.replace(/^\w*?a(?=\d)/, "").replace("_block", "");
+}
