@@ -1,3 +1,4 @@
+export { renderAnalysisReport } from "./analysis-report/render-analysis-report.js";
 export { type Budget, parseBudget } from "./analysis/budget.js";
 export {
 	type ParetoPoint,

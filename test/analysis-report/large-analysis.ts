@@ -55,6 +55,16 @@ export function largeAnalysis(layers: number): Analysis {
 		model: { file: "llama-3.2-1b.onnx", bytes: units.length * 4e6, parameters: units.length * 1e6 },
 		candidates: CANDIDATES,
 		units,
+		suggestions: [
+			{
+				...sampleAnalysis().suggestions[0]!,
+				bytes: bytesOf(4.5),
+				predictedSqnrDb: 19.6,
+				measuredSqnrDb: 18.9,
+				promoted: units.filter(({ suggestion }) => suggestion?.change === "promoted").length,
+				demoted: units.filter(({ suggestion }) => suggestion?.change === "demoted").length,
+			},
+		],
 		points: [
 			point("single", "16a4w", 4.02, 9.8),
 			point("single", "16a4w_block:128", 4.13, 12.4),

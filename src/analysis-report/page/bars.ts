@@ -1,5 +1,5 @@
 import type { Analysis, AnalyzedUnit } from "../../sensitivity/analysis.js";
-import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.js";
+import { axisStyle, Chart, type CustomApi, type Option, tooltipOf, tooltipStyle } from "./chart.js";
 import { choice, element, section } from "./dom.js";
 import { count, decibels, shortened } from "./format.js";
 import { color } from "./theme.js";
@@ -18,7 +18,11 @@ import {
 type Order = "worst" | "graph";
 
 const ROW = 22;
-const [TOP, BOTTOM] = [12, 44];
+const [TOP, BOTTOM] = [8, 26];
+/** Of the numbers along the axis. */
+const NUMBERS = 20;
+/** Bars end here: what is above is as good as exact, and the others must still differ. */
+const LONGEST_DB = 60;
 /** Rows that are seen at once. */
 const VISIBLE = 24;
 
@@ -105,7 +109,7 @@ class Bars {
 		);
 		this.#detail = new Chart(
 			"Signal to noise of every layer",
-			() => TOP + BOTTOM + ROW * Math.min(VISIBLE, this.#units.length),
+			() => TOP + NUMBERS + BOTTOM + ROW * Math.min(VISIBLE, this.#units.length),
 			(width) => this.#detailOption(width),
 		);
 		this.#overview.onClick((value) => this.#moveTo(Math.round(value) - VISIBLE / 2), "x");
@@ -162,7 +166,7 @@ class Bars {
 	#most(): number {
 		const { measure } = this.#stateOf();
 		const values = this.#units.map((unit) => unit[measure]).filter((value) => value !== null && value < 200);
-		return Math.max(10, ...(values as number[]));
+		return Math.min(LONGEST_DB, Math.ceil(Math.max(10, ...(values as number[])) / 10) * 10);
 	}
 
 	#dataOf(most: number) {
@@ -188,10 +192,10 @@ class Bars {
 			yAxis: { type: "value", show: false, max: most },
 			series: [
 				{
-					type: "bar",
-					barCategoryGap: this.#shown.length > 200 ? "0%" : "15%",
-					data: this.#dataOf(most),
+					type: "custom",
 					cursor: "pointer",
+					data: this.#dataOf(most).map(({ value, itemStyle }, index) => ({ value: [index, value], itemStyle })),
+					renderItem: (_: unknown, api: CustomApi) => barAt(api, this.#shown.length),
 					markArea: {
 						silent: true,
 						itemStyle: { color: color("muted"), opacity: 0.22 },
@@ -206,12 +210,12 @@ class Bars {
 		const most = this.#most();
 		const { measure } = this.#stateOf();
 		const isNarrow = width < 560;
-		const characters = Math.floor(Math.min(width * (isNarrow ? 0.42 : 0.36), 380) / 6.9);
+		const characters = Math.floor(Math.min(width * (isNarrow ? 0.4 : 0.36), 380) / 6.9);
 		const isLong = this.#shown.length > VISIBLE;
 		return {
 			grid: {
 				left: 4,
-				right: (isLong ? 34 : 12) + 50,
+				right: (isLong ? 30 : 4) + 38,
 				top: TOP,
 				bottom: BOTTOM,
 				outerBoundsMode: "same",
@@ -230,7 +234,7 @@ class Bars {
 				...axisStyle("SQNR, dB"),
 				type: "value",
 				min: 0,
-				max: Math.ceil(most / 10) * 10,
+				max: most,
 				nameLocation: "middle",
 				nameGap: 26,
 			},
@@ -299,6 +303,18 @@ class Bars {
 			],
 		};
 	}
+}
+
+/** A bar on whole pixels: thousands side by side would flicker otherwise. */
+function barAt(api: CustomApi, total: number) {
+	const [middle, top] = api.coord([api.value(0), api.value(1)]);
+	const [, bottom] = api.coord([api.value(0), 0]);
+	const width = api.size([1, 0])[0];
+	const left = Math.floor(middle - width / 2);
+	const right = Math.ceil(middle + width / 2);
+	const gap = total > 200 ? 0 : Math.max(1, Math.round(width * 0.15));
+	const shape = { x: left, y: top, width: right - left - gap, height: bottom - top };
+	return { type: "rect", shape, style: { fill: api.visual("color"), opacity: api.visual("opacity") } };
 }
 
 function compare(a: number, b: number): number {

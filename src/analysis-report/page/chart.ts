@@ -33,6 +33,14 @@ use([
 
 export type Option = EChartsCoreOption;
 
+/** What is used of what the library hands to a custom series. */
+export interface CustomApi {
+	value(dimension: number): number;
+	coord(point: readonly [number, number]): [number, number];
+	size(extent: readonly [number, number]): [number, number];
+	visual(name: "color" | "opacity"): string | number;
+}
+
 /** A chart that fits its place, and is drawn anew when its width or the theme changes. */
 export class Chart {
 	readonly place: HTMLElement;

@@ -53,3 +53,11 @@ export function facts(rows: readonly (readonly [string, Child])[]): HTMLElement 
 	for (const [name, value] of rows) list.append(element("dt", {}, name), element("dd", {}, value));
 	return list;
 }
+
+/** A name that may break behind dots, slashes and underscores. */
+export function nameOf(name: string): HTMLElement {
+	const parts = name
+		.split(/(?<=[./_])(?![./_])/)
+		.flatMap((part, index) => (index === 0 ? [part] : [element("wbr"), part]));
+	return element("span", { class: "name" }, ...parts);
+}

@@ -3,7 +3,7 @@ import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.
 import { choice, element, section } from "./dom.js";
 import { bytes, decibels, quantile, shortened } from "./format.js";
 import { color, currentTheme, scaleColors } from "./theme.js";
-import { Names, origin, type Selection } from "./units.js";
+import { Names, origin, type Selection, shortPrecision } from "./units.js";
 
 type Measure = "isolatedSqnrDb" | "endToEndSqnrDb" | "weightSqnrDb";
 
@@ -24,7 +24,7 @@ export function heatMapSection({ units, candidates }: Analysis, selection: Selec
 	const names = new Names(units);
 	const chart = new Chart(
 		"Signal to noise of every layer at every precision",
-		(width) => rows.length * 34 + bottomOf(units, width) + 56,
+		(width) => TOP + rows.length * 34 + labelsOf(units, width) + bottomOf(units, width),
 		(width) => optionOf(units, rows, measure, names, width, selection),
 	);
 	chart.onClick((value) => selection.select(units[Math.round(value)]), "x");
@@ -41,7 +41,7 @@ export function heatMapSection({ units, candidates }: Analysis, selection: Selec
 	return section(
 		"precisions",
 		"Every layer at every precision",
-		"Layers in graph order from left to right, a row for each precision. Dots mark what is suggested. Click a layer.",
+		"Layers in graph order from left to right, a row for each precision. Dots mark what is suggested; where layers are crowded, promotions only. Click a layer.",
 		controls,
 		chart.place,
 	);
@@ -58,9 +58,19 @@ function hasNames(units: readonly AnalyzedUnit[], width: number): boolean {
 	return (width - 130) / units.length >= 22;
 }
 
-function bottomOf(units: readonly AnalyzedUnit[], width: number): number {
-	return hasNames(units, width) ? 140 : 44;
+function labelsOf(units: readonly AnalyzedUnit[], width: number): number {
+	return hasNames(units, width) ? 118 : 22;
 }
+
+/** Room for the scale of colours, and for the name of the axis. */
+function bottomOf(units: readonly AnalyzedUnit[], width: number): number {
+	return hasNames(units, width) ? 44 : 66;
+}
+
+const TOP = 8;
+
+/** The colours span no more than this: where a few layers are nearly exact, the others must still differ. */
+const MOST_SPAN_DB = 40;
 
 function optionOf(
 	units: readonly AnalyzedUnit[],
@@ -80,17 +90,22 @@ function optionOf(
 		.map(({ value }) => value)
 		.filter((value) => value < 200)
 		.sort((a, b) => a - b);
-	const [low, high] = [Math.floor(quantile(finite, 0.01)), Math.ceil(quantile(finite, 0.98))];
+	const low = Math.floor(quantile(finite, 0.01));
+	const high = Math.max(low + 1, Math.min(Math.ceil(quantile(finite, 0.98)), low + MOST_SPAN_DB));
 	const cellWidth = (width - 130) / units.length;
 	const isNamed = hasNames(units, width);
 	const hasNumbers = cellWidth >= 34;
-	const suggested = cells.filter(({ unit, candidate }) => unit.suggestion?.name === candidate.name);
+	const isCrowded = cellWidth < 6;
+	const suggested = cells.filter(
+		({ unit, candidate }) =>
+			unit.suggestion?.name === candidate.name && (!isCrowded || unit.suggestion.change === "promoted"),
+	);
 	return {
 		grid: {
 			left: 4,
 			right: 12,
-			top: 8,
-			bottom: bottomOf(units, width) + 40,
+			top: TOP,
+			bottom: bottomOf(units, width),
 			outerBoundsMode: "same",
 			outerBoundsContain: "axisLabel",
 		},
@@ -127,13 +142,13 @@ function optionOf(
 				color: color("ink"),
 				fontSize: 12,
 				interval: 0,
-				formatter: (name: string) => shortened(name, width < 560 ? 12 : 24),
+				formatter: (name: string) => (width < 560 ? shortPrecision(name) : shortened(name, 24)),
 			},
 		},
 		visualMap: {
 			type: "continuous",
 			min: low,
-			max: Math.max(low + 1, high),
+			max: high,
 			calculable: false,
 			orient: "horizontal",
 			left: "center",
@@ -141,7 +156,7 @@ function optionOf(
 			itemWidth: 12,
 			itemHeight: Math.min(220, width * 0.45),
 			precision: 0,
-			text: [`${high} dB`, `${low} dB`],
+			text: [`${high} dB and more`, `${low} dB`],
 			textStyle: { color: color("muted"), fontSize: 12 },
 			inRange: { color: scaleColors() },
 			dimension: 2,
@@ -169,7 +184,7 @@ function optionOf(
 				type: "scatter",
 				silent: true,
 				symbol: "circle",
-				symbolSize: Math.max(2.5, Math.min(7, cellWidth * 0.6)),
+				symbolSize: Math.max(3, Math.min(7, cellWidth * 0.6)),
 				symbolOffset: hasNumbers ? [0, 11] : [0, 0],
 				itemStyle: { color: color("ink"), borderColor: color("card"), borderWidth: cellWidth > 8 ? 1 : 0 },
 				data: suggested.map(({ x, y }) => [x, y]),
@@ -217,7 +232,7 @@ function numberIn(value: number): string {
 
 /** Readable on the colour of a value: the ends of the scale are dark in the light theme and light in the dark one. */
 function textColor(value: number, low: number, high: number): string {
-	const at = (value - low) / Math.max(1, high - low);
+	const at = (value - low) / (high - low);
 	const isEnd = at < 0.14 || at > 0.86;
 	if (currentTheme() === "light") return isEnd ? "#ffffff" : "#1b1f24";
 	return isEnd ? "#14181d" : "#ffffff";

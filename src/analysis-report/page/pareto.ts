@@ -3,6 +3,7 @@ import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.
 import { element, section } from "./dom.js";
 import { bytes, byteUnit, decibels, decimal } from "./format.js";
 import { color } from "./theme.js";
+import { shortPrecision } from "./units.js";
 
 const KINDS = {
 	plan: { name: "best of its size", symbol: "circle", paint: "blue" },
@@ -48,8 +49,12 @@ function optionOf(
 	width: number,
 ): Option {
 	const isNarrow = width < 560;
+	const taken: Box[] = [];
 	const series = Object.entries(KINDS).flatMap(([kind, { name, symbol, paint }]) => {
 		const own = points.filter((point) => point.kind === kind);
+		const isNamed = (point: ParetoEntry) =>
+			kind === "single" ||
+			(kind === "base" && !points.some((other) => other.kind === "single" && other.label === point.label));
 		if (own.length === 0) return [];
 		return [
 			{
@@ -58,17 +63,16 @@ function optionOf(
 				symbol,
 				symbolSize: kind === "plan" ? 9 : 12,
 				lineStyle: { color: color(paint), width: 2, type: kind === "greedy" ? "dashed" : "solid" },
-				itemStyle: { color: color(paint) },
+				itemStyle: { color: color(paint), opacity: 1 },
 				z: kind === "plan" ? 3 : 4,
-				data: own.map((point) => dataOf(point, unit.size, color(paint))),
-				labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
+				data: own.map((point) => ({ ...dataOf(point, unit.size, color(paint)), label: { show: isNamed(point) } })),
+				labelLayout: (label: PlacedLabel) => ({ dy: freeShift(label.labelRect, taken) }),
 				label: {
-					show: kind === "single" || kind === "base",
 					position: "right",
 					color: color("ink"),
 					fontSize: 12,
 					formatter: ({ dataIndex }: { dataIndex: number }) =>
-						isNarrow && kind === "single" ? short(own[dataIndex]!.label) : own[dataIndex]!.label,
+						isNarrow && kind === "single" ? shortPrecision(own[dataIndex]!.label) : own[dataIndex]!.label,
 				},
 			},
 		];
@@ -84,12 +88,18 @@ function optionOf(
 			outerBoundsContain: "axisLabel",
 		},
 		legend: {
-			type: "scroll",
+			type: isNarrow ? "scroll" : "plain",
+			itemWidth: 16,
+			itemHeight: 12,
 			top: 0,
 			left: 0,
 			itemGap: 16,
-			data: [...series.map(({ name }) => name), ...(chosen === undefined ? [] : ["chosen"])],
+			data: [...series.map(({ name }) => name), ...(chosen === undefined ? [] : [CHOSEN])],
 			textStyle: { color: color("ink"), fontSize: 13 },
+			formatter: (name: string) =>
+				name === CHOSEN && chosen !== undefined
+					? `chosen: ${bytes(chosen.bytes)}, ${decibels(figureOf(chosen))}`
+					: name,
 			pageTextStyle: { color: color("muted") },
 			pageIconColor: color("blue"),
 			pageIconInactiveColor: color("line"),
@@ -119,20 +129,18 @@ function optionOf(
 				: [
 						{
 							type: "scatter",
-							name: "chosen",
+							name: CHOSEN,
 							symbol: STAR,
 							symbolSize: 24,
 							z: 10,
-							itemStyle: { color: color("orange"), borderColor: color("card"), borderWidth: 2 },
+							itemStyle: { color: color("orange"), borderColor: color("card"), borderWidth: 2, opacity: 1 },
 							data: [{ value: [chosen.bytes / unit.size, figureOf(chosen)], point: chosen }],
-							label: {
-								show: true,
-								position: "top",
-								distance: 6,
-								color: color("ink"),
-								fontWeight: "bold",
-								fontSize: 13,
-								formatter: () => `chosen: ${decibels(figureOf(chosen))}`,
+							markLine: {
+								silent: true,
+								symbol: "none",
+								lineStyle: { color: color("orange"), type: "dotted", width: 1.5 },
+								label: { show: false },
+								data: [{ xAxis: chosen.bytes / unit.size }, { yAxis: figureOf(chosen) }],
 							},
 						},
 					]),
@@ -140,11 +148,46 @@ function optionOf(
 	};
 }
 
+interface Box {
+	readonly x: number;
+	readonly y: number;
+	readonly width: number;
+	readonly height: number;
+}
+
+/** What is used of a label that the library is about to place. */
+interface PlacedLabel {
+	readonly labelRect: Box;
+}
+
+/** How far down a label must go so that it covers none of those that are `taken`; adds it to them. */
+function freeShift(label: Box, taken: Box[]): number {
+	const step = label.height + 1;
+	const shifts = [0, 1, -1, 2, -2, 3, -3].map((count) => count * step);
+	const free = shifts.find((shift) => !taken.some((other) => overlap({ ...label, y: label.y + shift }, other))) ?? 0;
+	taken.push({ ...label, y: label.y + free });
+	return free;
+}
+
+function overlap(a: Box, b: Box): boolean {
+	return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+const CHOSEN = "chosen";
+
 /** A star of five points. */
 const STAR = "path://M50 2 62 37 99 38 70 60 80 96 50 75 20 96 30 60 1 38 38 37Z";
 
 function dataOf(point: ParetoEntry, size: number, paint: string) {
 	const isMeasured = point.measuredSqnrDb !== null;
+	if (point.kind === "base") {
+		return {
+			value: [point.bytes / size, figureOf(point)],
+			point,
+			symbolSize: 18,
+			itemStyle: { color: "transparent", borderColor: paint, borderWidth: 2 },
+		};
+	}
 	return {
 		value: [point.bytes / size, figureOf(point)],
 		point,
@@ -159,9 +202,4 @@ function tooltipFor(point: ParetoEntry): HTMLElement {
 		["predicted", decibels(point.predictedSqnrDb)],
 		["measured", decibels(point.measuredSqnrDb)],
 	]);
-}
-
-/** `16a4w_block:32` -> `4w:32`. */
-function short(label: string): string {
-	return label.replace(/^\w*?a(?=\d)/, "").replace("_block", "");
 }

@@ -1,6 +1,6 @@
 import type { Analysis, AnalyzedUnit, CodeHistogram, Histogram } from "../../sensitivity/analysis.js";
-import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.js";
-import { choice, element, facts } from "./dom.js";
+import { axisStyle, Chart, type CustomApi, type Option, tooltipOf, tooltipStyle } from "./chart.js";
+import { choice, element, facts, nameOf } from "./dom.js";
 import { bytes, count, decibels, decimal } from "./format.js";
 import { color } from "./theme.js";
 import { changeOf, origin, type Selection } from "./units.js";
@@ -46,7 +46,7 @@ function contentOf(
 	);
 	return [
 		bar,
-		element("h2", {}, unit.name),
+		element("h2", {}, nameOf(unit.name)),
 		...suggestionOf(unit),
 		...unit.causes.map((cause) => element("p", { class: "cause" }, cause)),
 		...(unit.notFiniteSamples === 0
@@ -72,7 +72,7 @@ function suggestionOf(unit: AnalyzedUnit): Node[] {
 	return [element("p", { class: `suggestion change ${change}` }, element("strong", {}, title), element("br"), reason)];
 }
 
-function factsOf(unit: AnalyzedUnit): (readonly [string, string])[] {
+function factsOf(unit: AnalyzedUnit): (readonly [string, string | Node])[] {
 	const { kind, role, layer, ops, weights, elements, floatBytes, nodes } = unit;
 	const endToEnd = origin(unit);
 	return [
@@ -90,11 +90,14 @@ function factsOf(unit: AnalyzedUnit): (readonly [string, string])[] {
 		...(elements === 0 ? [] : [["Weights", `${count(elements)}, ${bytes(floatBytes)} as they are`] as const]),
 		...(unit.lossWeight === 1 ? [] : [["Noise counts", `${unit.lossWeight} times`] as const]),
 		...weights.map(
-			({ name, shape }) => [weights.length === 1 ? "Weight" : "One weight", `${name} [${shape.join(" × ")}]`] as const,
+			({ name, shape }) =>
+				[weights.length === 1 ? "Weight" : "One weight", nameOf(`${name} [${shape.join(" × ")}]`)] as const,
 		),
 		[
 			"Operators",
-			`${ops.join(", ")}: ${nodes.slice(0, 6).join(", ")}${nodes.length > 6 ? ` and ${nodes.length - 6} more` : ""}`,
+			nameOf(
+				`${ops.join(", ")}: ${nodes.slice(0, 6).join(", ")}${nodes.length > 6 ? ` and ${nodes.length - 6} more` : ""}`,
+			),
 		],
 	];
 }
@@ -111,7 +114,7 @@ function candidateTable(unit: AnalyzedUnit, order: readonly string[]): HTMLEleme
 			element(
 				"tr",
 				{ class: marks.join(" ") },
-				element("th", { scope: "row" }, candidate.name, ...marks.map((mark) => element("small", {}, mark))),
+				element("th", { scope: "row" }, `${candidate.name} `, ...marks.map((mark) => element("small", {}, mark))),
 				element("td", {}, unit.elements === 0 ? "" : bytes(candidate.bytes)),
 				element("td", {}, figure(candidate.weightSqnrDb)),
 				element("td", {}, figure(candidate.isolatedSqnrDb)),
@@ -123,13 +126,11 @@ function candidateTable(unit: AnalyzedUnit, order: readonly string[]): HTMLEleme
 			),
 		);
 	}
-	const head = ["Precision", "Size", "Weights", "Own output", "Model"].map((text) =>
-		element("th", { scope: "col" }, text),
-	);
+	const head = ["Precision", "Size", "Weights", "Output", "Model"].map((text) => element("th", { scope: "col" }, text));
 	return element(
 		"table",
 		{ class: "candidates" },
-		element("caption", {}, "SQNR in dB at each precision; ≈ is predicted"),
+		element("caption", {}, "SQNR in dB of its weights, at its output and at the model's; ≈ is predicted"),
 		element("thead", {}, element("tr", {}, ...head)),
 		body,
 	);
@@ -275,12 +276,6 @@ function histogramOption(bins: readonly Bin[], name: string, paint: "blue" | "gr
 			},
 		],
 	};
-}
-
-/** What is used of what the library hands to a custom series. */
-interface CustomApi {
-	value(dimension: number): number;
-	coord(point: readonly [number, number]): [number, number];
 }
 
 /** `12k`. */

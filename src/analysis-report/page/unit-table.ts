@@ -1,5 +1,5 @@
 import type { Analysis, AnalyzedUnit } from "../../sensitivity/analysis.js";
-import { element, section } from "./dom.js";
+import { element, nameOf, section } from "./dom.js";
 import { count, counted, decimal } from "./format.js";
 import { changeOf, type Selection } from "./units.js";
 
@@ -105,7 +105,7 @@ function rowOf(unit: AnalyzedUnit, columns: readonly Column[], index: number, se
 		const text = column.show(unit, index);
 		const attributes = { class: classOf(column.isMain, column.isNumber) };
 		if (place === 1) {
-			const button = element("button", { type: "button" }, text);
+			const button = element("button", { type: "button" }, nameOf(text));
 			row.append(element("th", { ...attributes, scope: "row" }, button));
 		} else if (column.title === "Suggested") {
 			row.append(element("td", attributes, element("span", { class: `change ${changeOf(unit)}` }, text)));

@@ -32,16 +32,18 @@ export function paintOf(change: Change): string {
 	return color(({ promoted: "orange", demoted: "green", same: "blue" } as const)[change]);
 }
 
-/** Names without what all have in common. */
+/** Names for charts: without what those of all layers begin with, and without `.weight` at the end. */
 export class Names {
-	readonly #start: number;
+	readonly #start: string;
 
 	constructor(units: readonly AnalyzedUnit[]) {
-		this.#start = commonStart(units.map(({ name }) => name)).length;
+		const inLayers = units.filter(({ layer }) => layer !== null);
+		this.#start = commonStart((inLayers.length > units.length / 2 ? inLayers : units).map(({ name }) => name));
 	}
 
 	short({ name }: AnalyzedUnit): string {
-		return name.slice(this.#start);
+		const rest = name.startsWith(this.#start) ? name.slice(this.#start.length) : name;
+		return rest.replace(/(?<=.)\.weight$/, "");
 	}
 }
 
@@ -82,4 +84,9 @@ export function origin({
 }: Pick<UnitCandidate, "endToEndMeasured" | "endToEndSqnrDb">): string {
 	if (endToEndSqnrDb === null) return "";
 	return endToEndMeasured ? "measured" : "predicted";
+}
+
+/** For narrow screens: `16a4w_block:32` -> `4w:32`. */
+export function shortPrecision(name: string): string {
+	return name.replace(/^\w*?a(?=\d)/, "").replace("_block", "");
 }
