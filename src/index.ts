@@ -1,4 +1,3 @@
-export { renderAnalysisReport } from "./analysis-report/render-analysis-report.js";
 export { type Budget, parseBudget } from "./analysis/budget.js";
 export {
 	type ParetoPoint,
@@ -7,6 +6,7 @@ export {
 	type PrecisionPlan,
 	planPrecision,
 } from "./analysis/plan-precision.js";
+export { renderAnalysisReport } from "./analysis-report/render-analysis-report.js";
 export { type CalibrateOptions, calibrate } from "./calibration/calibrate.js";
 export type { Calibration, CalibrationSample, SampleSource, ValueStatistics } from "./calibration/calibration.js";
 export {
