@@ -70,6 +70,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 			"llm",
 			"quantize",
 			"sensitivity",
+			"analysis-report",
 			"report",
 		],
 		packages: [],
