@@ -150,6 +150,9 @@ export const CODES = {
 	"recipe/statistics": error(
 		"A file of importance weights or second moments cannot be read, or does not fit the weight.",
 	),
+	"recipe/few-rows": remark(
+		"Samples gave few rows of a weight's inputs, less than twice as many as there are inputs. GPTQ takes much of what they show for chance then. More samples, or longer ones, would tell more.",
+	),
 	"recipe/no-statistics": remark(
 		"The file or folder of input statistics has nothing for this weight; it was quantized without.",
 	),

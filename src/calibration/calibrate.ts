@@ -10,7 +10,8 @@ import { writeModel } from "../onnx/file.js";
 import { inputsOf, type ModelInput, ShapeBinding } from "../runtime/model-inputs.js";
 import { arrayOf, convertedTo, fittingType, requireShape } from "../runtime/sample-arrays.js";
 import type { Calibration, CalibrationSample, SampleSource } from "./calibration.js";
-import { type Instruments, instrument } from "./instrument.js";
+import { type Instruments, instrument, type RowInput } from "./instrument.js";
+import { type MomentInput, momentInputs } from "./moment-inputs.js";
 import { Observations } from "./observations.js";
 import { failing, RunnerPool } from "./runner-pool.js";
 import type { SeenRange } from "./sample-runner.js";
@@ -43,6 +44,12 @@ const MAX_RUNNERS = 8;
 
 /** Samples at hand for each runner, so that it never waits for the next. */
 const SAMPLES_PER_RUNNER = 2;
+
+/** Second moments gain nothing by more rows, all samples taken together. */
+const ROWS_PER_INPUT = 16;
+
+/** Of one sample, where there are many. */
+const LEAST_ROWS = 32;
 
 const STATE_INTERVAL_MS = 60_000;
 
@@ -87,6 +94,7 @@ class Calibrator {
 	readonly #inputs: readonly ModelInput[];
 	readonly #values: readonly WatchedValue[];
 	readonly #weights: readonly WeightInput[];
+	readonly #matrices: readonly MomentInput[];
 	readonly #state: CalibrationState | undefined;
 	readonly #seen: Observations;
 	readonly #diagnostics: Diagnostic[] = [];
@@ -106,7 +114,8 @@ class Calibrator {
 		for (const graph of hidden)
 			this.#report("calibrate/hidden", `values inside of '${graph}' are not observed`, { graph });
 		const { meanSquares, hessian, state, memory = DEFAULT_MEMORY } = options;
-		this.#weights = meanSquares === true || hessian !== undefined ? weightInputs(model) : [];
+		this.#weights = meanSquares === true ? weightInputs(model) : [];
+		this.#matrices = hessian === undefined ? [] : momentInputs(model);
 		this.#seen = new Observations(values, this.#weights);
 		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
 		const weightBytes = [...allTensors(model)].reduce(
@@ -118,14 +127,13 @@ class Calibrator {
 	}
 
 	async run(): Promise<Calibration> {
-		const { resume, histograms, hessian, meanSquares, memory = DEFAULT_MEMORY } = this.#options;
+		const { resume, histograms, meanSquares, memory = DEFAULT_MEMORY } = this.#options;
 		const stored = resume === true ? this.#state?.read() : undefined;
 		if (stored !== undefined) this.#seen.restore(stored);
 		const stages = planStages({
 			values: this.#values.filter(({ source }) => source === undefined),
-			weights: this.#weights,
-			meanSquares: meanSquares === true,
-			moments: hessian !== undefined,
+			squares: this.#weights,
+			moments: this.#matrices,
 			histograms: histograms === true,
 			memory,
 			runners: this.#runners,
@@ -208,7 +216,7 @@ class Calibrator {
 			elements: stage.values.filter(isCounted),
 			sampled: this.#options.histograms === true ? reduced : [],
 			squares: stage.squares.flatMap(({ sources }) => sources),
-			rows: stage.moments.flatMap(({ sources }) => sources),
+			rows: stage.moments.flatMap((input) => input.sources.map((source) => this.#rowsOf(input, source))),
 		};
 		const { outputs, remove } = instrument(this.#model, instruments);
 		const file = path.join(this.#folder, `model-${this.#files++}.onnx`);
@@ -219,6 +227,11 @@ class Calibrator {
 			remove();
 		}
 		return RunnerPool.open({ model: file, outputs }, this.#runners, availableParallelism());
+	}
+
+	#rowsOf({ key, depth, groups }: MomentInput, source: MomentInput["sources"][number]): RowInput {
+		const most = Math.max(LEAST_ROWS, Math.ceil((ROWS_PER_INPUT * depth) / Math.max(1, this.#source.count)));
+		return { ...source, key, depth, groups, most };
 	}
 
 	/** A sample as the model takes it. */

@@ -3,6 +3,7 @@ import path from "node:path";
 import { writeNpy } from "../arrays/npz.js";
 import { bytesOf } from "../ir/tensor.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
+import type { MomentInput } from "./moment-inputs.js";
 import type { WeightInput } from "./watched-values.js";
 
 interface Sums {
@@ -55,25 +56,27 @@ export class ChannelTotals {
 	}
 
 	/** Writes the second moments of inputs, one file a weight, and forgets them. Weights that share an input share a file. */
-	writeMoments(inputs: readonly WeightInput[], folder: string): void {
+	writeMoments(inputs: readonly MomentInput[], folder: string): void {
 		mkdirSync(folder, { recursive: true });
-		for (const { key, weights } of inputs) {
+		const counts = new Map<string, number>();
+		for (const { key, depth, groups, weights } of inputs) {
 			const total = this.#moments.get(key);
 			if (total === undefined) continue;
 			const means = Float32Array.from(total.sums, (sum) => sum / total.rows);
-			const depth = Math.sqrt(means.length);
+			const shape = groups === 1 ? [depth, depth] : [groups, depth, depth];
 			let written: string | undefined;
-			for (const { name, isMatrix, groups } of weights) {
-				if (!isMatrix || groups !== 1) continue;
+			for (const name of weights) {
 				const file = path.join(folder, MomentsFolder.fileName(name));
 				rmSync(file, { force: true });
 				if (written === undefined || !linked(written, file)) {
-					writeNpy(file, { type: "float32", shape: [depth, depth], bytes: bytesOf(means) });
+					writeNpy(file, { type: "float32", shape, bytes: bytesOf(means) });
 				}
 				written ??= file;
+				counts.set(name, total.rows);
 			}
 			this.#moments.delete(key);
 		}
+		MomentsFolder.addRows(folder, counts);
 	}
 
 	store(): StoredSquares {

@@ -6,6 +6,7 @@ import { floatTensor, int64Tensor, type Tensor } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
+import type { RowPlan } from "./row-plan.js";
 
 /** From this operator set on, Reduce operators take their axes as an input. */
 const AXES_INPUT_OPSET = 18;
@@ -28,6 +29,17 @@ export interface ChannelInput extends Watched {
 	readonly strides: readonly number[] | undefined;
 }
 
+/** A value with rows of inputs of a weight, and how to read them. */
+export interface RowInput extends Watched {
+	/** Rows of one key are summed up together. */
+	readonly key: string;
+	readonly plan: RowPlan;
+	readonly depth: number;
+	readonly groups: number;
+	/** Rows that are enough of one sample. */
+	readonly most: number;
+}
+
 /** What is to be had of a model when it runs. */
 export interface Instruments {
 	/** The smallest and the largest element. */
@@ -38,8 +50,8 @@ export interface Instruments {
 	readonly sampled: readonly (Watched & { readonly step: number })[];
 	/** Sums of squares by channel. */
 	readonly squares: readonly ChannelInput[];
-	/** All elements, the channels along the last axis. */
-	readonly rows: readonly ChannelInput[];
+	/** All elements, to read rows out of. */
+	readonly rows: readonly RowInput[];
 }
 
 /** Under which names the instruments of a model are among its outputs. */
@@ -50,7 +62,7 @@ export interface InstrumentOutputs {
 	readonly sampled: readonly { readonly output: string; readonly name: string; readonly step: number }[];
 	/** The sums, and how many elements of all channels went into them. */
 	readonly squares: readonly { readonly output: string; readonly size: string; readonly key: string }[];
-	readonly rows: readonly { readonly output: string; readonly key: string }[];
+	readonly rows: readonly (Omit<RowInput, keyof Watched> & { readonly output: string })[];
 }
 
 /**
@@ -71,7 +83,10 @@ export function instrument(
 			output: builder.sampled(item, item.step),
 		})),
 		squares: instruments.squares.map((input) => builder.squares(input)),
-		rows: instruments.rows.map((input) => ({ key: input.key, output: builder.rows(input) })),
+		rows: instruments.rows.map(({ value, dtype, rank, ...row }) => ({
+			...row,
+			output: builder.floats({ value, dtype, rank }),
+		})),
 	};
 	return { outputs, remove: () => builder.remove() };
 }
@@ -138,11 +153,9 @@ class Builder {
 		return { key: input.key, output: this.#output(sums), size: this.#output(this.#add("Size", [source])) };
 	}
 
-	rows(input: ChannelInput): string {
-		const source = this.#looked(input);
-		if (input.axis === input.rank - 1) return this.expose(source);
-		const perm = intsAttribute([...others(input), input.axis]);
-		return this.#output(this.#add("Transpose", [source], { perm }));
+	/** Makes an output of a value as FLOAT. */
+	floats(watched: Watched): string {
+		return watched.dtype === DataType.FLOAT ? this.expose(watched.value) : this.#output(this.#floats(watched));
 	}
 
 	remove(): void {

@@ -1,4 +1,4 @@
-import { intAttribute } from "../ir/attribute.js";
+import { intAttribute, intsAttribute } from "../ir/attribute.js";
 import { Graph } from "../ir/graph.js";
 import { Model } from "../ir/model.js";
 import { DataType, tensorType } from "../ir/types.js";
@@ -9,59 +9,121 @@ import { floatsOf, LiveSession } from "../runtime/live-session.js";
 const BLOCK_ELEMENTS = 2 ** 20;
 const MIN_BLOCK_ROWS = 64;
 
+/** Up to so many inputs are multiplied here; asking ONNX Runtime would take longer. */
+const SMALL_DEPTH = 64;
+
+/** Columns are cut into strips of no fewer, of which each pair is multiplied once. */
+const MIN_STRIP = 128;
+const MAX_STRIPS = 4;
+
 /** Computes X^T X of rows X with the matrix product of ONNX Runtime. */
 export class GramProduct {
-	readonly #session: LiveSession;
+	readonly #threads: number | undefined;
+	readonly #sessions: Map<number, LiveSession> = new Map();
 
-	private constructor(session: LiveSession) {
-		this.#session = session;
+	/** @param threads of a product; all cores when left out. */
+	constructor(threads: number | undefined) {
+		this.#threads = threads;
 	}
 
-	static async open(threads: number | undefined): Promise<GramProduct> {
-		const model = new Model(new Graph("gram"));
-		model.irVersion = 8;
-		model.opsetImports.set("", 13);
-		const { graph } = model;
-		const [rows, product] = [graph.createValue("rows"), graph.createValue("product")];
-		rows.type = tensorType(DataType.FLOAT, ["n", "k"]);
-		product.type = tensorType(DataType.FLOAT, ["k", "k"]);
-		graph.addInput(rows);
-		const attributes = { transA: intAttribute(1) };
-		graph.createNode({ op: "Gemm", inputs: [rows, rows], outputs: [product], attributes });
-		graph.addOutput(product);
-		return new GramProduct(await LiveSession.open(await serializeModel(model), { threads }));
-	}
-
-	async of(rows: Float32Array, depth: number): Promise<Float32Array> {
+	/** Adds x x^T of all rows x to `sums`, [depth, depth]; of strips on either side of the diagonal only to the upper one. */
+	async addTo(sums: Float64Array, rows: Float32Array, depth: number): Promise<void> {
+		const strips = stripsOf(depth);
+		const session = this.#sessions.get(depth) ?? (await open(depth, strips, this.#threads));
+		this.#sessions.set(depth, session);
 		const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
 		const feeds = new Map([["rows", { type: "float32" as const, shape: [rows.length / depth, depth], bytes }]]);
-		return floatsOf((await this.#session.run(feeds)).get("product")!);
+		const products = await session.run(feeds);
+		for (const [i, { start, length }] of strips.entries()) {
+			for (const [j, other] of strips.entries()) {
+				if (j < i) continue;
+				const product = floatsOf(products.get(`${i} ${j}`)!);
+				for (let row = 0; row < length; row++) {
+					const to = (start + row) * depth + other.start;
+					for (let column = 0; column < other.length; column++) {
+						sums[to + column]! += product[row * other.length + column]!;
+					}
+				}
+			}
+		}
 	}
 
 	async close(): Promise<void> {
-		await this.#session.close();
+		for (const session of this.#sessions.values()) await session.close();
 	}
 }
 
-/** Sums of products x x^T over all rows x, in float64; rows of a block are multiplied in float32. */
+interface Strip {
+	readonly start: number;
+	readonly length: number;
+}
+
+/** As many strips as it takes that few products are computed twice. */
+function stripsOf(depth: number): Strip[] {
+	const count = Math.max(1, Math.min(MAX_STRIPS, Math.floor(depth / MIN_STRIP)));
+	const starts = Array.from({ length: count + 1 }, (_, index) => Math.floor((index * depth) / count));
+	return starts.slice(0, count).map((start, index) => ({ start, length: starts[index + 1]! - start }));
+}
+
+async function open(depth: number, strips: readonly Strip[], threads: number | undefined): Promise<LiveSession> {
+	const model = new Model(new Graph("gram"));
+	model.irVersion = 8;
+	model.opsetImports.set("", 12);
+	const { graph } = model;
+	const rows = graph.createValue("rows");
+	rows.type = tensorType(DataType.FLOAT, ["n", depth]);
+	graph.addInput(rows);
+	const parts = strips.map((_, index) => graph.createValue(`strip ${index}`));
+	const split = intsAttribute(strips.map(({ length }) => length));
+	graph.createNode({ op: "Split", inputs: [rows], outputs: parts, attributes: { axis: intAttribute(1), split } });
+	for (const [i, part] of parts.entries()) {
+		for (const [j, other] of parts.entries()) {
+			if (j < i) continue;
+			const product = graph.createValue(`${i} ${j}`);
+			product.type = tensorType(DataType.FLOAT, [strips[i]!.length, strips[j]!.length]);
+			graph.createNode({
+				op: "Gemm",
+				inputs: [part, other],
+				outputs: [product],
+				attributes: { transA: intAttribute(1) },
+			});
+			graph.addOutput(product);
+		}
+	}
+	return LiveSession.open(await serializeModel(model), { threads });
+}
+
+/** Sums of products x x^T over all rows x, group by group, in float64; rows of a block are multiplied in float32. */
 export class MomentSum {
 	readonly #product: GramProduct;
 	readonly #depth: number;
+	readonly #groups: number;
 	readonly #sums: Float64Array;
 	readonly #block: Float32Array;
 	#filled = 0;
 	#rows = 0;
 
-	constructor(product: GramProduct, depth: number) {
+	constructor(product: GramProduct, depth: number, groups: number) {
 		this.#product = product;
 		this.#depth = depth;
-		this.#sums = new Float64Array(depth * depth);
-		this.#block = new Float32Array(Math.max(MIN_BLOCK_ROWS, Math.floor(BLOCK_ELEMENTS / depth)) * depth);
+		this.#groups = groups;
+		this.#sums = new Float64Array(groups * depth * depth);
+		// rows of several groups do not wait: there are few inputs, or few groups
+		this.#block = new Float32Array(
+			groups > 1 ? 0 : Math.max(MIN_BLOCK_ROWS, Math.floor(BLOCK_ELEMENTS / depth)) * depth,
+		);
 	}
 
-	/** @param rows [rows, depth]. */
+	/** @param rows [groups, rows, depth]. */
 	async add(rows: Float32Array): Promise<void> {
-		this.#rows += rows.length / this.#depth;
+		const length = rows.length / this.#groups;
+		this.#rows += length / this.#depth;
+		if (this.#groups > 1) {
+			for (let group = 0; group < this.#groups; group++) {
+				await this.#multiply(group, rows.subarray(group * length, (group + 1) * length));
+			}
+			return;
+		}
 		for (let at = 0; at < rows.length; ) {
 			const count = Math.min(this.#block.length - this.#filled, rows.length - at);
 			this.#block.set(rows.subarray(at, at + count), this.#filled);
@@ -71,16 +133,36 @@ export class MomentSum {
 		}
 	}
 
-	/** The sums, [depth, depth], and how many rows there were. */
+	/** The sums, [groups, depth, depth], and how many rows there were; nothing may be added behind it. */
 	async result(): Promise<{ readonly sums: Float64Array<ArrayBuffer>; readonly rows: number }> {
 		await this.#flush();
+		const size = this.#depth * this.#depth;
+		for (let group = 0; group < this.#groups; group++) {
+			const sums = this.#sums.subarray(group * size, (group + 1) * size);
+			for (let i = 1; i < this.#depth; i++) {
+				for (let j = 0; j < i; j++) sums[i * this.#depth + j] = sums[j * this.#depth + i]!;
+			}
+		}
 		return { sums: this.#sums as Float64Array<ArrayBuffer>, rows: this.#rows };
 	}
 
 	async #flush(): Promise<void> {
 		if (this.#filled === 0) return;
-		const product = await this.#product.of(this.#block.subarray(0, this.#filled), this.#depth);
-		for (let index = 0; index < product.length; index++) this.#sums[index]! += product[index]!;
+		await this.#multiply(0, this.#block.subarray(0, this.#filled));
 		this.#filled = 0;
+	}
+
+	/** Adds to the upper triangle of a group. */
+	async #multiply(group: number, rows: Float32Array): Promise<void> {
+		const depth = this.#depth;
+		const sums = this.#sums.subarray(group * depth * depth, (group + 1) * depth * depth);
+		if (depth > SMALL_DEPTH) return this.#product.addTo(sums, rows, depth);
+		for (let start = 0; start < rows.length; start += depth) {
+			for (let i = 0; i < depth; i++) {
+				const factor = rows[start + i]!;
+				if (factor === 0) continue;
+				for (let j = i; j < depth; j++) sums[i * depth + j]! += factor * rows[start + j]!;
+			}
+		}
 	}
 }

@@ -4,6 +4,7 @@ import { BitHistogram } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import type { InstrumentOutputs } from "./instrument.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
+import { readRows } from "./row-plan.js";
 
 /** A model with instruments, as a thread runs it. */
 export interface RunnerJob {
@@ -29,7 +30,7 @@ export interface RunnerSums {
 	readonly histograms: readonly { readonly name: string; readonly bins: Float64Array; readonly counts: Float64Array }[];
 	/** Of the squares of each channel, and over how many rows. */
 	readonly squares: readonly Sums[];
-	/** Of the products of each two channels, [channels, channels]. */
+	/** Of the products of each two inputs, [groups, depth, depth]. */
 	readonly moments: readonly Sums[];
 }
 
@@ -48,6 +49,8 @@ export class SampleRunner {
 	#histograms: Map<string, { readonly histogram: BitHistogram; readonly step: number }> = new Map();
 	#squares: Map<string, { sums: Float64Array<ArrayBuffer>; rows: number }> = new Map();
 	#moments: Map<string, MomentSum> = new Map();
+	/** Samples so far. */
+	#turn = 0;
 
 	private constructor(session: LiveSession, outputs: InstrumentOutputs, product: GramProduct | undefined) {
 		this.#session = session;
@@ -57,7 +60,7 @@ export class SampleRunner {
 
 	static async open({ model, outputs, threads }: RunnerJob): Promise<SampleRunner> {
 		const session = await LiveSession.open(model, { threads });
-		const product = outputs.rows.length > 0 ? await GramProduct.open(threads) : undefined;
+		const product = outputs.rows.length > 0 ? new GramProduct(threads) : undefined;
 		return new SampleRunner(session, outputs, product);
 	}
 
@@ -95,7 +98,8 @@ export class SampleRunner {
 				Number(new BigInt64Array(new Uint8Array(found.get(size)!.bytes).buffer)[0]) / sums.length,
 			);
 		}
-		for (const { key, output } of rows) await this.#addRows(key, found.get(output)!);
+		for (const row of rows) await this.#addRows(row, found.get(row.output)!);
+		this.#turn++;
 		return seen;
 	}
 
@@ -141,12 +145,15 @@ export class SampleRunner {
 		entry.rows += rows;
 	}
 
-	async #addRows(key: string, array: NumpyArray): Promise<void> {
+	async #addRows(
+		{ key, plan, depth, groups, most }: InstrumentOutputs["rows"][number],
+		array: NumpyArray,
+	): Promise<void> {
 		let sum = this.#moments.get(key);
 		if (sum === undefined) {
-			sum = new MomentSum(this.#product!, array.shape.at(-1)!);
+			sum = new MomentSum(this.#product!, depth, groups);
 			this.#moments.set(key, sum);
 		}
-		await sum.add(floatsOf(array));
+		await sum.add(readRows(plan, array.shape, floatsOf(array), most, this.#turn));
 	}
 }

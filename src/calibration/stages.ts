@@ -1,3 +1,4 @@
+import type { MomentInput } from "./moment-inputs.js";
 import type { WatchedValue, WeightInput } from "./watched-values.js";
 
 /** One round over all samples. */
@@ -8,14 +9,15 @@ export interface Stage {
 	/** Inputs of weights whose squares are summed up. */
 	readonly squares: readonly WeightInput[];
 	/** Inputs of weights whose second moments are summed up. */
-	readonly moments: readonly WeightInput[];
+	readonly moments: readonly MomentInput[];
 }
 
 export interface StageOptions {
 	readonly values: readonly WatchedValue[];
-	readonly weights: readonly WeightInput[];
-	readonly meanSquares: boolean;
-	readonly moments: boolean;
+	/** Of which mean squares are wanted. */
+	readonly squares: readonly WeightInput[];
+	/** Of which second moments are wanted. */
+	readonly moments: readonly MomentInput[];
 	readonly histograms: boolean;
 	/** Bytes that one round may take. */
 	readonly memory: number;
@@ -26,26 +28,20 @@ export interface StageOptions {
 
 /** Divides the work into rounds that fit into memory. What takes much is put off to later ones. */
 export function planStages(options: StageOptions): Stage[] {
-	const { values, weights, meanSquares, moments, histograms, memory, runners, isResumed } = options;
+	const { values, squares, moments, histograms, memory, runners, isResumed } = options;
 	const valueGroups = histograms
 		? grouped(values, ({ bytes, step }) => (bytes / step) * runners, memory / 2)
 		: [[...values]];
 	// a matrix of a runner and the sum of all of them, in doubles
-	const matrices = weights.filter(hasMoments);
-	const momentGroups = moments ? grouped(matrices, ({ depth }) => depth * depth * 8 * (runners + 1), memory / 2) : [];
-	if (isResumed && moments) momentGroups.unshift([]);
+	const momentGroups = grouped(moments, ({ depth, groups }) => groups * depth * depth * 8 * (runners + 1), memory / 2);
+	if (isResumed && moments.length > 0) momentGroups.unshift([]);
 	const rounds = Math.max(valueGroups.length, momentGroups.length, 1);
 	return Array.from({ length: rounds }, (_, round) => ({
 		isFirst: round === 0,
 		values: valueGroups[round] ?? [],
-		squares: round === 0 && meanSquares ? weights : [],
+		squares: round === 0 ? squares : [],
 		moments: momentGroups[round] ?? [],
 	}));
-}
-
-/** Has one of the weights inputs whose second moments GPTQ takes? */
-function hasMoments({ depth, weights }: WeightInput): boolean {
-	return depth > 0 && weights.some(({ isMatrix, groups }) => isMatrix && groups === 1);
 }
 
 /** Cuts a list into groups of no more than `limit`; what exceeds it alone is a group of its own. */

@@ -88,7 +88,8 @@ function sourceOf({ producer }: Value, seen: ReadonlySet<string>): string | unde
 
 const FLOATS: readonly DataType[] = [DataType.FLOAT, DataType.FLOAT16, DataType.DOUBLE, DataType.BFLOAT16];
 
-function watch(value: Value, types: TypeTable): Watched {
+/** What is known of a value that instruments need. */
+export function watch(value: Value, types: TypeTable): Watched {
 	const type = types.typeOf(value);
 	return {
 		value,
@@ -157,7 +158,8 @@ function channelInput(site: WeightSite, types: TypeTable): ChannelInput | undefi
 	return { ...watched, rank: watched.rank, axis, strides, key: `${value.name} ${axis} ${strides?.join() ?? ""}` };
 }
 
-function channelAxis(node: Node, weightInput: number, rank: number): number {
+/** The axis of an operator's activation that runs over the input channels of its weight. */
+export function channelAxis(node: Node, weightInput: number, rank: number): number {
 	if (isOnnxOp(node, "MatMul")) return weightInput === 1 ? rank - 1 : Math.max(0, rank - 2);
 	if (isOnnxOp(node, "Gemm")) {
 		return weightInput === 1 ? 1 - intOf(node, "transA", 0) : intOf(node, "transB", 0);

@@ -1,13 +1,15 @@
 import { QGraphError } from "../diagnostics.js";
+import { intOf } from "../ir/attribute.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
+import { isOnnxOp } from "../ir/node.js";
 import { dataTypeName, elementCount } from "../ir/types.js";
 import { decide } from "../recipe/decide.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Rule } from "../recipe/recipe.js";
-import { weightSiteAt } from "../weights/weight-site.js";
+import { type WeightSite, weightSiteAt } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { annotateSite } from "./support/annotation.js";
@@ -166,23 +168,42 @@ function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
 		const [site] = weight.sites;
 		if (site === undefined || PRECISION_FACTS[setting.precision].isFloat)
 			return { importance: undefined, moments: undefined };
-		const { shape } = site.stored.tensor;
-		const depth = shape[site.axes!.blockAxis]!;
-		// the inputs of a kernel with several positions are more than its channels
-		const isMatrix = elementCount(shape) === depth * shape[site.axes!.channelAxis]!;
 		const name = weight.constant.value.name;
-		const moments = isMatrix ? folder?.find(name, depth) : undefined;
-		const factors = file?.find(unit, depth) ?? (moments && importanceOf(moments, depth));
+		const at = { graph: unit.graph, node: unit.node, value: name };
+		const inputs = inputsOf(site, PRECISION_FACTS[setting.precision].isBlock);
+		const moments = inputs && folder?.find(name, inputs.groups, inputs.depth);
+		const channels = site.stored.tensor.shape[site.axes!.blockAxis]!;
+		const factors = file?.find(unit, channels) ?? (moments && importanceOf(moments, channels));
 		const missing = [
-			...(file !== undefined && !factors ? [importance] : []),
-			...(folder !== undefined && !moments ? [hessian] : []),
+			...(file !== undefined && !factors ? [`'${importance}' has no importance weights for`] : []),
+			...(folder !== undefined && !moments ? ["there are no second moments of the inputs of"] : []),
 		];
-		for (const source of missing) {
-			const at = { graph: unit.graph, node: unit.node, value: name };
-			context.report("recipe/no-statistics", `'${source}' has nothing for weight '${name}'`, at);
+		for (const what of missing) context.report("recipe/no-statistics", `${what} weight '${name}'`, at);
+		if (moments?.rows !== undefined && moments.rows < ROWS_PER_INPUT * moments.depth) {
+			const seen = `of its ${moments.depth} inputs samples gave ${moments.rows} rows`;
+			context.report("recipe/few-rows", `weight '${name}': ${seen}; several times as many rows would tell more`, at);
 		}
 		return { importance: factors, moments };
 	};
+}
+
+/** With fewer rows of samples much of what second moments show is chance. */
+const ROWS_PER_INPUT = 2;
+
+/**
+ * Inputs of each channel that GPTQ distinguishes, and in how many groups; undefined where it has no part. Of a kernel with
+ * several positions every one has inputs, as long as a channel has one scale.
+ */
+function inputsOf(
+	{ node, stored, axes }: WeightSite,
+	isBlock: boolean,
+): { readonly depth: number; readonly groups: number } | undefined {
+	const { shape } = stored.tensor;
+	const [depth, channels] = [shape[axes!.blockAxis]!, shape[axes!.channelAxis]!];
+	const groups = isOnnxOp(node, "Conv", "ConvTranspose") ? intOf(node, "group", 1) : 1;
+	if (elementCount(shape) === depth * channels && groups === 1) return { depth, groups };
+	if (!isOnnxOp(node, "Conv") || isBlock) return undefined;
+	return { depth: elementCount(shape.slice(1)), groups };
 }
 
 /** Completes the entries of weights, which may take a walk over all of them. */

@@ -4,13 +4,12 @@
  * layer's inputs and H^-1 = U^T U, U upper triangular, the error (w_j - q_j) / U_jj of column j takes
  * error * U_jk from each later column k. The sum of the squared errors is the squared error of the output.
  *
- * Here the scales are fixed before: LPBQ's, or one a channel.
+ * Here the scales are fixed before: LPBQ's, or one a channel. So columns may come in any order: those of large inputs first,
+ * for their errors are the largest and leave most columns to make them good.
  */
 
+import { dampingFor, orderOfInputs, reordered, shrinkMoments } from "./second-moments.js";
 import { SPREAD_CHANNELS, SpreadKernel } from "./spread-kernel.js";
-
-/** Part of the mean diagonal that is added to it, so that inputs that never vary do no harm. */
-export const DAMPING = 0.01;
 
 /**
  * U of H^-1 = U^T U for the damped second moments, by H = R R^T with R upper triangular and U = R^-1.
@@ -18,13 +17,18 @@ export const DAMPING = 0.01;
  * @param moments [size, size], symmetric; becomes the result, row by row, zeros below the diagonal.
  * @returns false where the matrix is not positive definite, or not finite; its content is then of no use.
  */
-export function factorOfInverse(moments: Float64Array, size: number, damping: number = DAMPING): boolean {
+export function factorOfInverse(
+	moments: Float64Array,
+	size: number,
+	damping: number,
+	kernel: SpreadKernel = new SpreadKernel(size),
+): boolean {
 	let trace = 0;
 	for (let i = 0; i < size; i++) trace += moments[i * size + i]!;
 	// without any input every code is as good as another
 	const added = trace === 0 ? 1 : (damping * trace) / size;
 	for (let i = 0; i < size; i++) moments[i * size + i]! += added;
-	return factorize(moments, size) && invert(moments, size);
+	return factorize(moments, size, kernel) && invert(moments, size, kernel);
 }
 
 /** Columns that are worked on together. */
@@ -35,8 +39,7 @@ const PANEL = SPREAD_CHANNELS;
  *
  * @param matrix H; in its lower triangle, column k of R becomes row k.
  */
-function factorize(matrix: Float64Array, size: number): boolean {
-	const kernel = new SpreadKernel(size);
+function factorize(matrix: Float64Array, size: number, kernel: SpreadKernel): boolean {
 	const { columns, errors } = kernel;
 	for (let end = size; end > 0; end -= PANEL) {
 		const start = Math.max(0, end - PANEL);
@@ -65,8 +68,7 @@ function factorize(matrix: Float64Array, size: number): boolean {
  *
  * @param matrix with R as {@link factorize} leaves it; becomes the inverse, zeros below the diagonal.
  */
-function invert(matrix: Float64Array, size: number): boolean {
-	const kernel = new SpreadKernel(size);
+function invert(matrix: Float64Array, size: number, kernel: SpreadKernel): boolean {
 	const { columns, errors } = kernel;
 	const diagonal = Float64Array.from({ length: size }, (_, i) => matrix[i * size + i]!);
 	for (let start = 0; start < size; start += PANEL) {
@@ -85,50 +87,105 @@ function invert(matrix: Float64Array, size: number): boolean {
 }
 
 /**
+ * Of some groups of inputs the order in which they are best taken, and {@link factorOfInverse} in that order, after what few
+ * rows ask for (second-moments.ts).
+ *
+ * @param moments means over `rows`, [groups, depth, depth]; become the factors.
+ * @param order receives the orders, [groups, depth].
+ * @param rows undefined where it is not known.
+ * @returns false where one of them is not positive definite, or not finite.
+ */
+export function factorsOfInverses(
+	moments: Float64Array,
+	order: Uint32Array,
+	depth: number,
+	rows: number | undefined,
+): boolean {
+	const kernel = new SpreadKernel(depth);
+	for (let group = 0; group * depth < order.length; group++) {
+		const place = moments.subarray(group * depth * depth, (group + 1) * depth * depth);
+		if (rows !== undefined) shrinkMoments(place, depth, rows);
+		const inputs = orderOfInputs(place, depth);
+		order.set(inputs, group * depth);
+		place.set(reordered(place, inputs));
+		if (!factorOfInverse(place, depth, dampingFor(depth, rows), kernel)) return false;
+	}
+	return true;
+}
+
+/** How the codes of channels are chosen. */
+export interface GptqProblem {
+	readonly depth: number;
+	/** Inputs that share a scale. */
+	readonly blockSize: number;
+	/** U of {@link factorOfInverse}, [depth, depth], for inputs in `order`. */
+	readonly factor: Float64Array;
+	/** The input that comes at each place, [depth]. */
+	readonly order: Uint32Array;
+	readonly codeMin: number;
+	readonly codeMax: number;
+}
+
+/**
  * The codes of some channels.
  *
  * @param weights [channelCount, depth]; left as they are.
  * @param scales of every weight's block, [channelCount, blocks]; above 0.
- * @param blockSize inputs that share a scale.
- * @param factor U of {@link factorOfInverse}, [depth, depth].
  * @param codes receives the codes, [channelCount, depth].
  * @returns the squared error of the outputs, summed over the channels, in the units of the second moments.
  */
 export function gptqCodes(
 	weights: Float32Array,
 	scales: Float32Array,
-	depth: number,
-	blockSize: number,
-	factor: Float64Array,
-	codeMin: number,
-	codeMax: number,
+	{ depth, blockSize, factor, order, codeMin, codeMax }: GptqProblem,
 	codes: Int8Array,
+	kernel: SpreadKernel = new SpreadKernel(depth),
 ): number {
 	const channelCount = weights.length / depth;
 	const blocks = Math.ceil(depth / blockSize);
-	const kernel = new SpreadKernel(depth);
 	const { columns: group, errors } = kernel;
 	let loss = 0;
 	for (let first = 0; first < channelCount; first += SPREAD_CHANNELS) {
 		const count = Math.min(SPREAD_CHANNELS, channelCount - first);
 		for (let c = 0; c < count; c++) {
-			for (let j = 0; j < depth; j++) group[j * SPREAD_CHANNELS + c] = weights[(first + c) * depth + j]!;
+			for (let j = 0; j < depth; j++) group[j * SPREAD_CHANNELS + c] = weights[(first + c) * depth + order[j]!]!;
 		}
 		for (let j = 0; j < depth; j++) {
 			const row = j * depth;
-			const block = Math.floor(j / blockSize);
+			const input = order[j]!;
+			const block = Math.floor(input / blockSize);
 			const inverse = 1 / factor[row + j]!;
 			for (let c = 0; c < count; c++) {
 				const value = group[j * SPREAD_CHANNELS + c]!;
 				const scale = scales[(first + c) * blocks + block]!;
 				const code = Math.min(Math.max(Math.floor(value / scale + 0.5), codeMin), codeMax);
-				codes[(first + c) * depth + j] = code;
+				codes[(first + c) * depth + input] = code;
 				const error = (value - code * scale) * inverse;
 				errors[c] = error;
 				loss += error * error;
 			}
 			kernel.spread(factor.subarray(row + j + 1, row + depth), j + 1);
 		}
+	}
+	return loss;
+}
+
+/** The same of groups with as many channels each, one after the other, every one with a factor and an order of its own. */
+export function gptqCodesOfGroups(
+	weights: Float32Array,
+	scales: Float32Array,
+	{ factors, ...problem }: Omit<GptqProblem, "factor"> & { readonly factors: Float64Array },
+	codes: Int8Array,
+): number {
+	const { depth, order } = problem;
+	const groups = order.length / depth;
+	const kernel = new SpreadKernel(depth);
+	let loss = 0;
+	for (let group = 0; group < groups; group++) {
+		const of = <T extends Float32Array | Float64Array | Int8Array | Uint32Array>(array: T): T =>
+			array.subarray((group * array.length) / groups, ((group + 1) * array.length) / groups) as T;
+		const own = { ...problem, factor: of(factors), order: of(order) };
+		loss += gptqCodes(of(weights), of(scales), own, of(codes), kernel);
 	}
 	return loss;
 }

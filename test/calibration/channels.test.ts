@@ -6,7 +6,7 @@ import { readNpy, readNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
 import type { SampleSource } from "../../src/calibration/calibration.js";
 import { writeImportance } from "../../src/calibration/write-importance.js";
-import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
@@ -69,6 +69,10 @@ function rowsOf(values: readonly Float32Array[], depth: number): Float32Array[] 
 	);
 }
 
+function rowsOfMoments(folder: string): unknown {
+	return JSON.parse(readFileSync(path.join(folder, "rows.json"), "utf8"));
+}
+
 /** q, k and a Gemm of x [3, 6]. */
 function linears(opset = 21): Model {
 	const model = modelOf((b) => {
@@ -111,7 +115,8 @@ describe.each([13, 21])("inputs of weights, opset %i", (opset) => {
 			);
 			expectClose(readMatrix(hessian, name), expected.flat());
 		}
-		expect(readdirSync(hessian)).toHaveLength(4);
+		expect(readdirSync(hessian)).toHaveLength(5);
+		expect(rowsOfMoments(hessian)).toEqual({ q: 150, k: 150, "left/weight": 300, g: 300 });
 		const inode = (name: string) => statSync(path.join(hessian, `${name}.npy`)).ino;
 		expect(inode("q")).toBe(inode("k"));
 	});
@@ -147,8 +152,102 @@ test("convolutions: channels, groups, and the positions that strides leave", asy
 		strided.map((row, index) => row[index]!),
 	);
 	expectClose(meanSquares.get("grouped")!, [(diagonal[0]! + diagonal[2]!) / 2, (diagonal[1]! + diagonal[3]!) / 2]);
-	expect(readdirSync(hessian)).toEqual(["point.npy"]);
 	expectClose(readMatrix(hessian, "point"), strided.flat());
+	const byGroup = [0, 2].map((first) => {
+		const rows = pixels(() => true).map((row) => row.slice(first, first + 2));
+		return momentsOf(rows).flat();
+	});
+	expectClose(readMatrix(hessian, "grouped"), byGroup.flat());
+});
+
+/** The rows that a convolution multiplies with its kernel, by the definition of ONNX: [groups][rows][depth]. */
+function patchesOf(
+	x: Float32Array,
+	[channels, height, width]: readonly [number, number, number],
+	kernel: readonly [number, number],
+	{ strides = [1, 1], dilations = [1, 1], pads = [0, 0, 0, 0], groups = 1 },
+): number[][][] {
+	const reach = kernel.map((length, axis) => dilations[axis]! * (length - 1) + 1);
+	const places = [height, width].map(
+		(length, axis) => Math.floor((length + pads[axis]! + pads[axis + 2]! - reach[axis]!) / strides[axis]!) + 1,
+	);
+	return Array.from({ length: groups }, (_, group) => {
+		const rows: number[][] = [];
+		for (let top = 0; top < places[0]!; top++) {
+			for (let left = 0; left < places[1]!; left++) {
+				const row: number[] = [];
+				for (let c = 0; c < channels / groups; c++) {
+					for (let i = 0; i < kernel[0]; i++) {
+						for (let j = 0; j < kernel[1]; j++) {
+							const y = top * strides[0]! - pads[0]! + i * dilations[0]!;
+							const across = left * strides[1]! - pads[1]! + j * dilations[1]!;
+							const isInside = y >= 0 && y < height && across >= 0 && across < width;
+							const channel = (group * channels) / groups + c;
+							row.push(isInside ? x[(channel * height + y) * width + across]! : 0);
+						}
+					}
+				}
+				rows.push(row);
+			}
+		}
+		return rows;
+	});
+}
+
+test.each([
+	["a wide kernel", [3, 4, 3, 3], { pads: [1, 0, 2, 1], strides: [2, 1] }, {}],
+	["a depthwise one", [4, 1, 3, 2], { groups: 4, dilations: [2, 1], pads: [1, 1, 0, 0] }, {}],
+	["groups", [6, 2, 2, 2], { groups: 2 }, {}],
+	["padding to the same size", [4, 1, 3, 3], { groups: 4, strides: [2, 2], pads: [0, 1, 1, 1] }, { upper: true }],
+] as const)(
+	"second moments of the kernels of convolutions: %s",
+	async (_name, shape, options, { upper }: { upper?: true }) => {
+		const {
+			strides = [1, 1],
+			dilations = [1, 1],
+			pads = [0, 0, 0, 0],
+			groups = 1,
+		} = options as {
+			readonly [key in "strides" | "dilations" | "pads"]?: number[];
+		} & { groups?: number };
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [1, 4, 6, 5]);
+			b.initializer("w", weight(shape));
+			b.node("Conv", ["x", "w"], ["y"], {
+				strides: intsAttribute(strides),
+				dilations: intsAttribute(dilations),
+				...(upper ? { auto_pad: stringAttribute("SAME_UPPER") } : { pads: intsAttribute(pads) }),
+				group: intAttribute(groups),
+			});
+			b.output("y");
+		});
+		const hessian = path.join(temporaryFolder(), "hessian");
+		const { source, values } = samplesOf([1, 4, 6, 5], 9);
+		await calibrate(model, source, { hessian });
+		const of = (x: Float32Array) => patchesOf(x, [4, 6, 5], [shape[2], shape[3]], { strides, dilations, pads, groups });
+		const rows = values.map(of);
+		const expected = rows[0]!.flatMap((_, group) => momentsOf(rows.flatMap((sample) => sample[group]!)).flat());
+		expectClose(readMatrix(hessian, "w"), expected);
+		expect(rowsOfMoments(hessian)).toEqual({ w: rows.length * rows[0]![0]!.length });
+	},
+);
+
+test("of large values some rows are enough, and they are spread over all", async () => {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, 2, 64, 64]);
+		b.initializer("point", weight([3, 2, 1, 1]));
+		b.node("Conv", ["x", "point"], ["y"]);
+		b.initializer("deep", weight([2, 1, 3, 3]));
+		b.node("Conv", ["x", "deep"], ["z"], { group: intAttribute(2) });
+		b.output("y");
+		b.output("z");
+	});
+	const hessian = path.join(temporaryFolder(), "hessian");
+	const { source } = samplesOf([1, 2, 64, 64], 6);
+	await calibrate(model, source, { hessian });
+	expect(rowsOfMoments(hessian)).toEqual({ point: 6 * 32, deep: 6 * 32 });
+	const found = readMatrix(hessian, "point");
+	for (const [index, value] of [1, 0, 0, 1].entries()) expect(Math.abs(found[index]! - value)).toBeLessThan(0.35);
 });
 
 test("a weight of several operators has the moments of all their inputs; float16 inputs are cast", async () => {

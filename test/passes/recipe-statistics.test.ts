@@ -2,6 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { calibrate } from "../../src/calibration/calibrate.js";
+import type { SampleSource } from "../../src/calibration/calibration.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { readAll } from "../../src/ir/data.js";
 import type { Model } from "../../src/ir/model.js";
 import { floatTensor } from "../../src/ir/tensor.js";
@@ -112,6 +115,20 @@ function ggufOf(matrices: Readonly<Record<string, readonly (readonly number[])[]
 	return Buffer.concat([padded(Buffer.concat(head)), ...data]);
 }
 
+function sourceOf(shape: readonly number[], arrays: readonly Float32Array[]): SampleSource {
+	return {
+		name: "pictures",
+		count: arrays.length,
+		isRandom: false,
+		async *samples(first) {
+			for (const values of arrays.slice(first)) {
+				const bytes = new Uint8Array(values.buffer);
+				yield { origin: "a picture", arrays: new Map([["x", { type: "float32", shape, bytes }]]) };
+			}
+		},
+	};
+}
+
 async function quantize(
 	options: Partial<ApplyPrecisionRecipeOptions>,
 ): Promise<{ output: number; report: PipelineReport }> {
@@ -134,6 +151,78 @@ describe("statistics of inputs", () => {
 			expect(weight?.sqnrDb).toBeLessThan(search.report.weights[0]?.sqnrDb as number);
 		}
 		expect(plain.output).toBeGreaterThan(10);
+	});
+
+	test("few rows are remarked on, and how many there are is kept when more weights come", async () => {
+		for (const [rows, remarks] of [
+			[SAMPLES, 0],
+			[2 * DEPTH - 1, 1],
+		] as const) {
+			const hessian = momentsFolder();
+			MomentsFolder.addRows(hessian, new Map([[NAME, rows]]));
+			MomentsFolder.addRows(hessian, new Map([["another", 5]]));
+			const { report } = await quantize({ hessian });
+			const found = report.diagnostics.filter(({ code }) => code === "recipe/few-rows");
+			expect(found).toHaveLength(remarks);
+			if (remarks > 0) {
+				expect(found[0]!.message).toBe(
+					`weight '${NAME}': of its 64 inputs samples gave 127 rows; several times as many rows would tell more`,
+				);
+			}
+		}
+		const broken = momentsFolder();
+		writeFileSync(path.join(broken, "rows.json"), "{");
+		await expect(quantize({ hessian: broken })).rejects.toMatchObject({ code: "recipe/statistics" });
+	});
+
+	test.each([
+		["depthwise", [6, 1, 3, 3], 6],
+		["of all channels", [5, 6, 3, 3], 1],
+	] as const)("kernels of convolutions: %s", async (_name, shape, group) => {
+		const image = [1, 6, 12, 12];
+		const conv = () =>
+			modelOf((b) => {
+				b.input("x", DataType.FLOAT, image);
+				const source = randomSource(5);
+				const count = shape.reduce<number>((product, length) => product * length, 1);
+				b.initializer(
+					"kernel",
+					floatTensor(
+						shape,
+						Float32Array.from({ length: count }, () => source() - 0.5),
+					),
+				);
+				b.node(
+					"Conv",
+					["x", "kernel"],
+					["y"],
+					{ group: intAttribute(group), pads: intsAttribute([1, 1, 1, 1]) },
+					"conv",
+				);
+				b.output("y");
+			});
+		/** Pictures are smooth, so that neighbours go together. */
+		const picture = (seed: number) => {
+			const [u, v, w] = [0, 1, 2].map((part) => Math.sin(seed * 7 + part));
+			return Float32Array.from({ length: 6 * 144 }, (_, at) => {
+				const [c, y, x] = [Math.floor(at / 144), Math.floor((at % 144) / 12), at % 12];
+				return Math.sin(u! * y + v! * x + c * w! * 3) + 0.1 * Math.sin(at * at + seed);
+			});
+		};
+		const hessian = path.join(folder(), "hessian");
+		const pictures = Array.from({ length: 40 }, (_, seed) => picture(seed));
+		await calibrate(conv(), sourceOf(image, pictures), { hessian });
+		const unseen = { x: floatFeed(image, picture(1000)) };
+		const expected = floatsOf((await run(serializeModel(conv()), unseen)).y);
+		const measure = async (options: Partial<ApplyPrecisionRecipeOptions>) => {
+			const made = conv();
+			const { weights } = await runPasses(made, [applyPrecisionRecipe({ recipe: "16a4w", ...options })]);
+			return { weights, output: sqnrDb(expected, floatsOf((await run(serializeModel(made), unseen)).y)) };
+		};
+		const [search, gptq] = [await measure({}), await measure({ hessian })];
+		expect(gptq.weights[0]).toMatchObject({ fit: "gptq" });
+		expect(gptq.weights[0]?.sqnrDb).toBeGreaterThan(5);
+		expect(gptq.output).toBeGreaterThan(search.output + 3);
 	});
 
 	test("importance weights gain at the output, from any of the files that hold them", async () => {

@@ -16,7 +16,7 @@ import {
 	type FitChunk,
 	type FitProblem,
 } from "../../quant/fit.js";
-import { factorOfInverse, gptqCodes } from "../../quant/gptq.js";
+import { factorsOfInverses, gptqCodesOfGroups } from "../../quant/gptq.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
@@ -53,14 +53,22 @@ export type FitTask =
 			readonly balances: boolean;
 	  }
 	| { readonly kind: "make-codes"; readonly part: WeightPart; readonly choice: CodesChoice }
-	| { readonly kind: "gptq-factor"; readonly moments: Float64Array; readonly size: number }
+	| {
+			readonly kind: "gptq-factors";
+			/** Second moments of some groups, in shared memory as is the order; become factors. */
+			readonly moments: Float64Array;
+			readonly order: Uint32Array;
+			readonly depth: number;
+			readonly rows: number | undefined;
+	  }
 	| {
 			readonly kind: "gptq-codes";
-			/** In shared memory, as are the codes. */
+			/** Of some groups of channels, each with its factor and order; in shared memory, as are the codes. */
 			readonly weights: Float32Array;
 			readonly scales: Float32Array;
 			readonly codes: Int8Array;
-			readonly factor: Float64Array;
+			readonly factors: Float64Array;
+			readonly order: Uint32Array;
 			readonly depth: number;
 			readonly blockSize: number;
 			readonly codeMin: number;
@@ -91,7 +99,7 @@ interface Results {
 	accumulate: FitAccumulator;
 	"choose-ints": ChosenInts;
 	"make-codes": MadeCodes;
-	"gptq-factor": boolean;
+	"gptq-factors": boolean;
 	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
 	"channel-ranges": ChannelRanges;
@@ -115,11 +123,11 @@ export function runFitTask(task: FitTask): FitResult {
 			return chooseInts(task.part, task.problem, task.scales, task.choice, task.balances);
 		case "make-codes":
 			return makeCodes(task.part, task.choice);
-		case "gptq-factor":
-			return factorOfInverse(task.moments, task.size);
+		case "gptq-factors":
+			return factorsOfInverses(task.moments, task.order, task.depth, task.rows);
 		case "gptq-codes": {
-			const { weights, scales, depth, blockSize, factor, codeMin, codeMax, codes } = task;
-			return gptqCodes(weights, scales, depth, blockSize, factor, codeMin, codeMax, codes);
+			const { weights, scales, codes, ...problem } = task;
+			return gptqCodesOfGroups(weights, scales, problem, codes);
 		}
 		case "measure-blocks":
 			return measureBlocks(task.part);

@@ -2,6 +2,7 @@ import { computedData, type TensorData } from "../../ir/data.js";
 import { slabFirstChannel, slabRows, slabStart } from "../../quant/layout.js";
 import { packInt4 } from "../../quant/packing.js";
 import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
+import type { InputMoments } from "./input-statistics.js";
 import type { QuantizeTools } from "./quantized-weight.js";
 
 /** Channels that one task quantizes. */
@@ -19,12 +20,12 @@ export interface GptqGrid {
  * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. The whole weight is in memory meanwhile, and the
  * second moments; the codes wait in the spool. undefined where the moments are not positive definite.
  *
- * @param moments second moments of the layer's input, [depth, depth].
+ * @param source as many inputs deep as the moments, its channels group by group.
  */
 export async function gptqWeight(
 	source: BlockWeight,
 	grid: GptqGrid,
-	moments: Float64Array,
+	{ groups, matrices, rows }: InputMoments,
 	{ pool, spool }: QuantizeTools,
 ): Promise<TensorData | undefined> {
 	const { layout } = source;
@@ -32,15 +33,28 @@ export async function gptqWeight(
 	const weights = shared(Float32Array, channelCount * depth);
 	const scales = shared(Float32Array, channelCount * blocks);
 	const codes = shared(Int8Array, channelCount * depth);
-	const factor = shared(Float64Array, depth * depth);
-	factor.set(moments);
-	let positive = false;
-	const factorTask = { kind: "gptq-factor", moments: factor, size: depth } as const;
+	const factors = shared(Float64Array, groups * depth * depth);
+	const order = shared(Uint32Array, groups * depth);
+	factors.set(matrices);
+	const groupChannels = channelCount / groups;
+	// of one group the channels are divided, of many the groups
+	const taskGroups = Math.max(1, Math.floor(TASK_CHANNELS / groupChannels));
+	const taskChannels = groups === 1 ? TASK_CHANNELS : taskGroups * groupChannels;
+	let positive = true;
 	await pool.each(
-		[factorTask],
-		(task) => task,
+		firstsOf(groups, taskGroups),
+		(first) => {
+			const last = Math.min(first + taskGroups, groups);
+			return {
+				kind: "gptq-factors",
+				moments: factors.subarray(first * depth * depth, last * depth * depth),
+				order: order.subarray(first * depth, last * depth),
+				depth,
+				rows,
+			};
+		},
 		(done) => {
-			positive = done;
+			positive &&= done;
 		},
 	);
 	if (!positive) return undefined;
@@ -59,18 +73,19 @@ export async function gptqWeight(
 			}
 		}
 	}
-	const firsts = Array.from({ length: Math.ceil(channelCount / TASK_CHANNELS) }, (_, index) => index * TASK_CHANNELS);
 	const codeMax = 2 ** (grid.bits - 1) - 1;
 	await pool.each(
-		firsts,
+		firstsOf(channelCount, taskChannels),
 		(first) => {
-			const last = Math.min(first + TASK_CHANNELS, channelCount);
+			const last = Math.min(first + taskChannels, channelCount);
+			const [firstGroup, lastGroup] = [Math.floor(first / groupChannels), Math.ceil(last / groupChannels)];
 			return {
 				kind: "gptq-codes",
 				weights: weights.subarray(first * depth, last * depth),
 				scales: scales.subarray(first * blocks, last * blocks),
 				codes: codes.subarray(first * depth, last * depth),
-				factor,
+				factors: factors.subarray(firstGroup * depth * depth, lastGroup * depth * depth),
+				order: order.subarray(firstGroup * depth, lastGroup * depth),
 				depth,
 				blockSize,
 				codeMin: grid.codeMin,
@@ -80,6 +95,11 @@ export async function gptqWeight(
 		() => undefined,
 	);
 	return spooled(source, codes, grid.bits, spool);
+}
+
+/** 0, step, 2 step and so on below `count`. */
+function firstsOf(count: number, step: number): number[] {
+	return Array.from({ length: Math.ceil(count / step) }, (_, index) => index * step);
 }
 
 /** Puts codes [channelCount, depth] into the order of the weight, and packed where they have 4 bits, into the spool. */

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { numbersOf } from "../../arrays/element-type.js";
 import { type NumpyArray, readNpy, readNpz } from "../../arrays/npz.js";
@@ -78,9 +78,27 @@ function readJson(file: string, bytes: Buffer): Map<string, ArrayLike<number>> {
 	return new Map(entries as [string, number[]][]);
 }
 
-/** Files of second moments, [depth, depth], of the inputs of weights: a folder of .npy files named after the weights. */
+/** Second moments of the inputs of a weight. */
+export interface InputMoments {
+	/** Means of products, [groups, depth, depth]. */
+	readonly matrices: Float64Array;
+	/** Inputs of a channel; of a convolution channels times positions of the kernel. */
+	readonly depth: number;
+	readonly groups: number;
+	/** Rows of inputs that they are means of; undefined where nothing says. */
+	readonly rows: number | undefined;
+}
+
+/** The file that says how many rows the moments of each weight are means of. */
+const COUNTS_FILE = "rows.json";
+
+/**
+ * Files of second moments of the inputs of weights: a folder of .npy files named after the weights, [depth, depth], or
+ * [groups, depth, depth] for convolutions in groups.
+ */
 export class MomentsFolder {
 	readonly #folder: string;
+	readonly #rows: Readonly<Record<string, unknown>>;
 
 	/** @throws QGraphError `recipe/statistics` where there is no such folder. */
 	constructor(folder: string) {
@@ -88,6 +106,7 @@ export class MomentsFolder {
 		if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
 			throw statisticsError(folder, "there is no such folder");
 		}
+		this.#rows = MomentsFolder.rowsIn(folder);
 	}
 
 	/** Where the moments of a weight are, or would be. */
@@ -95,22 +114,59 @@ export class MomentsFolder {
 		return `${encodeURIComponent(weight)}.npy`;
 	}
 
-	/** The moments of a weight's input; undefined where there are none. */
-	find(weight: string, depth: number): Float64Array | undefined {
+	/** Notes how many rows the moments of weights are means of. */
+	static addRows(folder: string, rows: ReadonlyMap<string, number>): void {
+		const all = { ...MomentsFolder.rowsIn(folder), ...Object.fromEntries(rows) };
+		writeFileSync(path.join(folder, COUNTS_FILE), JSON.stringify(all, null, "\t"));
+	}
+
+	private static rowsIn(folder: string): Record<string, unknown> {
+		const file = path.join(folder, COUNTS_FILE);
+		if (statSync(file, { throwIfNoEntry: false }) === undefined) return {};
+		try {
+			return JSON.parse(readBytes(file).toString("utf8"));
+		} catch (error) {
+			throw statisticsError(file, error instanceof Error ? error.message : String(error));
+		}
+	}
+
+	/**
+	 * The moments of a weight's input; undefined where there are none.
+	 *
+	 * @throws QGraphError `recipe/statistics` where they are of another size.
+	 */
+	find(weight: string, groups: number, depth: number): InputMoments | undefined {
 		const file = path.join(this.#folder, MomentsFolder.fileName(weight));
 		if (statSync(file, { throwIfNoEntry: false }) === undefined) return undefined;
 		const array = readNpy(file);
-		if (array.shape.join() !== `${depth},${depth}`) {
-			throw statisticsError(file, `it has shape [${array.shape.join(", ")}], expected [${depth}, ${depth}]`);
+		const expected = groups === 1 ? [depth, depth] : [groups, depth, depth];
+		if (array.shape.join() !== expected.join()) {
+			throw statisticsError(file, `it has shape [${array.shape.join(", ")}], expected [${expected.join(", ")}]`);
 		}
-		return Float64Array.from(floatsIn(array));
+		const rows = this.#rows[weight];
+		return {
+			matrices: Float64Array.from(floatsIn(array)),
+			depth,
+			groups,
+			rows: typeof rows === "number" && rows > 0 ? rows : undefined,
+		};
 	}
 }
 
-/** The diagonal of second moments, the mean squares of the inputs, scaled to a mean of 1; undefined where it is all 0. */
-export function importanceOf(moments: Float64Array, depth: number): Float64Array | undefined {
-	const squares = Float64Array.from({ length: depth }, (_, i) => Math.max(0, moments[i * depth + i]!));
-	const mean = squares.reduce((sum, value) => sum + value, 0) / depth;
+/**
+ * The mean squares of a weight's input channels, scaled to a mean of 1; undefined where all are 0.
+ *
+ * @param channels of a group; the depth of the moments is a multiple of it.
+ */
+export function importanceOf({ matrices, depth, groups }: InputMoments, channels: number): Float64Array | undefined {
+	const positions = depth / channels;
+	const squares = new Float64Array(channels);
+	for (let group = 0; group < groups; group++) {
+		for (let i = 0; i < depth; i++) {
+			squares[Math.floor(i / positions)]! += Math.max(0, matrices[(group * depth + i) * depth + i]!);
+		}
+	}
+	const mean = squares.reduce((sum, value) => sum + value, 0) / channels;
 	return mean > 0 ? squares.map((value) => value / mean) : undefined;
 }
 

@@ -3,7 +3,7 @@ import type { NameScope } from "../../ir/names.js";
 import { bytesOf, tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { dequantizeBlocks } from "../../quant/codes.js";
-import { type BlockLayout, slabFirstChannel, slabStart } from "../../quant/layout.js";
+import { type BlockLayout, blockLayout, slabFirstChannel, slabStart } from "../../quant/layout.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { unpackInt4 } from "../../quant/packing.js";
 import { PRECISION_FACTS } from "../../recipe/precision.js";
@@ -54,7 +54,7 @@ export async function quantizeWeight(
 		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: fit.codes.byteLength + fit.scales.byteLength,
 		insert: (names) => insertChannels(weight, { ...fit, codes }, bits, granularity, names),
-		error: async () => (gptq === undefined ? fit.error : channelError(source, codes, fit.scales, bits)),
+		error: async () => (gptq === undefined ? fit.error : channelError(asMatrix(source), codes, fit.scales, bits)),
 		errorOfMax: fit.errorOfMax,
 	};
 }
@@ -67,10 +67,18 @@ async function gptqChannels(
 	{ moments }: WeightFitOptions,
 	tools: QuantizeTools,
 ): Promise<TensorData | undefined> {
-	const { layout } = source;
-	if (moments === undefined || bits === 16 || scales.length !== layout.channelCount) return undefined;
-	const scalesOf = (range: SlabRange) => expandScales(layout, range, scales);
-	return gptqWeight(source, { scalesOf, bits, codeMin: -(1 << (bits - 1)) }, moments, tools);
+	if (moments === undefined || bits === 16 || scales.length !== source.layout.channelCount) return undefined;
+	const matrix = asMatrix(source);
+	if (matrix.layout.depth !== moments.depth) return undefined;
+	const scalesOf = (range: SlabRange) => expandScales(matrix.layout, range, scales);
+	return gptqWeight(matrix, { scalesOf, bits, codeMin: -(1 << (bits - 1)) }, moments, tools);
+}
+
+/** The positions of a convolution's kernel as inputs of their own: [O, I, kernel] as [O, I * kernel]. */
+function asMatrix(source: BlockWeight): BlockWeight {
+	const { outer, depth, channels, spatial, blockSize } = source.layout;
+	if (spatial === 1 || channels !== 1) return source;
+	return { ...source, layout: blockLayout([outer, depth * spatial], 1, 0, blockSize) };
 }
 
 /** The scales of channels for every block of some slabs, [count, channels]. */

@@ -3,6 +3,7 @@ import type { ErrorSum } from "../../quant/measure.js";
 import type { Constant } from "../../weights/constant.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import type { Refusal } from "./eligibility.js";
+import type { InputMoments } from "./input-statistics.js";
 import type { ConstantUse } from "./insert-quantized.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
@@ -19,8 +20,8 @@ export interface WeightFitOptions {
 	readonly codeMin: -8 | -7;
 	/** Factor of every error by input channel, [depth]. */
 	readonly importance: Float64Array | undefined;
-	/** Second moments of the layer's input, [depth, depth], for GPTQ. */
-	readonly moments: Float64Array | undefined;
+	/** Second moments of the layer's input, for GPTQ. */
+	readonly moments: InputMoments | undefined;
 }
 
 /** A float constant with the operators that read it in the same way. */

@@ -1,0 +1,158 @@
+/** How the rows of inputs that an operator multiplies with its weight are read out of a value. */
+export type RowPlan =
+	| {
+			readonly kind: "axis";
+			/** The axis that runs through a row. */
+			readonly axis: number;
+	  }
+	| {
+			/** What a convolution sees at a position: [channels of a group, kernel]. */
+			readonly kind: "patches";
+			readonly kernel: readonly number[];
+			readonly strides: readonly number[];
+			readonly dilations: readonly number[];
+			/** At the beginnings and at the ends, or one of ONNX's words for them. */
+			readonly pads: readonly number[] | string;
+			readonly groups: number;
+	  };
+
+/** The fractional part of the golden ratio: its multiples are spread evenly. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+/**
+ * Reads rows out of a value, `most` of them spread over all.
+ *
+ * @param elements of the value, of `shape`.
+ * @param turn another number picks others.
+ * @returns [groups, rows, depth]; in the memory of `elements` where all of them are that already.
+ */
+export function readRows(
+	plan: RowPlan,
+	shape: readonly number[],
+	elements: Float32Array,
+	most: number,
+	turn: number,
+): Float32Array {
+	return plan.kind === "axis"
+		? readAlong(plan.axis, shape, elements, most, turn)
+		: readPatches(plan, shape, elements, most, turn);
+}
+
+function readAlong(
+	axis: number,
+	shape: readonly number[],
+	elements: Float32Array,
+	most: number,
+	turn: number,
+): Float32Array {
+	const depth = shape[axis]!;
+	const inner = product(shape.slice(axis + 1));
+	const count = elements.length / depth;
+	if (inner === 1 && count <= most) return elements;
+	const picked = pick(count, most, turn);
+	const rows = new Float32Array(picked.length * depth);
+	picked.forEach((row, index) => {
+		const start = Math.floor(row / inner) * depth * inner + (row % inner);
+		for (let i = 0; i < depth; i++) rows[index * depth + i] = elements[start + i * inner]!;
+	});
+	return rows;
+}
+
+function readPatches(
+	{ kernel, strides, dilations, pads, groups }: RowPlan & { readonly kind: "patches" },
+	[batch, channels, ...lengths]: readonly number[],
+	elements: Float32Array,
+	most: number,
+	turn: number,
+): Float32Array {
+	const axes = lengths.map((length, axis) => {
+		const reach = dilations[axis]! * (kernel[axis]! - 1) + 1;
+		return { length, ...windowsAlong(length, reach, strides[axis]!, pads, axis) };
+	});
+	const places = product(axes.map(({ count }) => count));
+	const picked = pick(batch! * places, most, turn);
+	const groupChannels = channels! / groups;
+	const positions = product(kernel);
+	const depth = groupChannels * positions;
+	const area = product(lengths);
+	const rows = new Float32Array(groups * picked.length * depth);
+	const offsets = new Int32Array(positions);
+	picked.forEach((place, index) => {
+		const image = Math.floor(place / places);
+		offsetsAt(place % places, axes, kernel, strides, dilations, offsets);
+		for (let channel = 0; channel < channels!; channel++) {
+			const from = (image * channels! + channel) * area;
+			const group = Math.floor(channel / groupChannels);
+			const to = ((group * picked.length + index) * groupChannels + (channel % groupChannels)) * positions;
+			for (let position = 0; position < positions; position++) {
+				const offset = offsets[position]!;
+				if (offset >= 0) rows[to + position] = elements[from + offset]!;
+			}
+		}
+	});
+	return rows;
+}
+
+interface Axis {
+	readonly length: number;
+	/** Windows along it, and how far the first one begins in front of it. */
+	readonly count: number;
+	readonly before: number;
+}
+
+function windowsAlong(
+	length: number,
+	reach: number,
+	stride: number,
+	pads: readonly number[] | string,
+	axis: number,
+): Omit<Axis, "length"> {
+	if (typeof pads === "string" && pads.startsWith("SAME")) {
+		const count = Math.ceil(length / stride);
+		const padding = Math.max(0, (count - 1) * stride + reach - length);
+		return { count, before: pads === "SAME_LOWER" ? Math.ceil(padding / 2) : Math.floor(padding / 2) };
+	}
+	const [before, after] = typeof pads === "string" ? [0, 0] : [pads[axis]!, pads[axis + pads.length / 2]!];
+	return { count: Math.max(0, Math.floor((length + before + after - reach) / stride) + 1), before };
+}
+
+/** Where in a channel the elements of a window are; -1 for what lies outside. */
+function offsetsAt(
+	place: number,
+	axes: readonly Axis[],
+	kernel: readonly number[],
+	strides: readonly number[],
+	dilations: readonly number[],
+	offsets: Int32Array,
+): void {
+	const starts = axes.map(() => 0);
+	for (let axis = axes.length - 1, rest = place; axis >= 0; axis--) {
+		const { count, before } = axes[axis]!;
+		starts[axis] = (rest % count) * strides[axis]! - before;
+		rest = Math.floor(rest / count);
+	}
+	for (let position = 0; position < offsets.length; position++) {
+		let [offset, step, rest] = [0, 1, position];
+		for (let axis = axes.length - 1; axis >= 0; axis--) {
+			const { length } = axes[axis]!;
+			const at = starts[axis]! + (rest % kernel[axis]!) * dilations[axis]!;
+			rest = Math.floor(rest / kernel[axis]!);
+			offset = at < 0 || at >= length || offset < 0 ? -1 : offset + at * step;
+			step *= length;
+		}
+		offsets[position] = offset;
+	}
+}
+
+/** `most` of `count` places, one of each stretch of as many; all where there are no more. */
+function pick(count: number, most: number, turn: number): number[] {
+	if (count <= most) return Array.from({ length: count }, (_, place) => place);
+	return Array.from({ length: most }, (_, index) => {
+		const within = ((turn * most + index) * GOLDEN) % 1;
+		return Math.floor(((index + within) * count) / most);
+	});
+}
+
+function product(lengths: readonly number[]): number {
+	return lengths.reduce((total, length) => total * length, 1);
+}
