@@ -150,9 +150,7 @@ export const CODES = {
 	"recipe/statistics": error(
 		"A file of importance weights or second moments cannot be read, or does not fit the weight.",
 	),
-	"recipe/few-rows": remark(
-		"Samples gave few rows of a weight's inputs, less than twice as many as there are inputs. GPTQ takes much of what they show for chance then. More samples, or longer ones, would tell more.",
-	),
+	"recipe/few-rows": remark("Samples gave less than two rows an input of the weight. GPTQ gains more with more."),
 	"recipe/no-statistics": remark(
 		"The file or folder of input statistics has nothing for this weight; it was quantized without.",
 	),
@@ -312,9 +310,7 @@ export const CODES = {
 	"lower/unsupported": remark(
 		"The operator is used in a way that no standard operators stand for; the message says which.",
 	),
-	"lower/shape": remark(
-		"What the operator becomes depends on a length that is not known. `--dim` fixes it, where it is one of an input.",
-	),
+	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 } as const satisfies Record<string, CodeInfo>;
 
