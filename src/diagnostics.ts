@@ -123,6 +123,12 @@ export const CODES = {
 	"shapes/conflict": error("One dimension was given two lengths, or another one than the model states."),
 	"shapes/dynamic-input": remark("An input has a dimension without a fixed length; the HTP takes static shapes only."),
 	"shapes/computed": remark("A shape is computed when the model runs, for it depends on something that is not fixed."),
+	"split/part": error("A part of a graph is named as '2/4', the second of four."),
+	"split/parts": error(
+		"The graph has not so many places to be cut at with about as many bytes of weights on both sides.",
+	),
+	"split/unknown-value": error("The main graph has no value of the name that it is to be cut at."),
+	"split/unknown-type": error("A graph is to be cut at a value whose type cannot be told; an input has to state it."),
 	"llm/config": error(
 		"The genai_config.json is not there, lacks something, or does not agree with the model beside it.",
 	),

@@ -90,7 +90,7 @@ export {
 export { readTokens, type TokenOptions, type TokenSequences } from "./language/tokens.js";
 export type { CompiledContext, ContextKind } from "./llm/compile-graphs.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
-export type { LlmSettings } from "./llm/llm-job.js";
+export type { HeadPlace, LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";
 export type { StageTime } from "./llm/provenance.js";
 export {
@@ -148,6 +148,7 @@ export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normali
 export { removeQdq } from "./passes/remove-qdq.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
+export { type SplitGraphOptions, splitGraph } from "./passes/split-graph.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";

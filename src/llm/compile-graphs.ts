@@ -4,6 +4,7 @@ import { QGraphError } from "../diagnostics.js";
 import { compileShared } from "../runtime/compile-shared.js";
 import { HTP_CAPABILITIES } from "../targets/capabilities.js";
 import { type Target, targetName } from "../targets/target.js";
+import type { HeadPlace } from "./llm-job.js";
 import { type PipelineGraph, putFile, runsOnTarget } from "./pipeline-graph.js";
 
 /** How graphs become contexts: those with the same weights in one, or each in one of its own, as the emulator takes them. */
@@ -22,6 +23,12 @@ export interface CompiledGraphs {
 	readonly contexts: readonly CompiledContext[];
 }
 
+export interface CompileSettings {
+	readonly target: Target;
+	readonly kind: ContextKind;
+	readonly head: HeadPlace;
+}
+
 export interface CompileGraphsOptions {
 	readonly htpHome?: string | undefined;
 	readonly signal?: AbortSignal | undefined;
@@ -36,11 +43,12 @@ export async function compileGraphs(
 	graphs: readonly PipelineGraph[],
 	from: string,
 	folder: string,
-	settings: { readonly target: Target; readonly kind: ContextKind },
+	settings: CompileSettings,
 	options: CompileGraphsOptions = {},
 ): Promise<CompiledGraphs> {
-	const { target, kind } = settings;
-	const sets = contextsOf(graphs, kind === "shared" && HTP_CAPABILITIES[target.architecture].sharedWeights);
+	const { target, kind, head } = settings;
+	const onTarget = graphs.filter((graph) => runsOnTarget(graph, head));
+	const sets = contextsOf(onTarget, kind === "shared" && HTP_CAPABILITIES[target.architecture].sharedWeights);
 	const compiled = sets.flat();
 	for (const name of readdirSync(from)) {
 		const isCompiled = compiled.some(({ fileName }) => name.startsWith(fileName));
@@ -70,8 +78,7 @@ export async function compileGraphs(
 }
 
 /** Which graphs go into one context: a prefill and the decode that has its weights. */
-function contextsOf(graphs: readonly PipelineGraph[], isShared: boolean): PipelineGraph[][] {
-	const onTarget = graphs.filter(runsOnTarget);
+function contextsOf(onTarget: readonly PipelineGraph[], isShared: boolean): PipelineGraph[][] {
 	if (!isShared) return onTarget.map((graph) => [graph]);
 	const [prefills, decodes] = (["prefill", "decode"] as const).map((role) =>
 		onTarget.filter((graph) => graph.role === role),

@@ -3,6 +3,7 @@ import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
 import { type CompiledContext, compileGraphs } from "./compile-graphs.js";
+import { divideGraphs, partsThatFit } from "./divide-graphs.js";
 import type { GraphLengths } from "./layer-graph.js";
 import { type LlmJob, type LlmSettings, readJob } from "./llm-job.js";
 import type { PipelineGraph } from "./pipeline-graph.js";
@@ -78,15 +79,22 @@ async function runStages(
 		return made;
 	};
 	const split = await run("split", { lengths, padToken }, (folder) => splitModel(job, folder, options));
-	const { target, genaiVersion, compile } = job;
+	const { target, genaiVersion, compile, splits, head } = job;
+	const parts = splits === "auto" ? partsThatFit(split.result, split.folder) : splits;
+	const divided =
+		parts === 1
+			? split
+			: await run("divide", { parts }, (folder) =>
+					divideGraphs(split.result, split.folder, folder, parts, options.signal),
+				);
 	const compiled =
 		target === undefined || compile === undefined
-			? { folder: split.folder, result: { graphs: split.result, contexts: [] } }
-			: await run("compile", { target, compile }, (folder) =>
-					compileGraphs(split.result, split.folder, folder, { target, kind: compile }, options),
+			? { folder: divided.folder, result: { graphs: divided.result, contexts: [] } }
+			: await run("compile", { target, compile, head }, (folder) =>
+					compileGraphs(divided.result, divided.folder, folder, { target, kind: compile, head }, options),
 				);
 	const { graphs, contexts } = compiled.result;
-	const written = await run("write", { target, genaiVersion }, (folder) =>
+	const written = await run("write", { target, genaiVersion, head }, (folder) =>
 		writeDirectory(job, graphs, compiled.folder, folder),
 	);
 	writeProvenance(job, { graphs, contexts }, stages, written.folder);

@@ -8,10 +8,10 @@ import type { Value } from "../ir/value.js";
 import { allNodes, nodeLabel } from "../ir/walk.js";
 import { elementTypeOf } from "../passes/support/fusion.js";
 import { type GroupQueryForm, groupQueryForm } from "../passes/support/group-query-form.js";
+import { pruneTo } from "../passes/support/prune.js";
 import { isRotary, type RotaryCall, rotaryCall } from "../passes/support/rotary-call.js";
 import { constantOf } from "../weights/constant.js";
 import { type GenaiConfig, layerName } from "./genai-config.js";
-import { pruneTo } from "./prune.js";
 import { chooseRotaryCaches } from "./rotary-caches.js";
 
 /** The parts of a decoder as ONNX Runtime GenAI's model builder writes it. */

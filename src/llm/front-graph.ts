@@ -10,13 +10,13 @@ import { floatScalar } from "../passes/support/attention.js";
 import { inWindow } from "../passes/support/causal-mask.js";
 import { rangeOf, scalar, vector } from "../passes/support/lengths.js";
 import { GraphWriter, moveOutput } from "../passes/support/node-writer.js";
+import { pruneTo } from "../passes/support/prune.js";
 import { RotaryRows } from "../passes/support/rotary-tables.js";
 import { transposedData } from "../passes/support/transposed-data.js";
 import { constantOf } from "../weights/constant.js";
 import { type Decoder, embeddedOf, findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
-import { pruneTo } from "./prune.js";
 import { sharedInputsOf } from "./shared-inputs.js";
 
 export interface FrontOptions {

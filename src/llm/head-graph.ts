@@ -1,9 +1,9 @@
 import type { Model } from "../ir/model.js";
 import { tensorType } from "../ir/types.js";
+import { pruneTo } from "../passes/support/prune.js";
 import { findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
-import { pruneTo } from "./prune.js";
 
 /** Makes a decoder, its embedding cut off, the graph of its head: the state of one token goes in, its logits [1, 1, vocabulary] come out. */
 export function makeHeadGraph(model: Model, config: GenaiConfig): void {

@@ -7,11 +7,11 @@ import { lowerGroupQuery } from "../passes/support/group-query-lowering.js";
 import { vector } from "../passes/support/lengths.js";
 import { moveOutput, NodeWriter } from "../passes/support/node-writer.js";
 import { rmsNormOperator } from "../passes/support/normalization.js";
+import { pruneTo } from "../passes/support/prune.js";
 import { type RotaryTables, rotate } from "../passes/support/rotary.js";
 import { constantOf } from "../weights/constant.js";
 import { type Attention, type Decoder, EMBEDDED, findDecoder, type RotaryNode } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
-import { pruneTo } from "./prune.js";
 import { type RotaryUse, sharedInputsOf } from "./shared-inputs.js";
 
 /** How many tokens the graphs take at once, and how many past ones there is room for. */

@@ -20,9 +20,15 @@ export interface LlmSettings {
 	readonly target?: Target | undefined;
 	/** Version of ONNX Runtime GenAI that the directory is for; default 0.18. */
 	readonly genaiVersion?: string | undefined;
+	/** Parts that prefill and decode are cut into; default `auto`, as few as fit into the HTP. */
+	readonly splits?: number | "auto" | undefined;
+	/** Where the head runs; default `htp`, where prefill and decode do. */
+	readonly head?: HeadPlace | undefined;
 	/** Compile what runs on the target, and write that instead of the graphs. */
 	readonly compile?: ContextKind | undefined;
 }
+
+export type HeadPlace = "htp" | "cpu";
 
 /** A conversion as it is to be, every default resolved. */
 export interface LlmJob {
@@ -34,6 +40,8 @@ export interface LlmJob {
 	readonly padToken: number;
 	readonly target: Target | undefined;
 	readonly genaiVersion: string;
+	readonly splits: number | "auto";
+	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
 }
 
@@ -49,11 +57,14 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		const message = `every id below ${config.vocabularySize} is a token, and the pad token ends sequences: prompts cannot be filled up`;
 		throw new QGraphError("llm/pad-token", message, { file: folder });
 	}
-	const { target, genaiVersion = DEFAULT_GENAI_VERSION, compile } = settings;
+	const { target, genaiVersion = DEFAULT_GENAI_VERSION, compile, splits = "auto", head = "htp" } = settings;
 	if (compile !== undefined && target === undefined) {
 		throw new QGraphError("llm/settings", "graphs are to be compiled, but not for what: name a target");
 	}
-	return { folder, config, lengths, padToken, target, genaiVersion, compile };
+	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
+		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
+	}
+	return { folder, config, lengths, padToken, target, genaiVersion, compile, splits, head };
 }
 
 function lengthsOf(

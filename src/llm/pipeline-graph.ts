@@ -1,5 +1,6 @@
 import { copyFileSync, linkSync } from "node:fs";
 import type { Model } from "../ir/model.js";
+import type { HeadPlace } from "./llm-job.js";
 
 /** What a graph of the pipeline is for. */
 export type GraphRole = "front" | "prefill" | "decode" | "kv_update" | "lm_head";
@@ -20,8 +21,8 @@ export function graphOf(name: string, role: GraphRole, fileName: string, { graph
 }
 
 /** Does it run where the directory is made for? The others are for the CPU. */
-export function runsOnTarget({ role }: PipelineGraph): boolean {
-	return role === "prefill" || role === "decode" || role === "lm_head";
+export function runsOnTarget({ role }: PipelineGraph, head: HeadPlace): boolean {
+	return role === "prefill" || role === "decode" || (role === "lm_head" && head === "htp");
 }
 
 /** The file under a second name: weights take no place twice where the file system can do that. */

@@ -16,7 +16,7 @@ export async function writeDirectory(
 ): Promise<void> {
 	for (const name of readdirSync(from)) putFile(path.join(from, name), path.join(folder, name));
 	const options = new Map<PipelineGraph, ProviderOptions>();
-	for (const graph of job.target === undefined ? [] : graphs.filter(runsOnTarget)) {
+	for (const graph of job.target === undefined ? [] : graphs.filter((one) => runsOnTarget(one, job.head))) {
 		options.set(graph, providerOptions(await readModel(path.join(from, graph.fileName)), job.target!));
 	}
 	const content = JSON.stringify(pipelineConfig(job, graphs, options), null, 2);

@@ -29,6 +29,7 @@ import { normalizeWeights } from "./normalize-weights.js";
 import { removeQdq } from "./remove-qdq.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
+import { splitGraph } from "./split-graph.js";
 import { upgradeOpset } from "./upgrade-opset.js";
 
 /** Every pass, in the order in which the command line runs them. */
@@ -63,6 +64,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	legalizeActivations,
 	legalizeOperators,
 	legalizeBias,
+	splitGraph,
 	saveAnnotations,
 ]);
 
@@ -102,6 +104,7 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 				insertActivationQdq,
 				removeQdq,
 				saveAnnotations,
+				splitGraph,
 			].includes(pass),
 	),
 );

@@ -107,6 +107,40 @@ describe("convertLlm", () => {
 		expect(statSync(path.join(output, "decode.onnx")).size).toBeLessThan(30_000);
 	});
 
+	test("cuts prefill and decode into parts that share the weights", async () => {
+		const [input, output] = [path.join(folder, "parts"), path.join(folder, "parts static")];
+		writeGenaiDirectory(input);
+		const { graphs } = await convertLlm(input, output, { ...LENGTHS, splits: 2 });
+		expect(graphs.map(({ name }) => name)).toEqual([
+			"front",
+			"prefill_0",
+			"prefill_1",
+			"decode_0",
+			"decode_1",
+			"kv_update",
+			"lm_head",
+		]);
+		const [, first, second] = graphs;
+		const over = first!.outputs.filter((name) => second!.inputs.includes(name));
+		expect(over).toHaveLength(1);
+		expect(second!.inputs.filter((name) => name.startsWith("past")).sort()).toEqual([
+			"past_key_values.1.key",
+			"past_key_values.1.value",
+		]);
+		expect(readdirSync(output).filter((name) => name.endsWith(".data"))).toEqual([
+			"front.onnx.data",
+			"lm_head.onnx.data",
+			"prefill.onnx.data",
+		]);
+		const prompt = Array.from({ length: 11 }, (_, index) => 3 + ((index * 7) % 40));
+		const [expected, actual] = [await generateDynamic(input, prompt, 12), await generateStatic(output, prompt, 12)];
+		expect(actual.tokens).toEqual(expected.tokens);
+		const tooMany = convertLlm(input, `${output} 2`, { ...LENGTHS, splits: 40 });
+		await expect(tooMany).rejects.toMatchObject({ code: "split/parts" });
+		rmSync(`${output} 2.work`, { recursive: true });
+		await expect(convertLlm(input, `${output} 3`, { splits: 0 })).rejects.toMatchObject({ code: "llm/settings" });
+	});
+
 	test("chooses the rotary tables that the whole cache needs", async () => {
 		const input = path.join(folder, "long");
 		writeGenaiDirectory(input, { shortLength: 24 });

@@ -68,7 +68,7 @@ export async function generateStatic(folder: string, prompt: readonly number[], 
 		values.past_seq_len = new Tensor("int32", Int32Array.of(last), [1, 1]);
 		values.total_seq_len = new Tensor("int32", Int32Array.of(last + 1), [1]);
 		for (const { name, session } of stages) {
-			if (name === skipped) continue;
+			if (name.startsWith(skipped)) continue;
 			const feeds = Object.fromEntries(session.inputNames.map((input) => [input, values[input]!]));
 			Object.assign(values, await session.run(feeds));
 		}

@@ -1,4 +1,4 @@
-import { type ConvertLlmOptions, convertLlm, type LlmConversion, parseTarget } from "../../index.js";
+import { type ConvertLlmOptions, convertLlm, type HeadPlace, type LlmConversion, parseTarget } from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { byteText, ProgressBar } from "../terminal.js";
 
@@ -24,6 +24,17 @@ export const llm: Command = {
 				type: "string",
 				requiresArg: true,
 				describe: "Where the graphs run, such as qnn-htp:SM8750 [default: the CPU]",
+			})
+			.option("splits", {
+				type: "string",
+				default: "auto",
+				requiresArg: true,
+				describe: "Parts that prefill and decode are cut into, or auto: as few as fit into the HTP",
+			})
+			.option("head", {
+				choices: ["htp", "cpu"] as const,
+				default: "htp" as const,
+				describe: "Where the head runs: with prefill and decode, or on the CPU",
 			})
 			.option("compile", {
 				type: "boolean",
@@ -72,6 +83,8 @@ function optionsOf(args: Arguments) {
 		prefill: args.prefill as number | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		genaiVersion: args["genai-version"] as string,
+		splits: args.splits === "auto" ? ("auto" as const) : Number(args.splits),
+		head: args.head as HeadPlace,
 		compile: contextKind(args),
 		htpHome: args["htp-home"] as string | undefined,
 		overwrite: args.force === true,

@@ -1,5 +1,5 @@
-import type { Graph } from "../ir/graph.js";
-import type { Value } from "../ir/value.js";
+import type { Graph } from "../../ir/graph.js";
+import type { Value } from "../../ir/value.js";
 
 /** Makes `outputs` the outputs of `graph` and takes away everything that they do not need, inputs, too. */
 export function pruneTo(graph: Graph, outputs: readonly Value[]): void {
