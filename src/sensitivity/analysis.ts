@@ -224,7 +224,12 @@ export interface SuggestedRecipe {
 export interface PerplexityEntry {
 	/** `float`, `base`, or the name of a suggested recipe. */
 	readonly recipe: string;
-	readonly perplexity: number;
+	/** null where the model gave no finite logits. */
+	readonly perplexity: number | null;
 	/** That were predicted. */
 	readonly tokens: number;
+	/** Mean divergence from the float model's distribution, in nats; not of the float model itself. */
+	readonly klDivergence?: number | null;
+	/** Share of the tokens where the most likely one is that of the float model; not of the float model itself. */
+	readonly topAgreement?: number | null;
 }

@@ -93,8 +93,8 @@ export function sampleAnalysis(): Analysis {
 		],
 		perplexity: [
 			{ recipe: "float", perplexity: 12.31, tokens: 4096 },
-			{ recipe: "base", perplexity: 14.02, tokens: 4096 },
-			{ recipe: "model-4.5bpw", perplexity: 12.64, tokens: 4096 },
+			{ recipe: "base", perplexity: 14.02, tokens: 4096, klDivergence: 0.131, topAgreement: 0.842 },
+			{ recipe: "model-4.5bpw", perplexity: 12.64, tokens: 4096, klDivergence: 0.0274, topAgreement: 0.934 },
 		],
 	};
 }

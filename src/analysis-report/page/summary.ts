@@ -1,5 +1,5 @@
 import type { Analysis, SuggestedRecipe } from "../../sensitivity/analysis.js";
-import { element, section } from "./dom.js";
+import { element, nameOf, section } from "./dom.js";
 import { bytes, count, counted, decibels, decimal } from "./format.js";
 
 /** What the page is about, and the figures that matter most. */
@@ -94,7 +94,7 @@ function suggestionEntry(
 			? `${decibels(suggestion.predictedSqnrDb)} predicted`
 			: `${decibels(suggestion.measuredSqnrDb)} measured (${decibels(suggestion.predictedSqnrDb)} predicted)`,
 		`${count(suggestion.promoted)} promoted, ${count(suggestion.demoted)} demoted`,
-		...(scored === undefined ? [] : [`perplexity ${scored.perplexity.toPrecision(5)}`]),
+		...(scored === undefined || scored.perplexity === null ? [] : [`perplexity ${scored.perplexity.toPrecision(5)}`]),
 	];
 	return element(
 		"div",
@@ -116,33 +116,43 @@ export function perplexitySection({ perplexity }: Analysis): HTMLElement | undef
 	const [first] = perplexity ?? [];
 	if (perplexity === null || first === undefined) return undefined;
 	const float = perplexity.find(({ recipe }) => recipe === "float") ?? first;
-	const most = Math.max(...perplexity.map((entry) => entry.perplexity));
+	const isCompared = perplexity.some(({ klDivergence }) => klDivergence !== undefined);
+	const heads = ["Recipe", "Perplexity", "More", ...(isCompared ? ["KL, nats", "Same best guess"] : [])];
 	const body = element("tbody");
 	for (const entry of perplexity) {
-		const more = 100 * (entry.perplexity / float.perplexity - 1);
-		const bar = element("span", { class: "bar" });
-		bar.style.width = `${(100 * entry.perplexity) / most}%`;
+		const more = entry === float ? undefined : increase(entry.perplexity, float.perplexity);
+		const cells = [
+			entry.perplexity === null ? "not finite" : entry.perplexity.toPrecision(5),
+			more ?? "",
+			...(isCompared ? [entry.klDivergence?.toPrecision(3) ?? "", percent(entry.topAgreement)] : []),
+		];
 		body.append(
 			element(
 				"tr",
 				{},
-				element("th", { scope: "row" }, entry.recipe),
-				element("td", { class: "number" }, entry.perplexity.toPrecision(5)),
-				element(
-					"td",
-					{ class: "number" },
-					entry === float ? "" : `${more < 0 ? "−" : "+"}${Math.abs(more).toPrecision(2)} %`,
-				),
-				element("td", { class: "wide" }, bar),
+				element("th", { scope: "row" }, nameOf(entry.recipe)),
+				...cells.map((text) => element("td", { class: "number" }, text)),
 			),
 		);
 	}
+	const head = heads.map((text, index) => element("th", { scope: "col", class: index === 0 ? "" : "number" }, text));
 	return section(
 		"perplexity",
 		"Perplexity",
-		`Over ${counted(first.tokens, "token")}; lower is better.`,
-		element("table", { class: "perplexity" }, body),
+		`Over ${counted(first.tokens, "token")}; lower is better.${isCompared ? " KL divergence and best guess are against the float model." : ""}`,
+		element("table", { class: "perplexity" }, element("thead", {}, element("tr", {}, ...head)), body),
 	);
+}
+
+/** `+2.7 %`. */
+function increase(value: number | null, from: number | null): string {
+	if (value === null || from === null) return "";
+	const more = 100 * (value / from - 1);
+	return `${more < 0 ? "−" : "+"}${Math.abs(more) < 10 ? Math.abs(more).toFixed(2) : count(Math.round(Math.abs(more)))} %`;
+}
+
+function percent(share: number | null | undefined): string {
+	return share === null || share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
 }
 
 /** Groups of layers as ExecuTorch's analyzer reports them. */
