@@ -56,7 +56,7 @@ export const bqToLpbq = definePass<BqToLpbqOptions>({
 			choices: ["max", "search"],
 			describe: "max: AIMET's scales, codes kept; search: scales and codes of least error",
 		},
-		exponent: { default: 0, describe: "of the error that search minimizes; 0: 2, or 3 with float weights" },
+		exponent: { default: 0, describe: "of the error that search minimizes; 0: 2, or 4 with float weights" },
 		activations: {
 			default: "integer",
 			choices: ["integer", "any"],

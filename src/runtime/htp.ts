@@ -11,7 +11,7 @@ import {
 	type UnsupportedNode,
 } from "./session.js";
 
-export const SCRIPT = fileURLToPath(new URL("../../python/htp_session.py", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("../../python/htp_session.py", import.meta.url));
 
 /** How ONNX Runtime names the nodes that the HTP does not take. */
 const UNSUPPORTED = /\{ name: ([^,}]*), type: (\w+) \}/g;
@@ -85,8 +85,7 @@ function sessionConfig({ allowCpuFallback, context }: HtpSessionJob): Record<str
 	};
 }
 
-/** The nodes that ONNX Runtime names as such that the HTP does not take. */
-export function unsupportedNodes(text: string): UnsupportedNode[] {
+function unsupportedNodes(text: string): UnsupportedNode[] {
 	const found = new Map<string, UnsupportedNode>();
 	for (const [all, name, op] of text.matchAll(UNSUPPORTED)) found.set(all, { name: name!, op: op! });
 	return [...found.values()];

@@ -7,8 +7,9 @@ import { readAll } from "../../src/ir/data.js";
 import type { Model } from "../../src/ir/model.js";
 import { floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
-import { serializeModel } from "../../src/onnx/file.js";
+import { serializeModel, writeModel } from "../../src/onnx/file.js";
 import { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "../../src/passes/apply-precision-recipe.js";
+import { bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
 import type { PipelineReport } from "../../src/passes/infra/report.js";
 import { encodeFloat16 } from "../../src/quant/float16.js";
 import { unpackInt4 } from "../../src/quant/packing.js";
@@ -294,6 +295,35 @@ rules:
 		expect(new Set(report.weights.map(({ code }) => code))).toEqual(new Set(["weight/opset"]));
 		expect((await apply(model, { recipe: "16a8w" })).passes[0]?.changed).toBe(true);
 	});
+
+	test.each(["search", "max"] as const)(
+		"makes the LPBQ that bq-to-lpbq makes of BQ and the float weights: %s",
+		async (fit) => {
+			const linear = (b: ModelBuilder): void => {
+				b.input("x", FLOAT, [3, 64]);
+				b.node("MatMul", ["x", weight(b, "w", [64, 16])], ["y"], {}, "MatMul");
+				b.output("y");
+				b.input("image", FLOAT, [1, 64, 5, 5]);
+				b.node("Conv", ["image", weight(b, "c", [6, 64, 1, 1], 3)], ["z"], {}, "Conv");
+				b.output("z");
+			};
+			const folder = mkdtempSync(path.join(tmpdir(), "qgraph-float-"));
+			onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+			const floatWeights = path.join(folder, "float.onnx");
+			await writeModel(modelOf(linear), floatWeights);
+			const [direct, viaBq] = [modelOf(linear), modelOf(linear)];
+			const blocks = "{ precision: 16a4w_block, blockSize: 32";
+			await apply(direct, { recipe: recipeFile(`default: ${blocks} }`), fit });
+			await apply(viaBq, { recipe: recipeFile(`default: ${blocks}, blockScales: bq }`), fit });
+			const report = await runPasses(viaBq, [bqToLpbq({ fit, floatWeights, activations: "any" })]);
+			const constants = (model: Model): string[] =>
+				[...model.graph.initializers]
+					.map((value) => Buffer.from(readAll(value.initializer!.data)).toString("hex"))
+					.sort();
+			expect(constants(viaBq)).toEqual(constants(direct));
+			expect(report.weights.map(({ reference }) => reference)).toEqual(["float", "float"]);
+		},
+	);
 
 	test("refuses recipes and options that do not exist", async () => {
 		await expect(

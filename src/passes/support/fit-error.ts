@@ -87,7 +87,7 @@ function addRow(
 }
 
 /** How far the reference is from codes chosen anew. */
-export function measureNewCodes(part: WeightPart, channelScales: ChannelScales, keepsPositive: boolean): ErrorSum {
+export function measureNewCodes(part: WeightPart, channelScales: ChannelScales): ErrorSum {
 	const { layout } = part;
 	const sums = { signal: 0, error: 0 };
 	for (const piece of piecesOf(part)) {
@@ -96,7 +96,7 @@ export function measureNewCodes(part: WeightPart, channelScales: ChannelScales, 
 		const codes = chooseCodes(THREAD_READER, piece, {
 			channelScales: channelScales.exact,
 			blockScaleInts,
-			keepsPositive,
+			keepsPositive: true,
 		});
 		const scales = effectiveScales(blockScaleInts, channelScales.stored, layout, first, count);
 		const { signal, error } = errorSum(

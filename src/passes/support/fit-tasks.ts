@@ -29,12 +29,7 @@ import { type ChannelScales, snapScales } from "./snap.js";
 export type FitTask =
 	| { readonly kind: "scan"; readonly part: WeightPart }
 	| { readonly kind: "measure-kept"; readonly part: WeightPart; readonly scales: ChannelScales }
-	| {
-			readonly kind: "measure-new";
-			readonly part: WeightPart;
-			readonly scales: ChannelScales;
-			readonly keepsPositive: boolean;
-	  }
+	| { readonly kind: "measure-new"; readonly part: WeightPart; readonly scales: ChannelScales }
 	| {
 			readonly kind: "accumulate";
 			readonly part: WeightPart;
@@ -116,7 +111,7 @@ export function runFitTask(task: FitTask): FitResult {
 		case "measure-kept":
 			return measureKeptCodes(task.part, task.scales);
 		case "measure-new":
-			return measureNewCodes(task.part, task.scales, task.keepsPositive);
+			return measureNewCodes(task.part, task.scales);
 		case "accumulate":
 			return accumulatePart(task.part, task.problem, task.scales, task.keepsCodes);
 		case "choose-ints":

@@ -2,15 +2,17 @@ import type { Tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import type { Conversion } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
+import { fitFloatWeight } from "./float-lpbq.js";
 import { fitMax, type LpbqFit } from "./lpbq-fit.js";
 import { fitSearch } from "./lpbq-search.js";
+import { DEFAULT_EXPONENT } from "./quantized-weight.js";
 import { hasExactLpbqScales, type ScaleScan, scanScales } from "./scale-scan.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
 export interface FitOptions {
 	readonly fit: "max" | "search";
-	/** Of the error that `search` minimizes; 0: 2 for block-quantized references, 3 for float ones. */
+	/** Of the error that `search` minimizes; 0: 2 for block-quantized references, 4 for float ones. */
 	readonly exponent: number;
 }
 
@@ -20,6 +22,9 @@ export interface FittedWeight {
 	/** What the fit came close to. */
 	readonly reference: "bq" | "float";
 }
+
+/** Of the error that `search` minimizes, where what BQ left of the weights is the reference. */
+const BQ_EXPONENT = 2;
 
 /** Smallest normal float16: its sixteenth still has seven digits. */
 const SMALLEST_HALF = 2 ** -14;
@@ -50,10 +55,13 @@ export async function fitWeight(
 	if (!scan.uniform && options.fit === "max" && floatWeight === undefined) {
 		return refuse("lpbq/kernel", `the block scales of weight '${name}' differ over the positions of the kernel`);
 	}
-	const exponent = options.exponent === 0 ? (floatWeight === undefined ? 2 : 3) : options.exponent;
-	const fit =
-		options.fit === "max"
-			? fitMax(weight, scan, pool)
-			: await fitSearch(weight, scan, { exponent, keepsLargestInt: conversion.form === "exact-bq" }, pool, spool);
-	return { fit, scan, reference: floatWeight === undefined ? "bq" : "float" };
+	const { form, sites } = conversion;
+	if (floatWeight !== undefined) {
+		const exponent = options.exponent || DEFAULT_EXPONENT;
+		const float = { fit: options.fit, form, exponent, balances: true };
+		return { fit: await fitFloatWeight(weight, sites[0]!.node, scan, float, pool, spool), scan, reference: "float" };
+	}
+	const search = { exponent: options.exponent || BQ_EXPONENT, keepsLargestInt: form === "exact-bq" };
+	const fit = options.fit === "max" ? fitMax(weight, scan, pool) : await fitSearch(weight, scan, search, pool, spool);
+	return { fit, scan, reference: "bq" };
 }

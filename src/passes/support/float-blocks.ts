@@ -1,23 +1,22 @@
 import type { TensorData } from "../../ir/data.js";
 import type { NameScope } from "../../ir/names.js";
-import { isOnnxOp, type Node } from "../../ir/node.js";
+import { isOnnxOp } from "../../ir/node.js";
 import { tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { quantizeBlocks } from "../../quant/codes.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import type { Setting } from "../../recipe/recipe.js";
 import { weightSiteAt } from "../../weights/weight-site.js";
-import type { Balance } from "./balanced-codes.js";
 import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
 import type { Conversion, LpbqForm } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
 import { repeatedBlockScales } from "./fit-error.js";
+import { fitFloatWeight } from "./float-lpbq.js";
 import { floatSource } from "./float-source.js";
 import { type GptqGrid, gptqWeight } from "./gptq-weight.js";
 import { insertDequantization } from "./insert-quantized.js";
 import type { LpbqFit } from "./lpbq-fit.js";
 import { rewriteToLpbq } from "./lpbq-rewrite.js";
-import { fitSearch } from "./lpbq-search.js";
 import {
 	type FloatWeight,
 	notFinite,
@@ -28,7 +27,6 @@ import {
 import { scanScales } from "./scale-scan.js";
 import { slabError } from "./slab-error.js";
 import { slabNumbers } from "./slab-numbers.js";
-import { fitFloatMax } from "./spooled-codes.js";
 import type { TaskPool } from "./task-pool.js";
 
 /** A float weight as int4 codes in blocks, with LPBQ's scales or a float one a block. */
@@ -46,17 +44,14 @@ export async function quantizeBlocksOf(
 	if (blockScales === "bq") return blockQuantized(weight, source, pool);
 	const form: LpbqForm = isOnnxOp(site!.node, "Conv") ? "exact-bq" : "double-dq";
 	const { exponent, codeMin, importance } = options;
-	const problem = {
-		exponent,
-		codeMin,
-		keepsLargestInt: form === "exact-bq",
-		...(importance && { importance }),
-		balance: options.moments === undefined ? balanceFor(site!.node) : undefined,
-	};
-	const fit =
-		options.fit === "max"
-			? await fitFloatMax(source, scan, pool, spool)
-			: await fitSearch(source, scan, problem, pool, spool);
+	const fit = await fitFloatWeight(
+		source,
+		site!.node,
+		scan,
+		{ fit: options.fit, form, exponent, codeMin, importance, balances: options.moments === undefined },
+		pool,
+		spool,
+	);
 	const gptq = options.moments && (await gptqWeight(source, gridOf(fit, source, codeMin), options.moments, tools));
 	const codes = gptq ?? fit.codes!;
 	return {
@@ -70,11 +65,6 @@ export async function quantizeBlocksOf(
 				: async () => storedError(source, codes, fit.effectiveScales),
 		errorOfMax: fit.errorOfMax,
 	};
-}
-
-/** Behind MatMul and Gemm a norm takes care of the gain; the norms behind convolutions are part of their weights. */
-function balanceFor(node: Node): Balance {
-	return isOnnxOp(node, "Conv", "ConvTranspose") ? "offset-and-gain" : "offset";
 }
 
 function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGrid {

@@ -39,17 +39,16 @@ export interface LpbqFit {
 
 /**
  * AIMET's and ONNX Runtime's scales: channel scale = largest block scale / 16, integer = the block scale over it, rounded
- * half to even. Codes stay as they are, except in blocks whose scale was negative or 0 and where float weights are the
- * reference: those codes are the nearest ones under the new scales.
+ * half to even. Codes stay as they are, except in blocks whose scale was negative or 0: those get the nearest ones under
+ * the new scales.
  */
 export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): LpbqFit {
-	const { layout, float } = weight;
+	const { layout } = weight;
 	const scales = channelScalesOf(scan.channelMax);
 	const intsOf = (range: SlabRange) => snapScales(THREAD_READER, partOf(weight, range), scales);
-	const keepsAll = float === undefined && scan.negative === 0 && scan.zero === 0;
-	const keepsPositive = float === undefined;
+	const keepsAll = scan.negative === 0 && scan.zero === 0;
 	const choose = (range: SlabRange) => {
-		const choice = { channelScales: scales.exact, blockScaleInts: intsOf(range), keepsPositive };
+		const choice = { channelScales: scales.exact, blockScaleInts: intsOf(range), keepsPositive: true };
 		return chooseCodes(THREAD_READER, partOf(weight, range), choice);
 	};
 	const kept = keepsAll ? new KeptError(weight, scales) : undefined;
@@ -57,7 +56,7 @@ export function fitMax(weight: BlockWeight, scan: ScaleScan, pool: TaskPool): Lp
 		const error = { signal: 0, error: 0 };
 		await pool.each(
 			taskRanges(layout),
-			(range) => ({ kind: "measure-new", part: partOf(weight, range), scales, keepsPositive }),
+			(range) => ({ kind: "measure-new", part: partOf(weight, range), scales }),
 			(sum) => {
 				error.signal += sum.signal;
 				error.error += sum.error;

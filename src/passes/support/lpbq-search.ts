@@ -25,10 +25,14 @@ import { channelScalesOf } from "./snap.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
-/** So many blocks of a channel tell which scale suits it; of more, some are left out. */
-const SAMPLE_BLOCKS = 16;
+/**
+ * So many blocks of a channel tell which scale suits it; of more, some are left out. Convolutions have fewer weights, and
+ * what is lost in them is not put right by a norm.
+ */
+const SAMPLE_BLOCKS: Readonly<Record<Balance, number>> = { offset: 10, "offset-and-gain": 16 };
 
-export interface SearchOptions extends Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin" | "importance"> {
+export interface SearchOptions extends Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin"> {
+	readonly importance?: Float64Array | undefined;
 	/** What is corrected afterwards, channel by channel (quant/balance.ts); nothing when left out. */
 	readonly balance?: Balance | undefined;
 }
@@ -46,10 +50,16 @@ export async function fitSearch(
 	spool: Spool,
 ): Promise<LpbqFit> {
 	const { layout } = weight;
-	const { balance, ...search } = options;
+	const { balance, importance, ...search } = options;
 	const scales = channelScalesOf(scan.channelMax);
-	const sampleStep = balance === undefined ? 1 : Math.max(1, Math.floor(layout.blocks / SAMPLE_BLOCKS));
-	const problem: FitProblem = { layout, maxChannelScales: scales.exact, sampleStep, ...search };
+	const sampleStep = balance === undefined ? 1 : Math.max(1, Math.floor(layout.blocks / SAMPLE_BLOCKS[balance]));
+	const problem: FitProblem = {
+		layout,
+		maxChannelScales: scales.exact,
+		sampleStep,
+		...search,
+		...(importance && { importance }),
+	};
 	const keepsCodes = weight.float === undefined && scan.negative === 0 && scan.zero === 0 && scan.uniform;
 	const ranges = slabRanges(layout);
 	const sums = createAccumulator(problem);
@@ -76,7 +86,7 @@ export async function fitSearch(
 	if (balances) {
 		const form = await balancedForm(weight, searched, balanceSums, balance, pool);
 		// errors that were weighted do not compare with the weight's own
-		if (search.importance !== undefined) return form;
+		if (importance !== undefined) return form;
 		return { ...form, errorOfMax: { signal: sumOf(balanceSums.squares), error: balancedMax } };
 	}
 	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
