@@ -284,8 +284,10 @@ class Bars {
 						color: color("ink"),
 						fontSize: 12,
 						formatter: ({ dataIndex }: { dataIndex: number }) => {
-							const value = this.#shown[dataIndex]![measure];
-							return value === null ? "not measured" : decibels(value).replace(" dB", "");
+							const unit = this.#shown[dataIndex]!;
+							const value = unit[measure];
+							const mark = { promoted: " ▲", demoted: " ▼", same: "" }[changeOf(unit)];
+							return value === null ? "not measured" : `${decibels(value).replace(" dB", "")}${mark}`;
 						},
 					},
 					...(this.#thresholdDb === undefined

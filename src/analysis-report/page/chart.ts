@@ -72,6 +72,7 @@ export class Chart {
 		const height = this.#heightOf(this.width);
 		this.place.style.height = `${height}px`;
 		this.#chart ??= this.#open();
+		this.#chart.clear();
 		this.#chart.resize({ width: this.width, height });
 		this.#chart.setOption(
 			{
@@ -81,11 +82,6 @@ export class Chart {
 			},
 			{ notMerge: true },
 		);
-	}
-
-	/** Changes a part of what is shown. */
-	update(option: Option): void {
-		this.#chart?.setOption(option);
 	}
 
 	zoomTo(startValue: number, endValue: number): void {

@@ -33,7 +33,7 @@ export function findingsSection({ findings, options, units }: Analysis, selectio
 	return section(
 		"check",
 		title,
-		`Of the model as the base recipe makes it: ${counted(findings.length, "place")} that break a rule.`,
+		`Of the model as the base recipe makes it: ${counted(findings.length, "place")} where it breaks a rule.`,
 		list,
 	);
 }

@@ -49,7 +49,7 @@ function optionOf(
 	width: number,
 ): Option {
 	const isNarrow = width < 560;
-	const taken: Box[] = [];
+	const placed: Placed = new Map();
 	const series = Object.entries(KINDS).flatMap(([kind, { name, symbol, paint }]) => {
 		const own = points.filter((point) => point.kind === kind);
 		const isNamed = (point: ParetoEntry) =>
@@ -66,13 +66,12 @@ function optionOf(
 				itemStyle: { color: color(paint), opacity: 1 },
 				z: kind === "plan" ? 3 : 4,
 				data: own.map((point) => ({ ...dataOf(point, unit.size, color(paint)), label: { show: isNamed(point) } })),
-				labelLayout: (label: PlacedLabel) => ({ dy: freeShift(label.labelRect, taken) }),
+				labelLayout: (label: PlacedLabel) => ({ dy: freeShift(label, placed) }),
 				label: {
 					position: "right",
 					color: color("ink"),
 					fontSize: 12,
-					formatter: ({ dataIndex }: { dataIndex: number }) =>
-						isNarrow && kind === "single" ? shortPrecision(own[dataIndex]!.label) : own[dataIndex]!.label,
+					formatter: ({ dataIndex }: { dataIndex: number }) => shortPrecision(own[dataIndex]!.label),
 				},
 			},
 		];
@@ -81,7 +80,7 @@ function optionOf(
 	return {
 		grid: {
 			left: 8,
-			right: isNarrow ? 20 : 120,
+			right: isNarrow ? 24 : 60,
 			top: 56,
 			bottom: 44,
 			outerBoundsMode: "same",
@@ -94,7 +93,7 @@ function optionOf(
 			top: 0,
 			left: 0,
 			itemGap: 16,
-			data: [...series.map(({ name }) => name), ...(chosen === undefined ? [] : [CHOSEN])],
+			data: [...(chosen === undefined ? [] : [CHOSEN]), ...series.map(({ name }) => name)],
 			textStyle: { color: color("ink"), fontSize: 13 },
 			formatter: (name: string) =>
 				name === CHOSEN && chosen !== undefined
@@ -158,15 +157,28 @@ interface Box {
 /** What is used of a label that the library is about to place. */
 interface PlacedLabel {
 	readonly labelRect: Box;
+	readonly seriesIndex: number;
+	readonly dataIndex: number;
 }
 
-/** How far down a label must go so that it covers none of those that are `taken`; adds it to them. */
-function freeShift(label: Box, taken: Box[]): number {
-	const step = label.height + 1;
-	const shifts = [0, 1, -1, 2, -2, 3, -3].map((count) => count * step);
-	const free = shifts.find((shift) => !taken.some((other) => overlap({ ...label, y: label.y + shift }, other))) ?? 0;
-	taken.push({ ...label, y: label.y + free });
-	return free;
+/** Height of a line of a label. */
+const LINE = 15;
+
+/** Labels that have their places, by series and point. */
+type Placed = Map<string, { readonly shift: number; readonly box: Box }>;
+
+/** How far down a label must go so that it covers none of those that are placed. The library asks again and again. */
+function freeShift({ labelRect, seriesIndex, dataIndex }: PlacedLabel, placed: Placed): number {
+	const key = `${seriesIndex} ${dataIndex}`;
+	const known = placed.get(key);
+	if (known !== undefined) return known.shift;
+	// the rectangle is that of small letters
+	const moved = (shift: number) => ({ ...labelRect, y: labelRect.y + shift, height: LINE });
+	const isFree = (shift: number) => ![...placed.values()].some(({ box }) => overlap(moved(shift), box));
+	const steps = Array.from({ length: 2 * LINE }, (_, step) => step);
+	const shift = steps.flatMap((step) => [step, -step]).find(isFree) ?? 0;
+	placed.set(key, { shift, box: moved(shift) });
+	return shift;
 }
 
 function overlap(a: Box, b: Box): boolean {

@@ -86,7 +86,7 @@ export function origin({
 	return endToEndMeasured ? "measured" : "predicted";
 }
 
-/** For narrow screens: `16a4w_block:32` -> `4w:32`. */
+/** Where there is little room: `16a4w_block:32` -> `4w:32`; activations are of 16 bits where nothing else is said. */
 export function shortPrecision(name: string): string {
-	return name.replace(/^\w*?a(?=\d)/, "").replace("_block", "");
+	return name.replace(/^16a/, "").replace("_block", "");
 }
