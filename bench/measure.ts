@@ -13,7 +13,7 @@ export interface Measurement {
 export interface Comparison {
 	readonly seconds: number;
 	readonly copySeconds: number;
-	/** Median of the ratios of each run to the `cp` right before it. */
+	/** Median of the ratios of each run to the `cp` before it. */
 	readonly ratio: number;
 	readonly peakKib: number | undefined;
 }
@@ -25,7 +25,7 @@ export function measure(contender: Contender, input: string): Measurement {
 	rmSync(folder, { recursive: true, force: true });
 	rmSync(peakFile, { force: true });
 	mkdirSync(folder);
-	settle();
+	settle(input);
 	const [program, ...args] = contender.command(input, path.join(folder, path.basename(input)));
 	const start = performance.now();
 	const { status, error, stderr } = spawnSync(program, args, {
@@ -41,20 +41,24 @@ export function measure(contender: Contender, input: string): Measurement {
 	return { seconds, peakKib };
 }
 
-/** Lets the disk finish what earlier runs left it to write. */
-function settle(): void {
-	spawnSync("sync");
-}
+/** So long after memory was freed, a virtual machine's host has taken it back: getting it again costs everybody the same. */
+const PAUSE_SECONDS = 3;
 
 /**
- * Measures each contender `rounds` times, each time right after a `cp` of the same files; the medians. A `cp` before that
- * one is not counted: the first one after another program takes up to ten times as long.
+ * Brings the machine into the same state before every run. The disk finishes what earlier runs left it to write, the input
+ * is in memory, and what the removed output held there is not: a program that starts faster would find more of it.
  */
+function settle(input: string): void {
+	spawnSync("sync");
+	spawnSync("sleep", [String(PAUSE_SECONDS)]);
+	spawnSync("sh", ["-c", 'cat "$1"*', "sh", input], { stdio: "ignore" });
+}
+
+/** Measures each contender `rounds` times, each time after a `cp` of the same files; the medians. */
 export function compare(contenders: readonly Contender[], input: string, rounds: number): Map<Contender, Comparison> {
 	const runs = new Map<Contender, { run: Measurement; copySeconds: number }[]>();
 	for (let round = 0; round < rounds; round++) {
 		for (const contender of contenders) {
-			measure(copy, input);
 			const { seconds: copySeconds } = measure(copy, input);
 			const run = measure(contender, input);
 			runs.set(contender, [...(runs.get(contender) ?? []), { run, copySeconds }]);
