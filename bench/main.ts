@@ -88,7 +88,9 @@ async function compareConversions(form: "bq" | "float"): Promise<void> {
 	if (form === "bq") {
 		const small = await makeModel(form, Number(values["search-layers"]));
 		const heading = `${values["search-layers"]} layers of ${form}, ${mebibytes(sizeOf(small))}`;
-		show(heading, [...compare([{ name: fitMax.name, command: fitMax.command }, fitSearch], small, Math.min(rounds, 3))]);
+		show(heading, [
+			...compare([{ name: fitMax.name, command: fitMax.command }, fitSearch], small, Math.min(rounds, 3)),
+		]);
 	}
 	await showMemory(form, form === "bq" ? [noPass, fitMax] : [noPass], [Math.ceil(layers / 4), layers]);
 }

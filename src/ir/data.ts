@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, read, readSync, statSync } from "node:fs";
+import { promisify } from "node:util";
 import { QGraphError } from "../diagnostics.js";
 
 /**
@@ -83,10 +84,9 @@ export function watchCopies(data: FileData, watcher: CopyWatcher | undefined): v
 	else copyWatchers.set(data, watcher);
 }
 
-/** Fills `target` with the bytes of `data` from `start`, and shows them to whom {@link watchCopies} named. */
-export function copyInto(target: Uint8Array, data: FileData, start: number): void {
-	data.file.readInto(target, data.offset + start);
-	copyWatchers.get(data)?.(target, start);
+/** Shows bytes of `data` that were copied, from `start` on, to whom {@link watchCopies} named. */
+export function showCopied(data: FileData, bytes: Uint8Array, start: number): void {
+	copyWatchers.get(data)?.(bytes, start);
 }
 
 /** Bytes that {@link everyPiece} reads at a time. */
@@ -127,6 +127,17 @@ export function readAll(data: TensorData): Uint8Array {
 const MAX_OPEN_FILES = 32;
 const openFiles = new Set<DataFile>();
 
+function closeOne(): void {
+	for (const file of openFiles) {
+		if (file.isIdle) {
+			file.close();
+			return;
+		}
+	}
+}
+
+const readLater = promisify(read);
+
 /**
  * A file that tensors point into. It is opened at the first read and refuses to read when it is no longer the file that
  * was there when the model was read (`data/file-changed`), so that stale offsets never pick up other bytes.
@@ -137,6 +148,8 @@ export class DataFile {
 	/** Changes with the file: device, inode, size and time of the last change. */
 	readonly identity: string;
 	#descriptor: number | undefined;
+	/** Reads under way, which need the descriptor. */
+	#reads = 0;
 
 	/** `identity`: of the file that it must be; left out, whatever is there now. */
 	constructor(path: string, identity?: string) {
@@ -158,21 +171,39 @@ export class DataFile {
 		let done = 0;
 		while (done < target.byteLength) {
 			const count = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), offset + done);
-			if (count === 0) {
-				throw new QGraphError(
-					"data/short-read",
-					`file '${this.path}' ends at byte ${offset + done}, but ${target.byteLength} bytes from ${offset} were expected`,
-					{ file: this.path },
-				);
-			}
+			if (count === 0) throw this.#shortRead(target, offset, done);
 			done += count;
 		}
+	}
+
+	/** Does what `readInto` does while this thread does something else. */
+	async readIntoLater(target: Uint8Array, offset: number): Promise<void> {
+		const descriptor = this.open();
+		this.#reads++;
+		try {
+			for (let done = 0; done < target.byteLength; ) {
+				const wanted = Math.min(target.byteLength - done, 1 << 30);
+				const { bytesRead } = await readLater(descriptor, target, done, wanted, offset + done);
+				if (bytesRead === 0) throw this.#shortRead(target, offset, done);
+				done += bytesRead;
+			}
+		} finally {
+			this.#reads--;
+		}
+	}
+
+	#shortRead(target: Uint8Array, offset: number, done: number): QGraphError {
+		return new QGraphError(
+			"data/short-read",
+			`file '${this.path}' ends at byte ${offset + done}, but ${target.byteLength} bytes from ${offset} were expected`,
+			{ file: this.path },
+		);
 	}
 
 	/** The open descriptor; it belongs to this object. Throws `data/file-changed` for a file that is not what it was. */
 	open(): number {
 		if (this.#descriptor === undefined) {
-			if (openFiles.size >= MAX_OPEN_FILES) openFiles.values().next().value?.close();
+			if (openFiles.size >= MAX_OPEN_FILES) closeOne();
 			this.#descriptor = this.#reopen();
 			openFiles.add(this);
 		}
@@ -193,6 +224,11 @@ export class DataFile {
 			const message = `file '${this.path}' was removed since the model was read; put it back and read the model again`;
 			throw new QGraphError("data/file-changed", message, { file: this.path }, { cause: error });
 		}
+	}
+
+	/** Is nobody waiting for bytes of it? */
+	get isIdle(): boolean {
+		return this.#reads === 0;
 	}
 
 	close(): void {

@@ -1,8 +1,11 @@
-import type { FileHandle } from "node:fs/promises";
-import { copyInto, FileData, type TensorData } from "../ir/data.js";
+import { FileData, showCopied, type TensorData } from "../ir/data.js";
+import { PAGE_BYTES, type PageWriter, pageBuffer } from "./page-writer.js";
 import { exactBytes } from "./payload.js";
 
 const BUFFER_BYTES = 4 * 2 ** 20;
+
+/** So many bytes are read by another thread; fewer are there before it is asked. */
+const LARGE_BYTES = 2 ** 18;
 
 export interface BufferedFileOptions {
 	readonly signal?: AbortSignal | undefined;
@@ -18,80 +21,113 @@ export interface Piece {
 
 /** Writes a new file through two buffers: one is filled while the other is on its way to the disk. */
 export class BufferedFile {
-	readonly #handle: FileHandle;
+	readonly #writer: PageWriter;
 	readonly #options: BufferedFileOptions;
-	#filling: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-	#writing: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+	#filling: Buffer = pageBuffer(BUFFER_BYTES);
+	#writing: Buffer = pageBuffer(BUFFER_BYTES);
 	#pending: Promise<void> = Promise.resolve();
-	#used = 0;
-	#position = 0;
+	/** The place in the file of the buffer that is being filled; it begins with a page. */
+	#origin = 0;
+	/** The bytes of that buffer that are filled: [start, end). */
+	#start = 0;
+	#end = 0;
 	/** Where what was written before the last jump ends. */
 	#written = 0;
+	/** What was copied last and not shown yet; its bytes are in one of the buffers. */
+	#copied: { readonly data: FileData; readonly bytes: Uint8Array; readonly start: number } | undefined;
 
-	constructor(handle: FileHandle, options: BufferedFileOptions) {
-		this.#handle = handle;
+	constructor(writer: PageWriter, options: BufferedFileOptions) {
+		this.#writer = writer;
 		this.#options = options;
+	}
+
+	/** Writes pieces, in whatever order; gaps between them become zeros. */
+	async writeAll(pieces: Iterable<Piece>): Promise<void> {
+		try {
+			for (const { offset, data } of pieces) {
+				await this.#goTo(offset);
+				await this.#append(data);
+			}
+			await this.#swap();
+			this.#show();
+			await this.#pending;
+		} finally {
+			await this.#pending.catch(() => undefined);
+		}
 	}
 
 	/** Goes on at `offset`; what is never written is zeros. */
 	async #goTo(offset: number): Promise<void> {
-		const end = this.#position + this.#used;
+		const end = this.#origin + this.#end;
 		const gap = offset - end;
 		if (gap === 0) return;
 		// zeros keep the buffer whole, where they cover nothing that was written before
-		if (end >= this.#written && gap > 0 && gap <= BUFFER_BYTES - this.#used) {
-			this.#filling.fill(0, this.#used, this.#used + gap);
+		if (end >= this.#written && gap > 0 && gap <= BUFFER_BYTES - this.#end) {
+			this.#filling.fill(0, this.#end, this.#end + gap);
 			await this.#advance(gap);
 			return;
 		}
-		if (this.#used > 0) await this.#swap();
+		if (this.#end > this.#start) await this.#swap();
 		this.#written = Math.max(this.#written, end);
-		this.#position = offset;
+		this.#moveTo(offset);
 	}
 
 	async #append(data: TensorData): Promise<void> {
 		for (let done = 0; done < data.byteLength; ) {
-			const count = Math.min(data.byteLength - done, BUFFER_BYTES - this.#used);
-			const target = this.#filling.subarray(this.#used, this.#used + count);
-			if (data instanceof FileData) copyInto(target, data, done);
-			else target.set(exactBytes(data, done, done + count));
+			const count = Math.min(data.byteLength - done, BUFFER_BYTES - this.#end);
+			const target = this.#filling.subarray(this.#end, this.#end + count);
+			if (data instanceof FileData) await this.#copy(target, data, done);
+			else {
+				this.#show();
+				target.set(exactBytes(data, done, done + count));
+			}
 			done += count;
 			await this.#advance(count);
 		}
 	}
 
-	/** Writes pieces, in whatever order; gaps between them become zeros. */
-	async writeAll(pieces: Iterable<Piece>): Promise<void> {
-		for (const { offset, data } of pieces) {
-			await this.#goTo(offset);
-			await this.#append(data);
+	/** Who watches what is copied sees a piece while the next one is read. */
+	async #copy(target: Uint8Array, data: FileData, start: number): Promise<void> {
+		const isLarge = target.byteLength >= LARGE_BYTES;
+		const reading = isLarge ? data.file.readIntoLater(target, data.offset + start) : undefined;
+		try {
+			this.#show();
+		} finally {
+			await reading;
 		}
-		await this.#swap();
-		await this.#pending;
+		if (!isLarge) data.file.readInto(target, data.offset + start);
+		this.#copied = { data, bytes: target, start };
+	}
+
+	#show(): void {
+		const copied = this.#copied;
+		this.#copied = undefined;
+		if (copied !== undefined) showCopied(copied.data, copied.bytes, copied.start);
 	}
 
 	async #advance(count: number): Promise<void> {
-		this.#used += count;
-		if (this.#used === BUFFER_BYTES) await this.#swap();
+		this.#end += count;
+		if (this.#end === BUFFER_BYTES) await this.#swap();
 	}
 
 	async #swap(): Promise<void> {
 		await this.#pending;
 		this.#options.signal?.throwIfAborted();
 		[this.#filling, this.#writing] = [this.#writing, this.#filling];
-		const [bytes, position] = [this.#used, this.#position];
-		this.#position += bytes;
-		this.#used = 0;
-		this.#pending = this.#write(this.#writing.subarray(0, bytes), position);
-		// The next swap or flush awaits it; until then a failure must not count as unhandled.
+		this.#pending = this.#write(this.#writing.subarray(this.#start, this.#end), this.#origin + this.#start);
+		// The next swap or the end awaits it; until then a failure must not count as unhandled.
 		this.#pending.catch(() => undefined);
+		this.#moveTo(this.#origin + this.#end);
+	}
+
+	#moveTo(offset: number): void {
+		this.#start = offset % PAGE_BYTES;
+		this.#end = this.#start;
+		this.#origin = offset - this.#start;
 	}
 
 	async #write(bytes: Buffer, position: number): Promise<void> {
-		for (let done = 0; done < bytes.byteLength; ) {
-			const { bytesWritten } = await this.#handle.write(bytes, done, bytes.byteLength - done, position + done);
-			done += bytesWritten;
-		}
+		await this.#writer.write(bytes, position);
 		this.#options.onBytes?.(bytes.byteLength);
 	}
 }

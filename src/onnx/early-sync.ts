@@ -6,11 +6,18 @@ const INTERVAL = 10;
 
 /**
  * Waits for `writing`, which fills the file, and syncs it. Syncing starts while the file is being written, so that the
- * disk is not idle until then. Rejects with what goes wrong in either, once nothing uses the file any more.
+ * disk is not idle until then, where `helps` says so. Rejects with what goes wrong in either, once nothing uses the file
+ * any more.
  */
-export async function syncWhileWriting(handle: FileHandle, writing: Promise<void>): Promise<void> {
+export async function syncWhileWriting(
+	handle: FileHandle,
+	writing: Promise<void>,
+	helps: () => boolean = () => true,
+): Promise<void> {
 	try {
-		while (!(await endsSoon(writing))) await handle.datasync();
+		while (!(await endsSoon(writing))) {
+			if (helps()) await handle.datasync();
+		}
 	} finally {
 		await writing;
 	}

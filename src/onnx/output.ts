@@ -7,6 +7,7 @@ import { DataFile } from "../ir/data.js";
 import { BufferedFile, type Piece } from "./buffered-file.js";
 import { endsSoon, syncWhileWriting } from "./early-sync.js";
 import { makeFolder } from "./make-folder.js";
+import { PageWriter } from "./page-writer.js";
 
 export interface OutputOptions {
 	readonly signal?: AbortSignal | undefined;
@@ -32,10 +33,12 @@ export class OutputSet {
 	/** Writes `target` from pieces; gaps between them become zeros. */
 	async write(target: string, pieces: Iterable<Piece>): Promise<void> {
 		const handle = await this.#create(target);
-		const file = new BufferedFile(handle, this.#options);
+		const writer = new PageWriter(handle, this.#temporaries.get(target)!);
 		try {
-			await syncWhileWriting(handle, file.writeAll(pieces));
+			const writing = new BufferedFile(writer, this.#options).writeAll(pieces);
+			await syncWhileWriting(handle, writing, () => !writer.isDirect);
 		} finally {
+			await writer.close();
 			await handle.close();
 		}
 	}

@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { computedData, DataFile, fileData } from "../../src/ir/data.js";
 import { BufferedFile, type Piece, spreadComputed } from "../../src/onnx/buffered-file.js";
+import { PageWriter } from "../../src/onnx/page-writer.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "qgraph-buffered-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -34,7 +35,9 @@ const PIECES = [
 async function written(pieces: readonly Piece[], name: string): Promise<Buffer> {
 	const file = path.join(folder, name);
 	const handle = await open(file, "wx");
-	await new BufferedFile(handle, {}).writeAll(pieces);
+	const writer = new PageWriter(handle, file);
+	await new BufferedFile(writer, {}).writeAll(pieces);
+	await writer.close();
 	await handle.close();
 	return readFileSync(file);
 }

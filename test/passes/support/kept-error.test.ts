@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { bytesData, copyInto, DataFile, FileData } from "../../../src/ir/data.js";
+import { bytesData, DataFile, FileData, showCopied } from "../../../src/ir/data.js";
 import { bytesOf } from "../../../src/ir/tensor.js";
 import { type BlockWeight, partOf, slabRanges } from "../../../src/passes/support/block-weight.js";
 import { measureKeptCodes } from "../../../src/passes/support/fit-error.js";
@@ -44,7 +44,7 @@ function countingPool(): { readonly pool: TaskPool; readonly asked: () => number
 }
 
 function copy(data: FileData, start: number, end: number): void {
-	copyInto(new Uint8Array(end - start), data, start);
+	showCopied(data, data.read(start, end), start);
 }
 
 describe("the error of codes that are copied", () => {
