@@ -15,11 +15,14 @@ PROVIDER = "QNNExecutionProvider"
 
 
 def main():
-    threading.Thread(target=end_with_parent, daemon=True).start()
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     try:
-        run(job)
+        if "sessions" in job:
+            serve(job)
+        else:
+            threading.Thread(target=end_with_parent, daemon=True).start()
+            run(job)
         emit({"event": "done"})
     except Exception as error:  # whatever goes wrong is an answer
         emit({"event": "error", "message": str(error)[:4000]})
@@ -38,28 +41,48 @@ def emit(event):
 
 
 def run(job):
-    import numpy
-
     start = time.perf_counter()
     register()
     before = [make_session({**job, **other}) for other in job["before"]]  # contexts are shared with those that live
     session = make_session(job)
     emit({"event": "loaded", "seconds": time.perf_counter() - start})
+    for sample, inputs in enumerate(job["samples"]):
+        answer(session, inputs, job["folder"], sample)
+
+
+def answer(session, inputs, folder, sample):
+    import numpy
+
     names = [output.name for output in session.get_outputs()]
     wanted = {given.name for given in session.get_inputs()}
-    for sample, inputs in enumerate(job["samples"]):
-        feeds = {given["name"]: read_tensor(given) for given in inputs if given["name"] in wanted}
-        start = time.perf_counter()
-        results = session.run(None, feeds)
-        seconds = time.perf_counter() - start
-        outputs = []
-        for index, (name, value) in enumerate(zip(names, results)):
-            file = os.path.join(job["folder"], f"{sample}-{index}.bin")
-            if not isinstance(value, numpy.ndarray) or value.dtype == object:
-                continue
-            numpy.ascontiguousarray(value).tofile(file)
-            outputs.append({"name": name, "type": value.dtype.name, "shape": list(value.shape), "file": file})
-        emit({"event": "ran", "sample": sample, "seconds": seconds, "outputs": outputs})
+    feeds = {given["name"]: read_tensor(given) for given in inputs if given["name"] in wanted}
+    start = time.perf_counter()
+    results = session.run(None, feeds)
+    seconds = time.perf_counter() - start
+    outputs = []
+    for index, (name, value) in enumerate(zip(names, results)):
+        file = os.path.join(folder, f"{sample}-{index}.bin")
+        if not isinstance(value, numpy.ndarray) or value.dtype == object:
+            continue
+        numpy.ascontiguousarray(value).tofile(file)
+        outputs.append({"name": name, "type": value.dtype.name, "shape": list(value.shape), "file": file})
+    emit({"event": "ran", "sample": sample, "seconds": seconds, "outputs": outputs})
+
+
+def serve(job):
+    """Loads several models, and runs them as lines of stdin ask, until that closes."""
+    start = time.perf_counter()
+    register()
+    sessions = {}
+    for name, own in job["sessions"].items():
+        try:
+            sessions[name] = make_session({"dimensions": {}, **own})
+        except Exception as error:
+            raise RuntimeError(f"'{name}': {error}") from error
+    emit({"event": "loaded", "seconds": time.perf_counter() - start})
+    for count, line in enumerate(sys.stdin):
+        asked = json.loads(line)
+        answer(sessions[asked["session"]], asked["inputs"], job["folder"], count)
 
 
 def register():

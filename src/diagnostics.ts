@@ -44,6 +44,7 @@ export const CODES = {
 	"language/tokenizer": error(
 		"The tokenizer.json cannot be read, or is of a kind that the tokenizer package does not know.",
 	),
+	"htp/failed": error("The compiler or the emulator refuses a graph, or fails to run it. The message has its words."),
 	"htp/not-set-up": error("The HTP's compiler and emulator are not installed. Run `qgraph setup-htp` once."),
 	"htp/unsupported-platform": error("The HTP's compiler and emulator exist for Linux and Windows on x64 only."),
 	"htp/no-python": error("`qgraph setup-htp` needs a Python of version 3.11 or later with venv and pip."),

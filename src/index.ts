@@ -93,6 +93,7 @@ export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/co
 export type { HeadPlace, LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";
 export type { StageTime } from "./llm/provenance.js";
+export type { LlmVerification, PromptVerification, TokenDifference } from "./llm/verify-llm.js";
 export {
 	missingDataFiles,
 	parseModel,

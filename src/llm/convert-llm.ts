@@ -9,6 +9,7 @@ import { type LlmJob, type LlmSettings, readJob } from "./llm-job.js";
 import type { PipelineGraph } from "./pipeline-graph.js";
 import { type StageTime, writeProvenance } from "./provenance.js";
 import { splitModel } from "./split-model.js";
+import { type LlmVerification, verifyLlm } from "./verify-llm.js";
 import { fingerprintOf, type StageOutput, WorkFolder } from "./work-folder.js";
 import { writeDirectory } from "./write-directory.js";
 
@@ -29,6 +30,8 @@ export interface LlmConversion extends GraphLengths {
 	readonly graphs: readonly PipelineGraph[];
 	/** What was compiled. */
 	readonly contexts: readonly CompiledContext[];
+	/** How a generation on the target's emulator compares with that on the CPU; null where nothing was run. */
+	readonly verification: LlmVerification | null;
 	/** Stages in their order; those of an earlier run that was interrupted are reused. */
 	readonly stages: readonly StageTime[];
 }
@@ -97,8 +100,20 @@ async function runStages(
 	const written = await run("write", { target, genaiVersion, head }, (folder) =>
 		writeDirectory(job, graphs, compiled.folder, folder),
 	);
+	const verified =
+		target === undefined || options.verify !== true
+			? undefined
+			: await run("verify", { target, head }, () => verifyLlm(job, divided.result, divided.folder, target, options));
 	writeProvenance(job, { graphs, contexts }, stages, written.folder);
 	if (existsSync(output)) rmSync(output, { recursive: true });
 	renameSync(written.folder, output);
-	return { ...lengths, layers: config.layers, padToken, graphs, contexts, stages };
+	return {
+		...lengths,
+		layers: config.layers,
+		padToken,
+		graphs,
+		contexts,
+		verification: verified?.result ?? null,
+		stages,
+	};
 }

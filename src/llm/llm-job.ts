@@ -24,6 +24,8 @@ export interface LlmSettings {
 	readonly splits?: number | "auto" | undefined;
 	/** Where the head runs; default `htp`, where prefill and decode do. */
 	readonly head?: HeadPlace | undefined;
+	/** Generate on the CPU and on the target's emulator, and compare. */
+	readonly verify?: boolean | undefined;
 	/** Compile what runs on the target, and write that instead of the graphs. */
 	readonly compile?: ContextKind | undefined;
 }
@@ -58,8 +60,9 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		throw new QGraphError("llm/pad-token", message, { file: folder });
 	}
 	const { target, genaiVersion = DEFAULT_GENAI_VERSION, compile, splits = "auto", head = "htp" } = settings;
-	if (compile !== undefined && target === undefined) {
-		throw new QGraphError("llm/settings", "graphs are to be compiled, but not for what: name a target");
+	if ((compile !== undefined || settings.verify === true) && target === undefined) {
+		const what = compile === undefined ? "verified, but not on what" : "compiled, but not for what";
+		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target`);
 	}
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);

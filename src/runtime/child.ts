@@ -64,7 +64,8 @@ export async function runChild(program: string, args: readonly string[], options
 	}
 }
 
-function eachLine(stream: NodeJS.ReadableStream, visit: (line: string) => void): void {
+/** Calls `visit` with every line of a stream. */
+export function eachLine(stream: NodeJS.ReadableStream, visit: (line: string) => void): void {
 	let rest = "";
 	stream.setEncoding("utf8");
 	stream.on("data", (chunk: string) => {

@@ -11,7 +11,7 @@ import {
 	type UnsupportedNode,
 } from "./session.js";
 
-const SCRIPT = fileURLToPath(new URL("../../python/htp_session.py", import.meta.url));
+export const SCRIPT = fileURLToPath(new URL("../../python/htp_session.py", import.meta.url));
 
 /** How ONNX Runtime names the nodes that the HTP does not take. */
 const UNSUPPORTED = /\{ name: ([^,}]*), type: (\w+) \}/g;
@@ -85,7 +85,8 @@ function sessionConfig({ allowCpuFallback, context }: HtpSessionJob): Record<str
 	};
 }
 
-function unsupportedNodes(text: string): UnsupportedNode[] {
+/** The nodes that ONNX Runtime names as such that the HTP does not take. */
+export function unsupportedNodes(text: string): UnsupportedNode[] {
 	const found = new Map<string, UnsupportedNode>();
 	for (const [all, name, op] of text.matchAll(UNSUPPORTED)) found.set(all, { name: name!, op: op! });
 	return [...found.values()];

@@ -69,6 +69,30 @@ describe.skipIf("missing" in setup)("compiled graphs", () => {
 		expect(stages.map(({ isReused }) => isReused)).toEqual([true, false, false]);
 	});
 
+	test("generate on the emulator what they do on the CPU", async () => {
+		const output = path.join(folder, "verified");
+		const settings = { context: 48, prefill: 8, splits: 2, verify: true, htpHome: HTP_HOME } as const;
+		const { verification } = await convertLlm(input, output, { ...settings, target: parseTarget("qnn-htp:v81") });
+		expect(verification?.prompts.map(({ promptTokens, tokens }) => [promptTokens, tokens])).toEqual([
+			[4, 24],
+			[8, 24],
+			[11, 24],
+			[17, 24],
+		]);
+		for (const { logitsDb, difference } of verification!.prompts) {
+			expect(logitsDb).toBeGreaterThan(45);
+			expect(difference === null || difference.isNearTie).toBe(true);
+		}
+	});
+
+	test("that the emulator does not take end with its words", async () => {
+		const output = path.join(folder, "not verified");
+		const settings = { context: 48, prefill: 8, verify: true, htpHome: HTP_HOME } as const;
+		const refusal = convertLlm(input, output, { ...settings, target: parseTarget("qnn-htp:v68") });
+		await expect(refusal).rejects.toMatchObject({ code: "htp/failed" });
+		await expect(refusal).rejects.toThrow("the emulator of qnn-htp:v68 failed: 'prefill'");
+	});
+
 	test.skipIf(!existsSync(corpus))("of one context take little more than one of them", async () => {
 		const model = path.join(corpus, "qwen3-untied-fp32");
 		const common = { ...COMMON, target: parseTarget("qnn-htp:v81"), context: 128, prefill: 16 };

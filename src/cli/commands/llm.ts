@@ -1,6 +1,13 @@
-import { type ConvertLlmOptions, convertLlm, type HeadPlace, type LlmConversion, parseTarget } from "../../index.js";
+import {
+	type ConvertLlmOptions,
+	convertLlm,
+	type HeadPlace,
+	type LlmConversion,
+	type PromptVerification,
+	parseTarget,
+} from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
-import { byteText, ProgressBar } from "../terminal.js";
+import { byteText, decibelText, ProgressBar } from "../terminal.js";
 
 export const llm: Command = {
 	name: "llm",
@@ -44,6 +51,10 @@ export const llm: Command = {
 				type: "boolean",
 				describe: "Compile every graph into a context of its own, which the emulator loads, too",
 			})
+			.option("verify", {
+				type: "boolean",
+				describe: "Generate on the CPU and on the target's emulator, and compare token by token",
+			})
 			.option("htp-home", {
 				type: "string",
 				requiresArg: true,
@@ -85,6 +96,7 @@ function optionsOf(args: Arguments) {
 		genaiVersion: args["genai-version"] as string,
 		splits: args.splits === "auto" ? ("auto" as const) : Number(args.splits),
 		head: args.head as HeadPlace,
+		verify: args.verify === true,
 		compile: contextKind(args),
 		htpHome: args["htp-home"] as string | undefined,
 		overwrite: args.force === true,
@@ -96,9 +108,17 @@ function contextKind(args: Arguments): ConvertLlmOptions["compile"] {
 	return args.compile === true ? "shared" : undefined;
 }
 
+function verifiedText({ promptTokens, tokens, logitsDb, difference }: PromptVerification, target: string): string {
+	const text = `${target} after a prompt of ${promptTokens} tokens: logits ${decibelText(logitsDb)}, `;
+	if (difference === null) return `${text}all of ${tokens} tokens as on the CPU`;
+	const { at, onTarget, onCpu, lead, isNearTie } = difference;
+	const kind = isNearTie ? ", a near tie" : "";
+	return `${text}token ${at} is ${onTarget}, on the CPU ${onCpu}, which leads by ${lead.toFixed(4)} of the range${kind}`;
+}
+
 /** The result for people. */
 function render(
-	{ layers, sequence, context, graphs, contexts, stages, padToken }: LlmConversion,
+	{ layers, sequence, context, graphs, contexts, verification, stages, padToken }: LlmConversion,
 	output: string,
 ): string {
 	const names = graphs.map(({ name }) => name).join(", ");
@@ -106,6 +126,7 @@ function render(
 	return [
 		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
 		...contexts.map(({ graphs: inside, bytes }) => `compiled: ${inside.join(" and ")} (${byteText(bytes)})`),
+		...(verification?.prompts ?? []).map((prompt) => verifiedText(prompt, verification!.target)),
 		...(reused.length > 0 ? [`done by an earlier run: ${reused.join(", ")}`] : []),
 		`written: ${output} (${names})`,
 	].join("\n");
