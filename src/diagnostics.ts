@@ -120,6 +120,7 @@ export const CODES = {
 	"recipe/invalid": error(
 		"The recipe has a key, a value or a pattern that recipes do not have. The message names the line.",
 	),
+	"analyze/state": error("The state of an interrupted analysis cannot be used: it belongs to something else."),
 	"recipe/budget": error(
 		"The budget is not one, or no choice of precisions keeps it. The message says what is possible.",
 	),

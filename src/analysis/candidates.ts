@@ -36,7 +36,7 @@ export const DEFAULT_CANDIDATES: readonly Setting[] = [
 ];
 
 /** What tables may become: what the HTP takes. */
-const TABLE_CANDIDATES: readonly Setting[] = [
+export const TABLE_CANDIDATES: readonly Setting[] = [
 	settingOf("16a8w", { granularity: "per-tensor" }),
 	settingOf("16a16w", { granularity: "per-tensor" }),
 ];

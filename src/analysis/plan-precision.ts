@@ -213,7 +213,8 @@ function recipeOf(units: readonly PlanUnit[], chosen: readonly number[]): Recipe
 	};
 }
 
-function exactPattern(name: string): string {
+/** A pattern of recipes that only `name` matches. */
+export function exactPattern(name: string): string {
 	if (!/[*?]|^\/.*\/$/s.test(name)) return name;
 	return `/^${name.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&")}$/`;
 }

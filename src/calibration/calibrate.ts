@@ -7,9 +7,9 @@ import type { Model } from "../ir/model.js";
 import { elementCount, rawByteLength } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
-import { inputsOf, type ModelInput, ShapeBinding } from "../runtime/model-inputs.js";
-import { arrayOf, convertedTo, fittingType, requireShape } from "../runtime/sample-arrays.js";
-import type { Calibration, CalibrationSample, SampleSource } from "./calibration.js";
+import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
+import { feedsOf } from "../runtime/sample-arrays.js";
+import type { Calibration, SampleSource } from "./calibration.js";
 import { type Instruments, instrument, type RowInput } from "./instrument.js";
 import { type MomentInput, momentInputs } from "./moment-inputs.js";
 import { Observations } from "./observations.js";
@@ -183,7 +183,7 @@ class Calibrator {
 			};
 			for await (const sample of this.#source.samples(first)) {
 				if (signal?.aborted === true) break;
-				const feeds = this.#feedsOf(sample);
+				const feeds = feedsOf(this.#inputs, sample.arrays, sample.origin);
 				const seen = pool.run(index, feeds);
 				// it is awaited later; until then a failure must not count as unhandled
 				seen.catch(() => undefined);
@@ -232,18 +232,6 @@ class Calibrator {
 	#rowsOf({ key, depth, groups }: MomentInput, source: MomentInput["sources"][number]): RowInput {
 		const most = Math.max(LEAST_ROWS, Math.ceil((ROWS_PER_INPUT * depth) / Math.max(1, this.#source.count)));
 		return { ...source, key, depth, groups, most };
-	}
-
-	/** A sample as the model takes it. */
-	#feedsOf({ origin, arrays }: CalibrationSample): Map<string, NumpyArray> {
-		const binding = new ShapeBinding({});
-		return new Map(
-			this.#inputs.map((input) => {
-				const array = fittingType(arrayOf(arrays, input.name, origin), input, origin);
-				requireShape(array, input, origin, binding);
-				return [input.name, convertedTo(array, input.type)] as const;
-			}),
-		);
 	}
 
 	/**

@@ -79,7 +79,7 @@ export class CalibrationState {
 }
 
 /** Of the structure of a model; weights are too much to read. */
-function fingerprint({ graph }: Model): string {
+export function fingerprint({ graph }: Model): string {
 	const hash = createHash("sha256");
 	for (const value of graph.inputs) hash.update(`${value.name} ${JSON.stringify(value.type)}\n`);
 	for (const node of graph.nodes) hash.update(`${nodeLabel(node)} ${node.outputs.map(({ name }) => name).join()}\n`);

@@ -1,6 +1,7 @@
 import yargs, { type Argv } from "yargs";
 import { ownVersion, QGraphError } from "../index.js";
 import { type Arguments, type Command, EXIT } from "./command.js";
+import { analyze } from "./commands/analyze.js";
 import { calibrate } from "./commands/calibrate.js";
 import { check } from "./commands/check.js";
 import { compile } from "./commands/compile.js";
@@ -38,6 +39,7 @@ const COMMANDS: readonly Command[] = [
 	recipes,
 	explain,
 	plan,
+	analyze,
 	llm,
 	kernels,
 ];

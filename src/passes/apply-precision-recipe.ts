@@ -1,19 +1,18 @@
 import { QGraphError } from "../diagnostics.js";
-import { intOf } from "../ir/attribute.js";
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import { isOnnxOp } from "../ir/node.js";
-import { dataTypeName, elementCount } from "../ir/types.js";
+import { dataTypeName } from "../ir/types.js";
 import { decide } from "../recipe/decide.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Rule } from "../recipe/recipe.js";
-import { type WeightSite, weightSiteAt } from "../weights/weight-site.js";
+import { weightSiteAt } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { annotateSite } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
+import { gptqInputs } from "./support/gptq-inputs.js";
 import { ImportanceFile, importanceOf, MomentsFolder } from "./support/input-statistics.js";
 import { mapAhead } from "./support/map-ahead.js";
 import { PRECISION_KEY } from "./support/operator-precision.js";
@@ -170,7 +169,7 @@ function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
 			return { importance: undefined, moments: undefined };
 		const name = weight.constant.value.name;
 		const at = { graph: unit.graph, node: unit.node, value: name };
-		const inputs = inputsOf(site, PRECISION_FACTS[setting.precision].isBlock);
+		const inputs = gptqInputs(site, PRECISION_FACTS[setting.precision].isBlock);
 		const moments = inputs && folder?.find(name, inputs.groups, inputs.depth);
 		const channels = site.stored.tensor.shape[site.axes!.blockAxis]!;
 		const factors = file?.find(unit, channels) ?? (moments && importanceOf(moments, channels));
@@ -189,22 +188,6 @@ function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
 
 /** With fewer rows of samples much of what second moments show is chance. */
 const ROWS_PER_INPUT = 2;
-
-/**
- * Inputs of each channel that GPTQ distinguishes, and in how many groups; undefined where it has no part. Of a kernel with
- * several positions every one has inputs, as long as a channel has one scale.
- */
-function inputsOf(
-	{ node, stored, axes }: WeightSite,
-	isBlock: boolean,
-): { readonly depth: number; readonly groups: number } | undefined {
-	const { shape } = stored.tensor;
-	const [depth, channels] = [shape[axes!.blockAxis]!, shape[axes!.channelAxis]!];
-	const groups = isOnnxOp(node, "Conv", "ConvTranspose") ? intOf(node, "group", 1) : 1;
-	if (elementCount(shape) === depth * channels && groups === 1) return { depth, groups };
-	if (!isOnnxOp(node, "Conv") || isBlock) return undefined;
-	return { depth: elementCount(shape.slice(1)), groups };
-}
 
 /** Completes the entries of weights, which may take a walk over all of them. */
 async function measureAll(quantized: readonly Quantized[], { signal, reportWeight }: Context): Promise<void> {

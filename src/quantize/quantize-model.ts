@@ -12,8 +12,7 @@ import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
 import { fixShapes } from "../passes/fix-shapes.js";
-import { allPasses, legalizingPasses, quantizingPasses } from "../passes/index.js";
-import type { AnyPassFactory, Pass } from "../passes/infra/pass.js";
+import type { Pass } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
 import type { WeightEntry } from "../passes/infra/report.js";
 import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
@@ -27,6 +26,7 @@ import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
+import { passesAround } from "./passes-around.js";
 import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
 export interface QuantizeOptions {
@@ -252,15 +252,4 @@ class Quantizer {
 
 interface PreparedSamples extends SplitSamples {
 	readonly source: SampleSource;
-}
-
-/** The passes in front of the recipe, and those behind the activations' Q/DQ, in their order. */
-function passesAround(target: Target | undefined): readonly [readonly AnyPassFactory[], readonly AnyPassFactory[]] {
-	const wanted = [...quantizingPasses, ...(target === undefined ? [] : legalizingPasses)];
-	const ordered = allPasses.filter((pass) => wanted.includes(pass));
-	const at = ordered.indexOf(applyPrecisionRecipe);
-	return [
-		ordered.slice(0, at),
-		ordered.slice(at).filter((pass) => pass !== applyPrecisionRecipe && pass !== insertActivationQdq),
-	];
 }

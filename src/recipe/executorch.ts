@@ -135,15 +135,38 @@ function noteIn(found: readonly string[]): string | undefined {
 
 /** The text of a recipe class that ExecuTorch's Qualcomm examples take; rules it has no words for become comments. */
 export function writeExecutorchRecipe(recipe: Recipe): string {
-	const className = `${recipe.name.replace(/(?:^|[^a-zA-Z0-9]+)([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())}QuantRecipe`;
+	return writeExecutorchRecipes([
+		{ className: `${pascalCase(recipe.name)}QuantRecipe`, recipe, tagOf: () => undefined },
+	]);
+}
+
+/** A recipe class, and what to say in a comment in front of each of its rules. */
+export interface ExecutorchClass {
+	readonly className: string;
+	readonly recipe: Recipe;
+	readonly tagOf: (rule: Rule) => string | undefined;
+}
+
+/** The same for several classes in one file. */
+export function writeExecutorchRecipes(classes: readonly ExecutorchClass[]): string {
 	const lines = [
 		"import torch",
 		"from executorch.backends.qualcomm.quantizer.quant_recipe import QuantGranularity, QuantRecipe",
 		"from executorch.backends.qualcomm.quantizer.quantizer import QuantDtype",
 		"from executorch.examples.qualcomm.oss_scripts.llama.static_llm_quant_recipe import StaticLLMQuantRecipe",
 		"from torchao.quantization.pt2e import MinMaxObserver",
-		"",
-		"",
+		...classes.flatMap((one) => ["", "", ...classLines(one)]),
+	];
+	return `${lines.join("\n")}\n`;
+}
+
+/** `my-model` -> `MyModel`. */
+function pascalCase(name: string): string {
+	return name.replace(/(?:^|[^a-zA-Z0-9]+)([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function classLines({ className, recipe, tagOf }: ExecutorchClass): string[] {
+	const lines = [
 		`class ${className}(StaticLLMQuantRecipe):`,
 		"    default_quant_dtype = QuantDtype.use_16a4w",
 		"",
@@ -167,10 +190,12 @@ export function writeExecutorchRecipe(recipe: Recipe): string {
 			untold.push(`        # no equal in ExecuTorch: ${JSON.stringify(rule.match)} -> ${rule.setting.precision}`);
 		else {
 			const set = `{${patterns.map((pattern) => `r"${pattern}"`).join(", ")}}`;
+			const tag = tagOf(rule);
+			if (tag !== undefined) lines.push(`            # ${tag}`);
 			lines.push(...call("add_regex", set, rule.setting, rule.reason, Math.max(1, rule.priority)));
 		}
 	}
-	return `${[...lines, "        )", ...untold].join("\n")}\n`;
+	return [...lines, "        )", ...untold];
 }
 
 function call(method: string, target: string, setting: Setting, note: string | undefined, priority: number): string[] {

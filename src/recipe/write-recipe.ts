@@ -2,8 +2,12 @@ import { PRECISION_FACTS } from "./precision.js";
 import { type Recipe, type Rule, type Setting, settingOf } from "./recipe.js";
 import { yaml } from "./yaml.js";
 
-/** A recipe as YAML that parseRecipe reads. */
-export function writeRecipe(recipe: Recipe): string {
+/**
+ * A recipe as YAML that parseRecipe reads.
+ *
+ * @param comments what to say behind names that rules list.
+ */
+export function writeRecipe(recipe: Recipe, comments: ReadonlyMap<string, string> = new Map()): string {
 	const { name, description, default: standard, rules } = recipe;
 	const content = {
 		name,
@@ -11,7 +15,15 @@ export function writeRecipe(recipe: Recipe): string {
 		default: settingFields(standard, settingOf(standard.precision)),
 		rules: rules.map((rule) => ruleFields(rule, standard)),
 	};
-	return yaml().stringify(content, { lineWidth: 0, collectionStyle: "any" });
+	const { Document, visit } = yaml();
+	const document = new Document(content);
+	visit(document, {
+		Scalar(key, scalar) {
+			const comment = key === "key" ? undefined : comments.get(String(scalar.value));
+			if (comment !== undefined) scalar.comment = ` ${comment}`;
+		},
+	});
+	return document.toString({ lineWidth: 0, collectionStyle: "any" });
 }
 
 function ruleFields({ match, setting, priority, reason }: Rule, standard: Setting): Record<string, unknown> {

@@ -1,6 +1,6 @@
 import { bytesFrom, type ElementType, isFloat, numbersOf } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
-import { inputError, type ModelInput, type ShapeBinding } from "./model-inputs.js";
+import { inputError, type ModelInput, ShapeBinding } from "./model-inputs.js";
 
 /** The array of an input among those of a file. Throws `runtime/inputs` where there is none. */
 export function arrayOf<T>(found: ReadonlyMap<string, T>, name: string, file: string): T {
@@ -48,6 +48,22 @@ export function convertedTo(array: NumpyArray, type: ElementType): NumpyArray {
 	if (array.type === type) return array;
 	const bytes = bytesFrom(type, numbersOf(array.type, exactBuffer(array.bytes)));
 	return { type, shape: array.shape, bytes };
+}
+
+/** The arrays of a sample as a model takes them, by the names of its inputs. Throws `runtime/inputs` where they do not fit. */
+export function feedsOf(
+	inputs: readonly ModelInput[],
+	arrays: ReadonlyMap<string, NumpyArray>,
+	origin: string,
+): Map<string, NumpyArray> {
+	const binding = new ShapeBinding({});
+	return new Map(
+		inputs.map((input) => {
+			const array = fittingType(arrayOf(arrays, input.name, origin), input, origin);
+			requireShape(array, input, origin, binding);
+			return [input.name, convertedTo(array, input.type)] as const;
+		}),
+	);
 }
 
 function exactBuffer(bytes: Uint8Array): ArrayBuffer {

@@ -60,6 +60,7 @@ export interface AnalysisSettings {
 	readonly recipe: string;
 	/** File names of the samples; empty in data-free mode. */
 	readonly data: readonly string[];
+	/** Samples that noise was measured with. */
 	readonly samples: number;
 	/** Samples that predictions are held against, which nothing was calibrated with; 0 where there are too few. */
 	readonly heldOut: number;

@@ -1,0 +1,64 @@
+import { type Analysis, type AnalyzedUnit, NO_NOISE_DB, type ParetoEntry } from "../index.js";
+import { byteText, plain, table } from "./terminal.js";
+
+/** Units that are printed: the worst. */
+const SHOWN_UNITS = 15;
+
+/** An analysis for people: the worst units, what recipes of several sizes lose, and the suggestion. */
+export function renderAnalysis(analysis: Analysis): string {
+	const { units, points, suggestions, findings, options } = analysis;
+	const ranked = [...units].sort((a, b) => worst(a) - worst(b)).slice(0, SHOWN_UNITS);
+	const parts = [
+		table(
+			["unit", "kind", "is now", "alone", "together", "end to end", "suggested"],
+			ranked.map((unit) => [
+				unit.name,
+				unit.kind,
+				unit.base ?? "kept",
+				decibels(unit.isolatedSqnrDb),
+				decibels(unit.cumulativeSqnrDb),
+				decibels(unit.endToEndSqnrDb),
+				unit.suggestion?.change === "same" ? "" : (unit.suggestion?.name ?? ""),
+			]),
+		),
+	];
+	if (units.length > ranked.length) parts.push(`and ${units.length - ranked.length} better ones`);
+	for (const { name, causes, notFiniteSamples } of units) {
+		if (notFiniteSamples > 0) {
+			const count = notFiniteSamples === 1 ? "1 sample" : `${notFiniteSamples} samples`;
+			parts.push(`'${plain(name)}': ${count} had infinite noise or none that is a number, and is in no figure`);
+		}
+		if (causes.length > 0 && ranked.some((unit) => unit.name === name)) {
+			parts.push(`'${plain(name)}': ${causes.join("; ")}`);
+		}
+	}
+	if (points.length > 0)
+		parts.push(table(["recipe", "bits a weight", "model", "predicted", "measured"], points.map(row)));
+	for (const { name, description, promoted, demoted, file } of suggestions) {
+		parts.push(`${plain(name)} (${file}): ${plain(description)}; ${promoted} promoted, ${demoted} demoted`);
+	}
+	if (findings.length > 0)
+		parts.push(`${options.target} has something to say of ${findings.length} operators; see analysis.json`);
+	return parts.join("\n\n");
+}
+
+function row({ kind, label, bitsPerWeight, bytes, predictedSqnrDb, measuredSqnrDb, isChosen }: ParetoEntry) {
+	const name = kind === "base" ? `${label}, the base recipe` : label;
+	return [
+		isChosen ? `* ${name}` : name,
+		bitsPerWeight.toFixed(2),
+		byteText(bytes),
+		decibels(predictedSqnrDb),
+		decibels(measuredSqnrDb),
+	];
+}
+
+/** By what it makes of the outputs, else of its own. */
+function worst({ endToEndSqnrDb, isolatedSqnrDb }: AnalyzedUnit): number {
+	return endToEndSqnrDb ?? isolatedSqnrDb ?? NO_NOISE_DB;
+}
+
+function decibels(figure: number | null): string {
+	if (figure === null) return "";
+	return figure >= NO_NOISE_DB ? "exact" : `${figure.toFixed(1)} dB`;
+}

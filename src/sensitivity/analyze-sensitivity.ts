@@ -1,0 +1,103 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { DEFAULT_CANDIDATES, sameSetting, TABLE_CANDIDATES } from "../analysis/candidates.js";
+import { openSamples } from "../calibration/sources/open-samples.js";
+import type { Model } from "../ir/model.js";
+import { readModel } from "../onnx/file.js";
+import { splitSamples } from "../quantize/held-out.js";
+import { lengthsOfSamples } from "../quantize/statistics.js";
+import { findRecipe } from "../recipe/find-recipe.js";
+import { type Setting, settingOf } from "../recipe/recipe.js";
+import type { AnalyzeOptions, SensitivityAnalysis } from "./analyze-options.js";
+import { assembleAnalysis } from "./assemble-analysis.js";
+import type { SensitivityUnit } from "./find-sensitivity-units.js";
+import { type MeasureSamples, SensitivityMeasure } from "./measure-sensitivity.js";
+
+const DEFAULT_RECIPE = "16a4w_block";
+
+/** What products of two activations may become. */
+const PRODUCT_CANDIDATES: readonly Setting[] = [settingOf("8a8w"), settingOf("16a8w"), settingOf("16a16w")];
+
+/**
+ * Finds out where a float model loses precision when it is quantized as a base recipe says: for every weight, attention
+ * product, table and cache the noise that it makes alone, at its own output and at those of the model, and the noise that
+ * has come together there when everything is quantized. Suggests what to keep more exact, above a threshold or within a
+ * budget.
+ *
+ * Rejects with what the parts reject with: `calibrate/...`, `recipe/...`, `runtime/...`, `analyze/state`, `recipe/budget`
+ * where no choice keeps it. When it is interrupted it resolves with what was measured until then.
+ */
+export async function analyzeSensitivity(input: string, options: AnalyzeOptions = {}): Promise<SensitivityAnalysis> {
+	const temporary =
+		options.workFolder === undefined ? await mkdtemp(path.join(tmpdir(), "qgraph-analyze-")) : undefined;
+	const recipe = options.recipe ?? DEFAULT_RECIPE;
+	const { data, dim = [], target, signal, measures = "all" } = options;
+	try {
+		const lengths = data === undefined ? [] : await lengthsOfSamples(await readModel(input), data);
+		const isGiven = (length: string) => dim.some((given) => given.split("=")[0] === length.split("=")[0]);
+		const hasSamples = data !== undefined;
+		const fit = options.fit ?? (hasSamples && measures === "all" ? "gptq" : "search");
+		const measure = await SensitivityMeasure.open(
+			findRecipe(recipe),
+			{
+				input,
+				dim: [...dim, ...lengths.filter((length) => !isGiven(length))],
+				target,
+				recipe,
+				products: options.products ?? "auto",
+				fit,
+				folder: options.workFolder ?? temporary!,
+				isResumed: options.resume === true,
+				signal,
+				onProgress: options.onProgress ?? (() => undefined),
+			},
+			(model) => samplesOf(model, options, fit),
+		);
+		try {
+			return await assembleAnalysis(measure, input, {
+				...options,
+				recipe,
+				measures,
+				headWeight: options.headWeight ?? (hasSamples ? 1 : 4),
+				settingsOf: (unit) => settingsOf(unit, options),
+			});
+		} finally {
+			await measure.close();
+		}
+	} finally {
+		if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
+	}
+}
+
+/** Of the samples that are not held out, so large a part is measured with and not calibrated with where that matters. */
+const [MEASURED_SHARE, MOST_MEASURED] = [0.2, 24];
+
+async function samplesOf(
+	model: Model,
+	{ data, holdOut }: AnalyzeOptions,
+	fit: "max" | "search" | "gptq",
+): Promise<MeasureSamples | undefined> {
+	if (data === undefined) return undefined;
+	const all = openSamples(model, data);
+	const { calibration, heldOut, first } = await splitSamples(all, holdOut);
+	const judged = { firstHeldOut: first, heldOut: heldOut === 0 ? all.count : heldOut };
+	const { count } = calibration;
+	const kept = fit === "gptq" ? Math.min(MOST_MEASURED, Math.floor(count * MEASURED_SHARE)) : 0;
+	if (kept === 0) return { source: calibration, all, firstMeasured: 0, measured: count, ...judged };
+	const split = await splitSamples(calibration, kept);
+	return { source: split.calibration, all, firstMeasured: split.first, measured: kept, ...judged };
+}
+
+/** What a unit is measured as: what the base recipe says, and all that it may become instead. */
+function settingsOf({ kind, base }: SensitivityUnit, { candidates, measures }: AnalyzeOptions): readonly Setting[] {
+	const own = base === undefined ? [] : [base];
+	if (measures === "isolated") return own;
+	const others =
+		kind === "embedding"
+			? TABLE_CANDIDATES
+			: kind === "attention-product" || kind === "kv-cache"
+				? PRODUCT_CANDIDATES
+				: (candidates ?? DEFAULT_CANDIDATES);
+	return [...own, ...others.filter((other) => !own.some((setting) => sameSetting(setting, other)))];
+}

@@ -1,0 +1,341 @@
+import { existsSync, mkdirSync } from "node:fs";
+import path from "node:path";
+import { calibrate } from "../calibration/calibrate.js";
+import type { SampleSource } from "../calibration/calibration.js";
+import { calibrationEncodings } from "../calibration/calibration-encodings.js";
+import { fingerprint } from "../calibration/state.js";
+import type { Diagnostic } from "../diagnostics.js";
+import { writeEncodings } from "../encodings/write-encodings.js";
+import type { Model } from "../ir/model.js";
+import type { Node } from "../ir/node.js";
+import { readModel } from "../onnx/file.js";
+import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
+import { fixShapes } from "../passes/fix-shapes.js";
+import type { Pass } from "../passes/infra/pass.js";
+import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
+import { MomentsFolder } from "../passes/support/input-statistics.js";
+import type { ModelDecision } from "../passes/support/recipe-groups.js";
+import { Spool } from "../passes/support/spool.js";
+import { TaskPool } from "../passes/support/task-pool.js";
+import type { Interval } from "../quant/grid.js";
+import type { ErrorSum } from "../quant/measure.js";
+import { passesAround } from "../quantize/passes-around.js";
+import { decide } from "../recipe/decide.js";
+import { findUnits } from "../recipe/find-units.js";
+import { PRECISION_FACTS } from "../recipe/precision.js";
+import type { Recipe, Setting } from "../recipe/recipe.js";
+import { runPasses } from "../run-passes.js";
+import { checkModel, type Finding } from "../targets/check-model.js";
+import type { Target } from "../targets/target.js";
+import { AnalysisState } from "./analysis-state.js";
+import { causesOf } from "./causes.js";
+import { cumulativeNoise } from "./cumulative-noise.js";
+import { findSensitivityUnits, type SensitivityUnit } from "./find-sensitivity-units.js";
+import { type CandidateNoise, IsolatedNoise } from "./isolated-noise.js";
+import { keepInputs } from "./keep-inputs.js";
+import type { ActivationBits, InputKeeper } from "./layer-inputs.js";
+import type { OutputNoise } from "./output-noise.js";
+import { type Choice, SwitchedModel } from "./switched-model.js";
+
+export interface MeasureOptions {
+	readonly input: string;
+	/** Lengths of dynamic dimensions. */
+	readonly dim: readonly string[];
+	readonly target: Target | undefined;
+	/** As passes take it: a file or a name. */
+	readonly recipe: string;
+	readonly products: "auto" | "16x16" | "16x8";
+	readonly fit: "max" | "search" | "gptq";
+	/** Folder for what is measured, which a later analysis may go on with. */
+	readonly folder: string;
+	readonly isResumed: boolean;
+	readonly signal: AbortSignal | undefined;
+	readonly onProgress: (step: string, done: number, total: number) => void;
+}
+
+/** Samples to measure with, and those that are held back. */
+export interface MeasureSamples {
+	/** What the model is calibrated with: the first ones. */
+	readonly source: SampleSource;
+	/** All of them. */
+	readonly all: SampleSource;
+	/**
+	 * Number of the first one that noise is measured with, and how many. With GPTQ these are not among those calibrated with:
+	 * on its own samples it looks better than it is.
+	 */
+	readonly firstMeasured: number;
+	readonly measured: number;
+	/** Number of the first one held back; 0 where there are too few to hold any back. */
+	readonly firstHeldOut: number;
+	/** How many there are to judge by. */
+	readonly heldOut: number;
+}
+
+/** What was seen of one unit, JSON. */
+export interface IsolatedUnit {
+	readonly candidates: readonly CandidateNoise[];
+	readonly notFinite: number;
+	/** What may make it sensitive, in words. */
+	readonly causes: readonly string[];
+}
+
+/** What the model quantized throughout loses, JSON. */
+export interface QuantizedNoise {
+	/** By the operator's label, for each sample. */
+	readonly operators: Readonly<Record<string, readonly (ErrorSum | null)[]>>;
+	/** At the outputs, on held-out samples. */
+	readonly outputs: OutputNoise | null;
+	readonly findings: readonly Finding[];
+}
+
+/** Samples that end-to-end noise is measured with. */
+const END_TO_END_SAMPLES = 24;
+
+/** Makes all measurements of an analysis, each once: what an interrupted one had measured is taken over. */
+export class SensitivityMeasure {
+	readonly model: Model;
+	readonly decisions: readonly ModelDecision[];
+	readonly units: readonly SensitivityUnit[];
+	readonly diagnostics: readonly Diagnostic[];
+	readonly #options: MeasureOptions;
+	readonly #samples: MeasureSamples | undefined;
+	readonly #state: AnalysisState;
+	readonly #pool = new TaskPool();
+	readonly #spool = new Spool();
+	readonly #recipe: Recipe;
+	#switched: Map<"measured" | "held-out", SwitchedModel> = new Map();
+
+	private constructor(
+		model: Model,
+		recipe: Recipe,
+		samples: MeasureSamples | undefined,
+		options: MeasureOptions,
+		diagnostics: readonly Diagnostic[],
+	) {
+		this.model = model;
+		this.diagnostics = diagnostics;
+		this.#options = options;
+		this.#samples = samples;
+		this.#recipe = recipe;
+		this.decisions = decide(recipe, findUnits(model)).decisions;
+		this.units = findSensitivityUnits(model, this.decisions);
+		const { input, dim, folder, fit, products, isResumed } = options;
+		mkdirSync(folder, { recursive: true });
+		const belongsTo = {
+			model: [path.basename(input), fingerprint(model), dim],
+			data: samples?.all.name ?? "",
+			recipe: [recipe.default, recipe.rules.map(({ match, setting }) => [match, setting])],
+			how: [fit, products, samples?.heldOut ?? 0],
+		};
+		this.#state = new AnalysisState(path.join(folder, "state.json"), belongsTo, isResumed);
+	}
+
+	static async open(
+		recipe: Recipe,
+		options: MeasureOptions,
+		samplesOf: (model: Model) => Promise<MeasureSamples | undefined>,
+	): Promise<SensitivityMeasure> {
+		const { model, diagnostics } = await prepared(options);
+		return new SensitivityMeasure(model, recipe, await samplesOf(model), options, diagnostics);
+	}
+
+	get samples(): MeasureSamples | undefined {
+		return this.#samples;
+	}
+
+	/** Ranges of all values; with `gptq` second moments of inputs are in the folder then. */
+	async #ranges(): Promise<(value: string) => Interval | undefined> {
+		const ranges = await this.#state.once("ranges", async () => {
+			const { folder, fit, signal } = this.#options;
+			const calibration = await calibrate(this.model, this.#samples!.source, {
+				...(fit === "gptq" ? { hessian: path.join(folder, "moments") } : {}),
+				signal,
+				onProgress: (done, total) => this.#progress("calibrating", done, total),
+			});
+			writeEncodings(calibrationEncodings(calibration), this.#encodings, { overwrite: true });
+			return Object.fromEntries([...calibration.values].map(([name, { min, max }]) => [name, { lo: min, hi: max }]));
+		});
+		return (value) => ranges[value];
+	}
+
+	get #encodings(): string {
+		return path.join(this.#options.folder, "ranges.encodings");
+	}
+
+	/**
+	 * What every unit loses as each of `settingsOf` it, by itself: at its outputs where there are samples, else in its weights.
+	 *
+	 * @param needsRanges calibrate first; without it activations are rounded to codes over the range of each sample.
+	 */
+	async isolated(settingsOf: SettingsOf, needsRanges: boolean): Promise<Map<string, IsolatedUnit>> {
+		const { folder, fit, signal } = this.#options;
+		const rangeOf = this.#samples !== undefined && needsRanges ? await this.#ranges() : () => undefined;
+		const isKnown = this.units.every((unit) => this.#state.has(isolatedName(unit, settingsOf)));
+		const inputs = isKnown ? new Map<Node, InputKeeper>() : await this.#inputs(settingsOf, rangeOf);
+		const moments = path.join(folder, "moments");
+		const noise = new IsolatedNoise({
+			fit,
+			moments: fit === "gptq" && existsSync(moments) ? new MomentsFolder(moments) : undefined,
+			tools: { pool: this.#pool, spool: this.#spool },
+			folder,
+			rangeOf,
+			inputs,
+		});
+		const found = new Map<string, IsolatedUnit>();
+		for (const [index, unit] of this.units.entries()) {
+			signal?.throwIfAborted();
+			const measured = await this.#state.once(isolatedName(unit, settingsOf), async () => ({
+				candidates: await noise.measure(unit, `unit-${index}`, settingsOf(unit)),
+				notFinite: noise.notFinite(unit),
+				causes: causesOf(unit, inputs),
+			}));
+			found.set(unit.name, measured);
+			this.#progress("measuring units", index + 1, this.units.length);
+		}
+		return found;
+	}
+
+	/** What {@link isolated} had found until it was interrupted. */
+	isolatedSoFar(settingsOf: SettingsOf): Map<string, IsolatedUnit> {
+		return new Map(
+			this.units.flatMap((unit) => {
+				const found = this.#state.get<IsolatedUnit>(isolatedName(unit, settingsOf));
+				return found === undefined ? [] : [[unit.name, found] as const];
+			}),
+		);
+	}
+
+	/** Where measurements are kept. */
+	get folder(): string {
+		return this.#options.folder;
+	}
+
+	async #inputs(
+		settingsOf: SettingsOf,
+		rangeOf: (value: string) => Interval | undefined,
+	): Promise<Map<Node, InputKeeper>> {
+		if (this.#samples === undefined) return new Map();
+		const settings = this.units.flatMap((unit) => settingsOf(unit));
+		const bits = settings.flatMap(({ precision }) => PRECISION_FACTS[precision].activationBits ?? []);
+		const { all, firstMeasured, measured } = this.#samples;
+		return keepInputs(this.model, this.units, all, {
+			bits: [...new Set<ActivationBits>(bits)],
+			rangeOf,
+			first: firstMeasured,
+			samples: measured,
+			signal: this.#options.signal,
+			onProgress: (done, total) => this.#progress("reading inputs of layers", done, total),
+		});
+	}
+
+	/**
+	 * The model quantized throughout, compared with the float one.
+	 *
+	 * @param recipe as passes take it, a file or a name.
+	 * @param name by which it is known again.
+	 */
+	async quantized(recipe: string, name: string): Promise<QuantizedNoise> {
+		return this.#state.once(`quantized ${name}`, async () => {
+			await this.#ranges();
+			const { folder, target, products, fit, signal } = this.#options;
+			this.#progress(`quantizing: ${name}`, 0, 1);
+			const { model } = await prepared(this.#options);
+			const hessian = fit === "gptq" ? path.join(folder, "moments") : "";
+			const [, after] = passesAround(target);
+			await this.#passes(model, [
+				applyPrecisionRecipe({ recipe, hessian, fit: fit === "max" ? "max" : "search" }),
+				insertActivationQdq({ recipe, encodings: this.#encodings, products }),
+				...after.map((pass) => pass()),
+			]);
+			const findings = target === undefined ? [] : await checkModel(model, target);
+			const { model: float } = await prepared(this.#options);
+			const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
+			const { operators, outputs } = await cumulativeNoise(float, model, this.units, {
+				folder,
+				source: all,
+				first: firstMeasured,
+				samples: Math.min(END_TO_END_SAMPLES, measured),
+				firstHeldOut,
+				heldOut,
+				signal,
+				onProgress: (done, total) => this.#progress(`comparing layers: ${name}`, done, total),
+			});
+			return { operators: Object.fromEntries(operators), outputs: outputs ?? null, findings };
+		});
+	}
+
+	/** What becomes of the outputs when units become what `choice` says, nothing else being quantized. */
+	async endToEnd(choice: Choice, on: "measured" | "held-out"): Promise<OutputNoise | null> {
+		const chosen = [...choice].map(([name, { setting }]) => [name, setting]).sort();
+		return this.#state.once(`end to end ${on} ${JSON.stringify(chosen)}`, async () => {
+			const switched = this.#switched.get(on) ?? (await this.#open(on));
+			return (await switched.noise(choice, this.#options.signal)) ?? null;
+		});
+	}
+
+	async #open(on: "measured" | "held-out"): Promise<SwitchedModel> {
+		const rangeOf = await this.#ranges();
+		const { model } = await prepared(this.#options);
+		const units = findSensitivityUnits(model, decide(this.#recipe, findUnits(model)).decisions);
+		const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
+		const switched = await SwitchedModel.open(model, units, {
+			file: path.join(this.#options.folder, `switched-${on}.onnx`),
+			source: all,
+			first: on === "measured" ? firstMeasured : firstHeldOut,
+			samples: on === "measured" ? Math.min(END_TO_END_SAMPLES, measured) : heldOut,
+			rangeOf,
+		});
+		this.#switched.set(on, switched);
+		return switched;
+	}
+
+	/** Writes down what was measured, and ends all threads. */
+	async close(): Promise<void> {
+		this.#state.save();
+		for (const switched of this.#switched.values()) await switched.close();
+		await this.#pool.close();
+	}
+
+	async #passes(model: Model, passes: readonly Pass[]): Promise<void> {
+		await runOn(model, passes, this.#options);
+	}
+
+	#progress(step: string, done: number, total: number): void {
+		this.#options.onProgress(step, done, total);
+	}
+}
+
+/** What a unit is measured as. */
+type SettingsOf = (unit: SensitivityUnit) => readonly Setting[];
+
+function isolatedName(unit: SensitivityUnit, settingsOf: SettingsOf): string {
+	return `isolated ${unit.name} ${JSON.stringify(settingsOf(unit))}`;
+}
+
+/** The float model as quantizing it begins: lengths fixed, operators fused. */
+async function prepared(options: MeasureOptions): Promise<{ model: Model; diagnostics: readonly Diagnostic[] }> {
+	const model = await readModel(options.input);
+	const { dim, target } = options;
+	if (dim.length > 0) await runOn(model, [fixShapes({ dim })], options);
+	const [before] = passesAround(target);
+	return {
+		model,
+		diagnostics: await runOn(
+			model,
+			before.map((pass) => pass()),
+			options,
+		),
+	};
+}
+
+async function runOn(
+	model: Model,
+	passes: readonly Pass[],
+	{ target, signal }: MeasureOptions,
+): Promise<readonly Diagnostic[]> {
+	const report = await runPasses(model, passes, {
+		...(target === undefined ? {} : { target }),
+		...(signal === undefined ? {} : { signal }),
+	});
+	return report.diagnostics;
+}

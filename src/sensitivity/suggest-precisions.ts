@@ -1,0 +1,329 @@
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { type Budget, parseBudget } from "../analysis/budget.js";
+import { QGraphError } from "../diagnostics.js";
+import { findRecipe } from "../recipe/find-recipe.js";
+import { PRECISION_FACTS } from "../recipe/precision.js";
+import { writeRecipe } from "../recipe/write-recipe.js";
+import { summarizeModel } from "../report/summary.js";
+import type { AnalysisMode, ParetoEntry, SqnrGroup, SuggestedRecipe } from "./analysis.js";
+import type { AssembleOptions, Measured } from "./analyze-options.js";
+import { type ChosenCandidates, GREEDY_ORDERS, PrecisionChoice } from "./choose-precisions.js";
+import { candidateName, type SensitivityUnit } from "./find-sensitivity-units.js";
+import type { CandidateNoise } from "./isolated-noise.js";
+import type { SensitivityMeasure } from "./measure-sensitivity.js";
+import type { OutputNoise } from "./output-noise.js";
+import { type KnownUnit, localRatio, Prediction } from "./prediction.js";
+import { type Plan, singlePlans, sizedPlans } from "./recipe-plans.js";
+import { decibelsOf } from "./statistics.js";
+import { suggestedRecipe } from "./suggested-recipe.js";
+import { ThresholdChoice } from "./threshold-choice.js";
+
+/** What to make of every unit, and what that rests on. */
+export interface Suggestion {
+	readonly known: readonly KnownUnit[];
+	/** Of noise over signal. */
+	readonly prediction: Prediction;
+	readonly loss: "noise" | "kl-divergence";
+	readonly divergences: ReadonlyMap<string, number>;
+	readonly units: ReadonlyMap<string, SuggestedUnit>;
+	readonly points: readonly ParetoEntry[];
+	readonly suggestions: readonly SuggestedRecipe[];
+	readonly files: ReadonlyMap<string, string>;
+}
+
+export interface SuggestedUnit {
+	readonly candidate: CandidateNoise;
+	readonly change: "promoted" | "demoted" | "same";
+	readonly reason: string;
+}
+
+const DEFAULT_END_TO_END_UNITS = 128;
+
+/** Whole recipes that are run to find one better than what is predicted best. */
+const MOST_NEIGHBOURS = 24;
+
+const RECIPE_FILE = "recipe.yaml";
+
+/** Runs units and recipes end to end where there are samples, chooses, and says why. */
+export async function suggestPrecisions(
+	measure: SensitivityMeasure,
+	measured: Measured,
+	mode: AnalysisMode,
+	groups: readonly SqnrGroup[],
+	options: AssembleOptions,
+): Promise<Suggestion> {
+	return new Suggester(measure, measured, mode, groups, options).run();
+}
+
+class Suggester {
+	readonly #measure: SensitivityMeasure;
+	readonly #measured: Measured;
+	readonly #mode: AnalysisMode;
+	readonly #threshold: ThresholdChoice | undefined;
+	readonly #options: AssembleOptions;
+	readonly #hasSamples: boolean;
+	/** Units that the base recipe quantizes. */
+	readonly #units: readonly {
+		readonly unit: SensitivityUnit;
+		readonly own: CandidateNoise;
+		readonly all: readonly CandidateNoise[];
+	}[];
+	#noises: Map<string, OutputNoise> = new Map();
+
+	constructor(
+		measure: SensitivityMeasure,
+		measured: Measured,
+		mode: AnalysisMode,
+		groups: readonly SqnrGroup[],
+		options: AssembleOptions,
+	) {
+		this.#measure = measure;
+		this.#measured = measured;
+		this.#mode = mode;
+		this.#options = options;
+		this.#threshold = mode.kind === "threshold" ? new ThresholdChoice(mode, groups) : undefined;
+		this.#hasSamples = measure.samples !== undefined;
+		this.#units = measure.units.flatMap((unit) => {
+			const all = measured.isolated.get(unit.name)?.candidates ?? [];
+			const own = all.find(({ setting }) => unit.base && candidateName(setting) === candidateName(unit.base));
+			return own === undefined ? [] : [{ unit, own, all }];
+		});
+	}
+
+	async run(): Promise<Suggestion> {
+		await this.#runUnits();
+		const isDivergence = [...this.#noises.values()].some(({ klDivergence }) => klDivergence !== null);
+		const ratioOf = (noise: OutputNoise) => noise.ratio;
+		const lossOf = isDivergence ? (noise: OutputNoise) => noise.klDivergence ?? 0 : ratioOf;
+		const floor = await this.#floor();
+		const prediction = this.#prediction(ratioOf, floor);
+		const weighed = isDivergence ? this.#prediction(lossOf, floor) : prediction;
+		const choice = new PrecisionChoice(
+			this.#knownBy(lossOf)
+				.filter(({ unit }) => unit.elements > 0)
+				.map((known) => ({ known, weight: known.unit.isAtTheEnds ? this.#options.headWeight : 1 })),
+			weighed,
+		);
+		if (choice.units.length === 0) {
+			throw new QGraphError(
+				"recipe/budget",
+				"the base recipe quantizes no weight that there is; name another with --recipe",
+			);
+		}
+		const plans = singlePlans(choice, findRecipe(this.#options.recipe).name, (name) => this.#unitOf(name).own);
+		await this.#learn(plans, choice, prediction, ratioOf);
+		if (weighed !== prediction) await this.#learn(plans, choice, weighed, lossOf);
+		const chosen = await this.#choose(choice, lossOf);
+		plans.push(...sizedPlans(choice, chosen));
+		const units = new Map(this.#units.map(({ unit }) => [unit.name, this.#suggested(unit, chosen, choice)] as const));
+		const { file, text, name, description } = this.#recipe(units);
+		const points = await this.#points(plans, choice, prediction);
+		const point = points.find(({ isChosen }) => isChosen)!;
+		const whole = this.#hasSamples ? (await this.#measure.quantized(file, text)).outputs : null;
+		const count = (change: SuggestedUnit["change"]) =>
+			[...units.values()].filter((unit) => unit.change === change).length;
+		const suggestion: SuggestedRecipe = {
+			name,
+			file: RECIPE_FILE,
+			description,
+			bytes: point.bytes,
+			bitsPerWeight: point.bitsPerWeight,
+			predictedSqnrDb: point.predictedSqnrDb,
+			measuredSqnrDb: whole === null ? null : decibelsOf(whole.ratio),
+			promoted: count("promoted"),
+			demoted: count("demoted"),
+		};
+		return {
+			known: this.#knownBy(ratioOf),
+			prediction,
+			loss: isDivergence ? "kl-divergence" : "noise",
+			divergences: new Map(
+				[...this.#noises].flatMap(([unit, { klDivergence }]) =>
+					klDivergence === null ? [] : [[unit, klDivergence] as const],
+				),
+			),
+			units,
+			points: points.map((one) => (one.isChosen ? { ...one, measuredSqnrDb: suggestion.measuredSqnrDb } : one)),
+			suggestions: [suggestion],
+			files: new Map([[RECIPE_FILE, text]]),
+		};
+	}
+
+	/** Runs units by themselves, as the base recipe quantizes them: those that are near the decision. */
+	async #runUnits(): Promise<void> {
+		if (!this.#hasSamples) return;
+		const most = this.#options.endToEndUnits ?? DEFAULT_END_TO_END_UNITS;
+		const near = this.#nearDecision().slice(0, most);
+		for (const [index, { unit, own }] of near.entries()) {
+			const noise = await this.#measure.endToEnd(new Map([[unit.name, own]]), "measured");
+			if (noise !== null) this.#noises.set(unit.name, noise);
+			this.#progress("running units end to end", index + 1, near.length);
+		}
+	}
+
+	/** Units by how close to the decision they are as far as their own noise tells. */
+	#nearDecision() {
+		const mode = this.#mode;
+		if (mode.kind === "threshold") {
+			const distance = (candidate: CandidateNoise) => Math.abs(decibelsOf(localRatio(candidate)) - mode.thresholdDb);
+			return [...this.#units].sort((a, b) => distance(a.own) - distance(b.own));
+		}
+		const known = this.#units.map(({ unit, all }) => ({ unit, candidates: all, measured: undefined }));
+		const weights = known.filter(({ unit }) => unit.elements > 0).map((one) => ({ known: one, weight: 1 }));
+		const choice = new PrecisionChoice(weights, new Prediction(known, 0));
+		const first = choice.within(this.#budgetBytes(weights.map((one) => one.known.unit)));
+		const order = first === undefined ? [] : choice.nearest(first).map(({ unit }) => unit.name);
+		const place = ({ name }: SensitivityUnit) => (order.indexOf(name) + order.length + 1) % (order.length + 1);
+		return [...this.#units].sort((a, b) => place(a.unit) - place(b.unit));
+	}
+
+	#knownBy(lossOf: (noise: OutputNoise) => number): KnownUnit[] {
+		return this.#units.map(({ unit, own, all }) => {
+			const noise = this.#noises.get(unit.name);
+			const measured = noise === undefined ? undefined : { candidate: own, loss: lossOf(noise) };
+			return { unit, candidates: all, measured };
+		});
+	}
+
+	#prediction(lossOf: (noise: OutputNoise) => number, floor: OutputNoise | undefined): Prediction {
+		return new Prediction(this.#knownBy(lossOf), floor === undefined ? 0 : lossOf(floor));
+	}
+
+	/** What quantized activations alone lose: next to nothing is lost with weights of 16 bits. */
+	async #floor(): Promise<OutputNoise | undefined> {
+		const { activationBits } = PRECISION_FACTS[findRecipe(this.#options.recipe).default.precision];
+		if (!this.#hasSamples || activationBits !== 16) return undefined;
+		return (await this.#measure.quantized("16a16w", "activations")).outputs ?? undefined;
+	}
+
+	/** Runs recipes, for the factor by which noises of units add up. */
+	async #learn(
+		plans: readonly Plan[],
+		choice: PrecisionChoice,
+		prediction: Prediction,
+		lossOf: (noise: OutputNoise) => number,
+	): Promise<void> {
+		if (!this.#hasSamples) return;
+		const learned: { sum: number; measured: number }[] = [];
+		for (const [index, { chosen }] of plans.entries()) {
+			const noise = await this.#measure.endToEnd(chosen, "measured");
+			const known = choice.units.map(({ known: one }) => one);
+			const sum = known.reduce((total, one) => total + prediction.alone(one, chosen.get(one.unit.name)!), 0);
+			if (noise !== null) learned.push({ sum, measured: lossOf(noise) });
+			this.#progress("running whole recipes", index + 1, plans.length);
+		}
+		prediction.learn(learned);
+	}
+
+	async #choose(choice: PrecisionChoice, lossOf: (noise: OutputNoise) => number): Promise<ChosenCandidates> {
+		if (this.#threshold !== undefined) return this.#aboveThreshold(choice, this.#threshold);
+		const bytes = this.#budgetBytes(choice.units.map(({ known }) => known.unit));
+		const planned = choice.within(bytes);
+		if (planned === undefined) {
+			const least = (8 * choice.bytesOf(choice.smallest())) / choice.elements;
+			throw new QGraphError(
+				"recipe/budget",
+				`no choice keeps the budget: the smallest candidates take ${least.toFixed(2)} bits a weight`,
+			);
+		}
+		if (!this.#hasSamples || this.#options.headWeight !== 1) return planned;
+		const local = choice.within(bytes, (_, candidate) => localRatio(candidate));
+		const others = Object.values(GREEDY_ORDERS).map((order) => choice.greedy(bytes, order));
+		let best = await this.#best([planned, ...(local === undefined ? [] : [local]), ...others], lossOf);
+		best = await this.#best([best, ...choice.neighbours(best, bytes, MOST_NEIGHBOURS)], lossOf);
+		return best;
+	}
+
+	/** Of several choices the one that loses least when it is run. */
+	async #best(choices: readonly ChosenCandidates[], lossOf: (noise: OutputNoise) => number): Promise<ChosenCandidates> {
+		let [best, least] = [choices[0]!, Number.POSITIVE_INFINITY];
+		for (const [index, chosen] of choices.entries()) {
+			const noise = await this.#measure.endToEnd(chosen, "measured");
+			if (noise !== null && lossOf(noise) < least) [best, least] = [chosen, lossOf(noise)];
+			this.#progress("trying recipes", index + 1, choices.length);
+		}
+		return best;
+	}
+
+	/** The base recipe, with what is below the threshold promoted. */
+	#aboveThreshold(choice: PrecisionChoice, threshold: ThresholdChoice): ChosenCandidates {
+		return new Map(
+			choice.units.map(({ known: { unit, candidates } }) => {
+				const { own } = this.#unitOf(unit.name);
+				return [unit.name, threshold.promoted(unit, own, candidates) ?? own] as const;
+			}),
+		);
+	}
+
+	async #points(plans: readonly Plan[], choice: PrecisionChoice, prediction: Prediction): Promise<ParetoEntry[]> {
+		const elements = choice.elements;
+		const otherBytes = this.#otherBytes(choice.units.map(({ known }) => known.unit));
+		const points: ParetoEntry[] = [];
+		const floor = await this.#floor();
+		for (const [index, { kind, label, chosen }] of plans.entries()) {
+			const bytes = choice.bytesOf(chosen);
+			const sum = choice.units.reduce(
+				(total, { known }) => total + prediction.alone(known, chosen.get(known.unit.name)!),
+				0,
+			);
+			const noise = this.#hasSamples ? await this.#measure.endToEnd(chosen, "held-out") : null;
+			points.push({
+				kind,
+				label,
+				bytes: bytes + otherBytes,
+				bitsPerWeight: (8 * bytes) / elements,
+				predictedSqnrDb: decibelsOf(this.#hasSamples ? prediction.together(sum) : sum / choice.units.length),
+				measuredSqnrDb: noise === null ? null : decibelsOf(noise.ratio + (floor?.ratio ?? 0)),
+				isChosen: index === plans.length - 1,
+			});
+			this.#progress("running recipes on held-out samples", index + 1, plans.length);
+		}
+		return points.sort((a, b) => a.bytes - b.bytes || (a.predictedSqnrDb ?? 0) - (b.predictedSqnrDb ?? 0));
+	}
+
+	#suggested(unit: SensitivityUnit, chosen: ChosenCandidates, choice: PrecisionChoice): SuggestedUnit {
+		const { own, all } = this.#unitOf(unit.name);
+		const candidate = chosen.get(unit.name) ?? this.#threshold?.promoted(unit, own, all) ?? own;
+		if (candidate === own) return { candidate, change: "same", reason: "as the base recipe says" };
+		const worth =
+			this.#threshold?.reason(unit, own, candidate) ??
+			choice.worth(unit.name, own, candidate, (name) => this.#unitOf(name).own);
+		const causes = this.#measured.isolated.get(unit.name)?.causes ?? [];
+		const change = localRatio(candidate) < localRatio(own) ? "promoted" : "demoted";
+		return { candidate, change, reason: [worth, ...causes].join("; ") };
+	}
+
+	#unitOf(name: string) {
+		return this.#units.find(({ unit }) => unit.name === name)!;
+	}
+
+	#recipe(units: ReadonlyMap<string, SuggestedUnit>) {
+		const changes = this.#units.flatMap(({ unit }) => {
+			const { candidate, change, reason } = units.get(unit.name)!;
+			return change === "same" || unit.parts.length === 0 ? [] : [{ unit, setting: candidate.setting, reason }];
+		});
+		const { recipe, comments } = suggestedRecipe(findRecipe(this.#options.recipe), this.#mode, changes);
+		const text = writeRecipe(recipe, comments);
+		const file = path.join(this.#measure.folder, RECIPE_FILE);
+		writeFileSync(file, text);
+		return { file, text, name: recipe.name, description: recipe.description! };
+	}
+
+	/** Bytes of codes and scales that the budget leaves. */
+	#budgetBytes(units: readonly SensitivityUnit[]): number {
+		const budget: Budget = parseBudget((this.#mode as Extract<AnalysisMode, { kind: "budget" }>).budget);
+		if ("bitsPerWeight" in budget)
+			return (budget.bitsPerWeight * units.reduce((sum, { elements }) => sum + elements, 0)) / 8;
+		return "bytes" in budget ? budget.bytes - this.#otherBytes(units) : 0;
+	}
+
+	/** Bytes of the model that no choice changes. */
+	#otherBytes(units: readonly SensitivityUnit[]): number {
+		return summarizeModel(this.#measure.model).bytes - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
+	}
+
+	#progress(step: string, done: number, total: number): void {
+		this.#options.onProgress?.(step, done, total);
+	}
+}

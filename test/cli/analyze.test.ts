@@ -1,0 +1,65 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeModel } from "../../src/onnx/file.js";
+import { plantedDecoder } from "../sensitivity/planted-decoder.js";
+import { qgraph } from "./run.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-analyze-cli-"));
+const model = path.join(folder, "decoder.onnx");
+const output = path.join(folder, "analysis");
+
+beforeAll(() => writeModel(plantedDecoder(1), model));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test("analyze writes the analysis and what it suggests, and prints the worst", async () => {
+	const args = ["analyze", model, "-o", output, "--recipe", "16a4w", "--budget", "6bpw", "--data", "random:6"];
+	const { code, out, err } = await qgraph(folder, ...args);
+	expect([code, err]).toEqual([0, ""]);
+	expect(out).toMatch(/^unit +kind +is now +alone +together +end to end +suggested\n/);
+	expect(out).toMatch(/\* suggested, \d\.\d\d bits a weight/);
+	expect(out).toContain("written: <folder>/analysis: analysis.json, recipe.yaml, decoder_quantization_error.csv");
+	const analysis = JSON.parse(readFileSync(path.join(output, "analysis.json"), "utf8"));
+	expect(analysis).toMatchObject({ schema: "qgraph-analysis", isPartial: false, options: { data: ["random:6"] } });
+	expect(readFileSync(path.join(output, "recipe.yaml"), "utf8")).toContain("% of the noise as 16a4w");
+	expect(existsSync(path.join(output, "work"))).toBe(false);
+	const again = await qgraph(folder, ...args);
+	expect([again.code, again.err]).toEqual([
+		1,
+		"qgraph: error write/exists: '<folder>/analysis/analysis.json' exists; use --force to replace it\n",
+	]);
+});
+
+test("analyze --json prints units", async () => {
+	const args = ["analyze", model, "-o", output, "--force", "--json", "--measure", "isolated", "--recipe", "16a8w"];
+	const { code, out } = await qgraph(folder, ...args);
+	expect(code).toBe(0);
+	const { units } = JSON.parse(out);
+	expect(units.map(({ kind }: { kind: string }) => kind)).toEqual([
+		"fused",
+		"attention-product",
+		"attention-product",
+		"weight",
+		"weight",
+		"weight",
+		"weight",
+	]);
+	for (const unit of units.filter(({ elements }: { elements: number }) => elements > 0)) {
+		expect(unit).toMatchObject({ base: "16a8w", cumulativeSqnrDb: null, endToEndSqnrDb: null, suggestion: null });
+		expect(unit.isolatedSqnrDb).toBeGreaterThan(30);
+		expect(unit.candidates).toHaveLength(1);
+	}
+});
+
+test("analyze refuses wrong usage", async () => {
+	const both = await qgraph(folder, "analyze", model, "-o", output, "--budget", "4bpw", "--threshold", "10");
+	expect(both.code).toBe(2);
+	const nothing = await qgraph(folder, "analyze", model);
+	expect(nothing.code).toBe(2);
+	const taken = await qgraph(folder, "analyze", model, "-o", model);
+	expect([taken.code, taken.err]).toEqual([
+		1,
+		"qgraph: error write/failed: cannot write '<folder>/decoder.onnx': it exists and is no folder\n",
+	]);
+});
