@@ -90,7 +90,7 @@ export {
 export { readTokens, type TokenOptions, type TokenSequences } from "./language/tokens.js";
 export type { CompiledContext, ContextKind } from "./llm/compile-graphs.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
-export type { HeadPlace, LlmSettings } from "./llm/llm-job.js";
+export type { CacheLayout, HeadPlace, LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";
 export type { StageTime } from "./llm/provenance.js";
 export type { LlmVerification, PromptVerification, TokenDifference } from "./llm/verify-llm.js";

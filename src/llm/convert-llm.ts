@@ -2,6 +2,7 @@ import { existsSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
+import { updateCacheInside } from "./cache-inside.js";
 import { type CompiledContext, compileGraphs } from "./compile-graphs.js";
 import { divideGraphs, partsThatFit } from "./divide-graphs.js";
 import type { GraphLengths } from "./layer-graph.js";
@@ -82,13 +83,17 @@ async function runStages(
 		return made;
 	};
 	const split = await run("split", { lengths, padToken }, (folder) => splitModel(job, folder, options));
-	const { target, genaiVersion, compile, splits, head } = job;
-	const parts = splits === "auto" ? partsThatFit(split.result, split.folder) : splits;
+	const { target, genaiVersion, compile, layout, splits, head } = job;
+	const arranged =
+		layout === "C"
+			? split
+			: await run("cache", { layout }, (folder) => updateCacheInside(split.result, config, split.folder, folder));
+	const parts = splits === "auto" ? partsThatFit(arranged.result, arranged.folder) : splits;
 	const divided =
 		parts === 1
-			? split
+			? arranged
 			: await run("divide", { parts }, (folder) =>
-					divideGraphs(split.result, split.folder, folder, parts, options.signal),
+					divideGraphs(arranged.result, arranged.folder, folder, parts, options.signal),
 				);
 	const compiled =
 		target === undefined || compile === undefined

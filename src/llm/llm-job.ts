@@ -20,6 +20,8 @@ export interface LlmSettings {
 	readonly target?: Target | undefined;
 	/** Version of ONNX Runtime GenAI that the directory is for; default 0.18. */
 	readonly genaiVersion?: string | undefined;
+	/** Who updates the cache; default C. */
+	readonly layout?: CacheLayout | undefined;
 	/** Parts that prefill and decode are cut into; default `auto`, as few as fit into the HTP. */
 	readonly splits?: number | "auto" | undefined;
 	/** Where the head runs; default `htp`, where prefill and decode do. */
@@ -29,6 +31,9 @@ export interface LlmSettings {
 	/** Compile what runs on the target, and write that instead of the graphs. */
 	readonly compile?: ContextKind | undefined;
 }
+
+/** C: a graph on the CPU, prefill and decode give what is new alone. A: prefill and decode, which give the whole cache. */
+export type CacheLayout = "A" | "C";
 
 export type HeadPlace = "htp" | "cpu";
 
@@ -42,6 +47,7 @@ export interface LlmJob {
 	readonly padToken: number;
 	readonly target: Target | undefined;
 	readonly genaiVersion: string;
+	readonly layout: CacheLayout;
 	readonly splits: number | "auto";
 	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
@@ -59,7 +65,14 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		const message = `every id below ${config.vocabularySize} is a token, and the pad token ends sequences: prompts cannot be filled up`;
 		throw new QGraphError("llm/pad-token", message, { file: folder });
 	}
-	const { target, genaiVersion = DEFAULT_GENAI_VERSION, compile, splits = "auto", head = "htp" } = settings;
+	const {
+		target,
+		genaiVersion = DEFAULT_GENAI_VERSION,
+		compile,
+		layout = "C",
+		splits = "auto",
+		head = "htp",
+	} = settings;
 	if ((compile !== undefined || settings.verify === true) && target === undefined) {
 		const what = compile === undefined ? "verified, but not on what" : "compiled, but not for what";
 		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target`);
@@ -67,7 +80,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
-	return { folder, config, lengths, padToken, target, genaiVersion, compile, splits, head };
+	return { folder, config, lengths, padToken, target, genaiVersion, compile, layout, splits, head };
 }
 
 function lengthsOf(

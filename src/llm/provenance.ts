@@ -25,7 +25,7 @@ export function writeProvenance(
 	stages: readonly StageTime[],
 	folder: string,
 ): void {
-	const { config, lengths, padToken, target, genaiVersion, compile, splits, head } = job;
+	const { config, lengths, padToken, target, genaiVersion, compile, layout, splits, head } = job;
 	const content = {
 		versions: { qgraph: ownVersion(), node: process.version, compiler: HTP_PACKAGES, genai: genaiVersion },
 		source: [path.join(job.folder, GENAI_CONFIG_FILE), config.modelFile].map(describe),
@@ -34,6 +34,7 @@ export function writeProvenance(
 			prefill: lengths.sequence,
 			padToken,
 			target: target === undefined ? null : targetName(target),
+			layout,
 			splits,
 			head,
 			compile: compile ?? null,

@@ -134,7 +134,7 @@ export class StaticDecoder {
 	}
 
 	#emptyCache(): Arrays {
-		const pasts = this.#graphs.find(({ role }) => role === "kv_update")!.types;
+		const pasts = this.#graphs.flatMap(({ types }) => types);
 		const { inputs, layers } = this.#job.config;
 		const names = new Set(
 			Array.from({ length: layers }, (_, layer) =>

@@ -107,6 +107,17 @@ describe("convertLlm", () => {
 		expect(statSync(path.join(output, "decode.onnx")).size).toBeLessThan(30_000);
 	});
 
+	test("lets prefill and decode update the cache, in parts, too", async () => {
+		const [input, output] = [path.join(folder, "inside"), path.join(folder, "inside static")];
+		writeGenaiDirectory(input);
+		const { graphs } = await convertLlm(input, output, { ...LENGTHS, layout: "A", splits: 2 });
+		expect(graphs.map(({ role }) => role)).toEqual(["front", "prefill", "prefill", "decode", "decode", "lm_head"]);
+		expect(graphs[3]!.outputs).toContain("present.0.key");
+		const prompt = Array.from({ length: 11 }, (_, index) => 3 + ((index * 7) % 40));
+		const [expected, actual] = [await generateDynamic(input, prompt, 12), await generateStatic(output, prompt, 12)];
+		expect(actual.tokens).toEqual(expected.tokens);
+	});
+
 	test("cuts prefill and decode into parts that share the weights", async () => {
 		const [input, output] = [path.join(folder, "parts"), path.join(folder, "parts static")];
 		writeGenaiDirectory(input);

@@ -57,7 +57,7 @@ describe.skipIf("missing" in setup)("ONNX Runtime GenAI", () => {
 			const [input, onCpu, onHtp] = ["", " static", " for the HTP"].map((kind) => path.join(folder, name + kind));
 			writeGenaiDirectory(input!, options);
 			await convertLlm(input!, onCpu!, { prefill: 8 });
-			await convertLlm(input!, onHtp!, { prefill: 8, target: TARGET });
+			await convertLlm(input!, onHtp!, { prefill: 8, target: TARGET, layout: options.qkNorm === true ? "A" : "C" });
 			const common = { prompts: promptsFor(8, 48), count: TOKENS };
 			jobs.push(
 				{ ...common, folder: input! },

@@ -1,4 +1,5 @@
 import {
+	type CacheLayout,
 	type ConvertLlmOptions,
 	convertLlm,
 	type HeadPlace,
@@ -31,6 +32,11 @@ export const llm: Command = {
 				type: "string",
 				requiresArg: true,
 				describe: "Where the graphs run, such as qnn-htp:SM8750 [default: the CPU]",
+			})
+			.option("layout", {
+				choices: ["C", "A"] as const,
+				default: "C" as const,
+				describe: "Who updates the cache: a graph on the CPU (C), or prefill and decode, which then give all of it (A)",
 			})
 			.option("splits", {
 				type: "string",
@@ -94,6 +100,7 @@ function optionsOf(args: Arguments) {
 		prefill: args.prefill as number | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		genaiVersion: args["genai-version"] as string,
+		layout: args.layout as CacheLayout,
 		splits: args.splits === "auto" ? ("auto" as const) : Number(args.splits),
 		head: args.head as HeadPlace,
 		verify: args.verify === true,
