@@ -88,11 +88,14 @@ export {
 	scoreTokens,
 } from "./language/perplexity.js";
 export { readTokens, type TokenOptions, type TokenSequences } from "./language/tokens.js";
+export { CACHE_TYPES, type CacheType } from "./llm/cache-codes.js";
 export type { CompiledContext, ContextKind } from "./llm/compile-graphs.js";
 export { type ConvertLlmOptions, convertLlm, type LlmConversion } from "./llm/convert-llm.js";
+export type { LlmJudgement } from "./llm/judge-quantized.js";
 export type { CacheLayout, HeadPlace, LlmSettings } from "./llm/llm-job.js";
 export type { GraphRole, PipelineGraph } from "./llm/pipeline-graph.js";
 export type { StageTime } from "./llm/provenance.js";
+export type { LlmQuantization, LlmQuantizeOptions } from "./llm/quantize-graphs.js";
 export type { LlmVerification, PromptVerification, TokenDifference } from "./llm/verify-llm.js";
 export {
 	missingDataFiles,

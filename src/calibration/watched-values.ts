@@ -44,6 +44,8 @@ export interface WeightInput {
 
 export interface InputWeight {
 	readonly name: string;
+	/** Numbers that are multiplied and summed up for an output; 0 for convolutions. */
+	readonly depth: number;
 	/** Of a convolution: channels of the input belong to the groups in turn. */
 	readonly groups: number;
 	/** Has a convolution a kernel of one position, or is it no convolution? */
@@ -124,7 +126,7 @@ export function weightInputs(model: Model): WeightInput[] {
 		const depth = types.shapeOf(sources[0]!.value)?.[sources[0]!.axis];
 		const entry = inputs.get(key) ?? {
 			key,
-			depth: typeof depth === "number" ? depth : 0,
+			depth: typeof depth === "number" ? depth : weight.depth,
 			sources: unique(sources).map((source) => ({ ...source, key })),
 			weights: [],
 		};
@@ -138,10 +140,11 @@ function unique(sources: readonly ChannelInput[]): ChannelInput[] {
 	return [...new Map(sources.map((source) => [source.key, source] as const)).values()];
 }
 
-function inputWeight({ node, weightName, stored: { tensor } }: WeightSite): InputWeight {
+function inputWeight({ node, weightName, stored: { tensor }, axes }: WeightSite): InputWeight {
 	const isConvolution = isOnnxOp(node, "Conv", "ConvTranspose");
 	return {
 		name: weightName,
+		depth: axes === undefined || isConvolution ? 0 : tensor.shape[axes.blockAxis]!,
 		groups: isConvolution ? intOf(node, "group", 1) : 1,
 		isMatrix: !isConvolution || tensor.shape.slice(2).every((length) => length === 1),
 	};

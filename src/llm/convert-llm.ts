@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
@@ -9,6 +9,7 @@ import type { GraphLengths } from "./layer-graph.js";
 import { type LlmJob, type LlmSettings, readJob } from "./llm-job.js";
 import type { PipelineGraph } from "./pipeline-graph.js";
 import { type StageTime, writeProvenance } from "./provenance.js";
+import { type LlmQuantization, type LlmQuantizeOptions, quantizeGraphs } from "./quantize-graphs.js";
 import { splitModel } from "./split-model.js";
 import { type LlmVerification, verifyLlm } from "./verify-llm.js";
 import { fingerprintOf, type StageOutput, WorkFolder } from "./work-folder.js";
@@ -31,6 +32,8 @@ export interface LlmConversion extends GraphLengths {
 	readonly graphs: readonly PipelineGraph[];
 	/** What was compiled. */
 	readonly contexts: readonly CompiledContext[];
+	/** What came of quantizing; null where the graphs are as the model was. */
+	readonly quantization: LlmQuantization | null;
 	/** How a generation on the target's emulator compares with that on the CPU; null where nothing was run. */
 	readonly verification: LlmVerification | null;
 	/** Stages in their order; those of an earlier run that was interrupted are reused. */
@@ -83,11 +86,18 @@ async function runStages(
 		return made;
 	};
 	const split = await run("split", { lengths, padToken }, (folder) => splitModel(job, folder, options));
-	const { target, genaiVersion, compile, layout, splits, head } = job;
+	const { target, genaiVersion, quantization, compile, layout, splits, head } = job;
+	const quantized =
+		quantization === undefined
+			? undefined
+			: await run("quantize", { target, quantization, files: tokenFiles(quantization) }, (folder) =>
+					quantizeGraphs(job, split.result, split.folder, folder, { ...quantization, ...options }),
+				);
+	const made = quantized === undefined ? split : { folder: quantized.folder, result: quantized.result.graphs };
 	const arranged =
 		layout === "C"
-			? split
-			: await run("cache", { layout }, (folder) => updateCacheInside(split.result, config, split.folder, folder));
+			? made
+			: await run("cache", { layout }, (folder) => updateCacheInside(made.result, config, made.folder, folder));
 	const parts = splits === "auto" ? partsThatFit(arranged.result, arranged.folder) : splits;
 	const divided =
 		parts === 1
@@ -118,7 +128,16 @@ async function runStages(
 		padToken,
 		graphs,
 		contexts,
+		quantization: quantized?.result ?? null,
 		verification: verified?.result ?? null,
 		stages,
 	};
+}
+
+/** Files that a quantization reads, with what changes when they do. */
+function tokenFiles({ data = [], evaluation = [], recipe = "" }: LlmQuantizeOptions): string[] {
+	return [...data, ...evaluation, recipe].map((file) => {
+		const found = statSync(file, { throwIfNoEntry: false });
+		return found === undefined ? file : `${file} ${found.size} ${found.mtimeMs}`;
+	});
 }

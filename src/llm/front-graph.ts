@@ -22,6 +22,8 @@ import { sharedInputsOf } from "./shared-inputs.js";
 export interface FrontOptions {
 	/** Length of the cache. */
 	readonly context: number;
+	/** Positions of the past that the mask has columns for; default all of the cache. */
+	readonly past?: number;
 	/** The id that fills a prompt up: no token of the model. */
 	readonly padToken: number;
 	/** What is added to the scores of positions that are not seen. */
@@ -109,9 +111,9 @@ class FrontGraphBuilder {
 	/** Past positions are seen where they are filled, own ones up to oneself; either in the window. */
 	#masks(first: Value, own: Value): Value[] {
 		const writer = this.#writer;
-		const { context, masked } = this.#options;
+		const { context, past = context, masked } = this.#options;
 		const rows = writer.emit("Unsqueeze", [own, vector(writer, "column_axis", 1)], {}, "rows");
-		const columns = rangeOf(writer, scalar(writer, 0), scalar(writer, context));
+		const columns = rangeOf(writer, scalar(writer, 0), scalar(writer, past));
 		const isOwn = writer.emit("LessOrEqual", [own, rows], {}, "is_before");
 		const isFilled = writer.emit("Less", [columns, first], {}, "is_filled");
 		const everyRow = writer.emit("GreaterOrEqual", [rows, first], {}, "every_row");

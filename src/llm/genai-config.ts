@@ -85,6 +85,14 @@ export function layerName(pattern: string, layer: number): string {
 	return pattern.replace("%d", String(layer));
 }
 
+/** Is it the name of a past of keys or values? */
+export function isPast(name: string, { inputs }: Pick<GenaiConfig, "inputs">): boolean {
+	return [inputs.pastKeys, inputs.pastValues].some((pattern) => {
+		const [start = "", end = ""] = pattern.split("%d");
+		return name.startsWith(start) && name.endsWith(end);
+	});
+}
+
 function parse(file: string): JsonObject {
 	try {
 		const content: unknown = JSON.parse(readFileSync(file, "utf8"));

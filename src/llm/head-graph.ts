@@ -1,6 +1,7 @@
 import type { Model } from "../ir/model.js";
 import { tensorType } from "../ir/types.js";
 import { pruneTo } from "../passes/support/prune.js";
+import { forgetTypes } from "./decode-graph.js";
 import { findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
@@ -16,4 +17,13 @@ export function makeHeadGraph(model: Model, config: GenaiConfig): void {
 		logits.type = tensorType(logits.type.elementType, [1, 1, config.vocabularySize]);
 	}
 	pruneTo(graph, [logits]);
+}
+
+/** Lets the graph of a head, float or quantized, take the states of any number of tokens. */
+export function makeRowsGraph({ graph }: Model): void {
+	for (const value of [...graph.inputs, ...graph.outputs]) {
+		if (value.type?.kind !== "tensor" || value.type.shape === undefined) continue;
+		value.type = tensorType(value.type.elementType, value.type.shape.with(1, "rows"));
+	}
+	forgetTypes(graph);
 }

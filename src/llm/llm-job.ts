@@ -5,6 +5,7 @@ import type { ContextKind } from "./compile-graphs.js";
 import { type GenaiConfig, readGenaiConfig } from "./genai-config.js";
 import type { GraphLengths } from "./layer-graph.js";
 import { freeToken } from "./pad-token.js";
+import type { LlmQuantizeOptions } from "./quantize-graphs.js";
 import { shortRotaryLength } from "./rotary-caches.js";
 
 /** What static graphs are to be like. */
@@ -30,6 +31,8 @@ export interface LlmSettings {
 	readonly verify?: boolean | undefined;
 	/** Compile what runs on the target, and write that instead of the graphs. */
 	readonly compile?: ContextKind | undefined;
+	/** How the graphs are quantized; left out: not at all. */
+	readonly quantization?: LlmQuantizeOptions | undefined;
 }
 
 /** C: a graph on the CPU, prefill and decode give what is new alone. A: prefill and decode, which give the whole cache. */
@@ -51,6 +54,7 @@ export interface LlmJob {
 	readonly splits: number | "auto";
 	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
+	readonly quantization: LlmQuantizeOptions | undefined;
 }
 
 const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0.18"];
@@ -72,6 +76,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		layout = "C",
 		splits = "auto",
 		head = "htp",
+		quantization,
 	} = settings;
 	if ((compile !== undefined || settings.verify === true) && target === undefined) {
 		const what = compile === undefined ? "verified, but not on what" : "compiled, but not for what";
@@ -80,7 +85,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
-	return { folder, config, lengths, padToken, target, genaiVersion, compile, layout, splits, head };
+	return { folder, config, lengths, padToken, target, genaiVersion, compile, layout, splits, head, quantization };
 }
 
 function lengthsOf(

@@ -25,7 +25,7 @@ export function writeProvenance(
 	stages: readonly StageTime[],
 	folder: string,
 ): void {
-	const { config, lengths, padToken, target, genaiVersion, compile, layout, splits, head } = job;
+	const { config, lengths, padToken, target, genaiVersion, compile, layout, splits, head, quantization } = job;
 	const content = {
 		versions: { qgraph: ownVersion(), node: process.version, compiler: HTP_PACKAGES, genai: genaiVersion },
 		source: [path.join(job.folder, GENAI_CONFIG_FILE), config.modelFile].map(describe),
@@ -38,6 +38,7 @@ export function writeProvenance(
 			splits,
 			head,
 			compile: compile ?? null,
+			quantization: quantization ?? null,
 		},
 		graphs: graphs.map(({ name, fileName }) => ({ name, fileName })),
 		contexts,

@@ -15,7 +15,7 @@ import type { LlmJob } from "./llm-job.js";
 import { graphOf, type PipelineGraph } from "./pipeline-graph.js";
 
 /** What is added to the scores of positions that are not seen, in float graphs. */
-const MASKED = -10_000;
+export const MASKED = -10_000;
 
 export interface SplitOptions {
 	readonly signal?: AbortSignal | undefined;

@@ -1,15 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
-import type { PlacedEncoding } from "../encodings/placement.js";
-import type { Attribute } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import type { Node } from "../ir/node.js";
-import type { Tensor } from "../ir/tensor.js";
-import { DataType, tensorType } from "../ir/types.js";
-import type { Value } from "../ir/value.js";
-import { addConstant } from "../weights/constant.js";
 import { definePass } from "./infra/pass.js";
-import { dequantizedTensor } from "./support/encoded-constant.js";
+import { FloatConstants } from "./support/float-constants.js";
 import { placedEncodingAt } from "./support/node-encoding.js";
 import { canTakeName, findQuantizedTensors, type QuantizedTensor } from "./support/quantized-tensors.js";
 import { removeUnused } from "./support/remove-unused.js";
@@ -41,53 +35,6 @@ export const removeQdq = definePass({
 		return changed;
 	},
 });
-
-/** The float constants that the pass made: one for all places that dequantize the same codes in the same way. */
-class FloatConstants {
-	readonly #names: NameScope;
-	readonly #made: Map<string, Value> = new Map();
-	readonly #ids: Map<unknown, number> = new Map();
-	readonly #taken: Set<string> = new Set();
-
-	constructor(names: NameScope) {
-		this.#names = names;
-	}
-
-	/** Makes the readers of a dequantized constant read floats; says whether it could. */
-	replace({ codes, dequantize: [node], encoding, name }: QuantizedTensor): boolean {
-		const output = node?.outputs[0];
-		if (node === undefined || output === undefined || output.isGraphOutput || codes === undefined) return false;
-		const { value, tensor: stored } = codes;
-		const key = [...node.inputs.map((input) => this.#id(input)), ...[...node.attributes.values()].map(attributeText)];
-		const made =
-			this.#made.get(key.join()) ?? this.#add(value, dequantizedTensor(stored, encoding as PlacedEncoding), node);
-		this.#made.set(key.join(), made);
-		output.replaceUsesWith(made);
-		removeUnused(output);
-		const isFree = name !== value.name || (value.initializer === undefined && value.producer === undefined);
-		if (isFree && !this.#taken.has(name)) {
-			made.name = name;
-			this.#taken.add(name);
-		}
-		return true;
-	}
-
-	#add({ graph, producer, name, type }: Value, floats: Tensor, node: Node): Value {
-		const made = addConstant(graph, this.#names.fresh(`${name}_float`), floats, producer ?? node);
-		if (type !== undefined) made.type = tensorType(DataType.FLOAT, floats.shape);
-		return made;
-	}
-
-	#id(object: unknown): number {
-		const id = this.#ids.get(object) ?? this.#ids.size;
-		this.#ids.set(object, id);
-		return id;
-	}
-}
-
-function attributeText(attribute: Attribute): string {
-	return attribute.kind === "int" ? String(attribute.value) : attribute.kind;
-}
 
 /** `source -> Q -> DQ -> readers` -> `source -> readers`; where something else reads the codes, the quantizer stays for that. */
 function removePair(model: Model, { quantize, dequantize }: QuantizedTensor, names: NameScope): boolean {

@@ -10,12 +10,10 @@ import { openSamples } from "../calibration/sources/open-samples.js";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
-import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
 import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
 import type { WeightEntry } from "../passes/infra/report.js";
-import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
 import { summarizeModel } from "../report/summary.js";
 import { runPasses } from "../run-passes.js";
@@ -27,6 +25,7 @@ import { type Target, targetName } from "../targets/target.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
 import { passesAround } from "./passes-around.js";
+import { quantizers } from "./quantizers.js";
 import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
 export interface QuantizeOptions {
@@ -134,8 +133,7 @@ class Quantizer {
 		const recipe = await this.#recipe(model);
 		const statistics = await this.#statistics(model, samples, recipe);
 		await this.#passes(model, [
-			applyPrecisionRecipe({ recipe, hessian: statistics.hessian }),
-			insertActivationQdq({ recipe, encodings: statistics.encodings, products: this.#options.products ?? "auto" }),
+			...quantizers({ recipe, ...statistics, products: this.#options.products }),
 			...after.map((pass) => pass()),
 		]);
 		const findings = target === undefined ? [] : await checkModel(model, target);

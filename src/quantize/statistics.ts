@@ -1,6 +1,6 @@
 import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
-import type { SampleSource } from "../calibration/calibration.js";
+import type { Calibration, SampleSource } from "../calibration/calibration.js";
 import { calibrationEncodings, needsHistograms, type ObserverName } from "../calibration/calibration-encodings.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Diagnostic } from "../diagnostics.js";
@@ -19,6 +19,8 @@ export interface StatisticsOptions {
 	readonly observer?: ObserverName | undefined;
 	/** Second moments of the inputs of weights, too; default true. */
 	readonly gptq?: boolean | undefined;
+	/** Changes what was seen of values, for what is known of them besides. */
+	readonly adjust?: ((seen: Calibration) => Calibration) | undefined;
 	readonly signal?: AbortSignal | undefined;
 	readonly onProgress?: ((done: number, total: number | undefined) => void) | undefined;
 }
@@ -38,7 +40,7 @@ export async function collectStatistics(
 	model: Model,
 	source: SampleSource,
 	folder: string,
-	{ recipe, observer = "min-max", gptq = true, signal, onProgress }: StatisticsOptions,
+	{ recipe, observer = "min-max", gptq = true, adjust = (seen) => seen, signal, onProgress }: StatisticsOptions,
 ): Promise<StatisticsFiles> {
 	const hessian = gptq && hasFewBits(recipe) ? path.join(folder, "moments") : "";
 	const calibration = await calibrate(model, source, {
@@ -48,7 +50,7 @@ export async function collectStatistics(
 		onProgress,
 	});
 	const encodings = path.join(folder, "ranges.encodings");
-	writeEncodings(calibrationEncodings(calibration, { observer }), encodings);
+	writeEncodings(calibrationEncodings(adjust(calibration), { observer }), encodings);
 	return { encodings, hessian, samples: calibration.samples, diagnostics: calibration.diagnostics };
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,6 +86,30 @@ describe.skipIf("missing" in setup)("ONNX Runtime GenAI", () => {
 		]);
 		expect(differences(expected!, actual!)).toEqual([]);
 	});
+});
+
+describe.skipIf("missing" in setup)("ONNX Runtime GenAI with quantized graphs", () => {
+	test.each(["u8", "u16"] as const)(
+		"generates with a cache of %s on the HTP what it does on the CPU",
+		async (cache) => {
+			const [input, onCpu, onHtp] = ["", " static", " for the HTP"].map((kind) => path.join(folder, cache + kind));
+			writeGenaiDirectory(input!);
+			const settings = { prefill: 8, quantization: { recipe: "16a8w", cache } };
+			await convertLlm(input!, onHtp!, { ...settings, target: TARGET });
+			await convertLlm(input!, onCpu!, settings);
+			for (const name of ["front", "prefill", "decode", "kv_update", "lm_head"]) {
+				for (const file of [`${name}.onnx`, `${name}.onnx.data`]) {
+					if (existsSync(path.join(onHtp!, file))) copyFileSync(path.join(onHtp!, file), path.join(onCpu!, file));
+				}
+			}
+			const common = { prompts: promptsFor(8, 48), count: TOKENS };
+			const [expected, actual] = await generateWithGenai(python, [
+				{ ...common, folder: onCpu! },
+				{ ...common, folder: onHtp!, onHtp: true },
+			]);
+			expect(differences(expected!, actual!)).toEqual([]);
+		},
+	);
 });
 
 describe.skipIf("missing" in setup || !existsSync(corpus))("ONNX Runtime GenAI with exported models", () => {

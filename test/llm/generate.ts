@@ -57,8 +57,8 @@ export async function generateStatic(folder: string, prompt: readonly number[], 
 	const values: Values = {};
 	for (let layer = 0; layer < layers; layer++) {
 		for (const kind of ["key", "value"]) {
-			const empty = new Float32Array(heads * context * size);
-			values[`past_key_values.${layer}.${kind}`] = new Tensor("float32", empty, [1, heads, context, size]);
+			const name = `past_key_values.${layer}.${kind}`;
+			values[name] = emptyCache(stages, name, [1, heads, context, size]);
 		}
 	}
 	let filled = 0;
@@ -91,6 +91,18 @@ export async function generateStatic(folder: string, prompt: readonly number[], 
 		}
 		return logits;
 	});
+}
+
+/** Zeros of the type that the graphs take. */
+function emptyCache(stages: readonly { readonly session: InferenceSession }[], name: string, shape: number[]): Tensor {
+	const count = shape.reduce((product, length) => product * length, 1);
+	for (const { session } of stages) {
+		const found = session.inputMetadata.find((input) => input.name === name);
+		if (found?.isTensor !== true) continue;
+		if (found.type === "uint8") return new Tensor("uint8", new Uint8Array(count), shape);
+		if (found.type === "int16") return new Tensor("int16", new Int16Array(count), shape);
+	}
+	return new Tensor("float32", new Float32Array(count), shape);
 }
 
 async function greedy(

@@ -48,7 +48,10 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		packages: ["node:", "@huggingface/tokenizers"],
 	},
 	analysis: { imports: [...ALL_BELOW, "recipe", "report", "language"], packages: ["node:"] },
-	llm: { imports: [...ALL_BELOW, "arrays", "language"], packages: ["node:"] },
+	llm: {
+		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "quantize", "language"],
+		packages: ["node:"],
+	},
 	quantize: {
 		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "report", "language"],
 		packages: ["node:"],

@@ -1,14 +1,18 @@
 import {
+	CACHE_TYPES,
 	type CacheLayout,
+	type CacheType,
 	type ConvertLlmOptions,
 	convertLlm,
 	type HeadPlace,
 	type LlmConversion,
+	type LlmQuantization,
 	type PromptVerification,
+	parseBudget,
 	parseTarget,
 } from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
-import { byteText, decibelText, ProgressBar } from "../terminal.js";
+import { byteText, decibelText, ProgressBar, table } from "../terminal.js";
 
 export const llm: Command = {
 	name: "llm",
@@ -72,6 +76,42 @@ export const llm: Command = {
 				requiresArg: true,
 				describe: "Version of ONNX Runtime GenAI that is to load the directory",
 			})
+			.option("recipe", {
+				type: "string",
+				alias: "precision",
+				requiresArg: true,
+				describe: "Quantize: a recipe file, a built-in recipe ('qgraph recipes'), or a precision such as 16a8w",
+			})
+			.option("budget", {
+				type: "string",
+				requiresArg: true,
+				describe: "Quantize, precisions chosen within it: 4.5bpw, 900MB",
+			})
+			.option("kv", {
+				choices: CACHE_TYPES,
+				default: "u8",
+				requiresArg: true,
+				describe: "How quantized graphs keep keys and values",
+			})
+			.option("calibration-data", {
+				type: "array",
+				string: true,
+				requiresArg: true,
+				describe: "Prompts to calibrate with: text, or token ids (.npy, .npz, .json) [default: made up]",
+			})
+			.option("calibration-generate", {
+				type: "number",
+				requiresArg: true,
+				describe: "Tokens that the model adds to each of them [default: 64]",
+			})
+			.option("evaluation-data", {
+				type: "array",
+				string: true,
+				requiresArg: true,
+				describe: "What the result is judged by [default: a tenth of the prompts]",
+			})
+			.option("gptq", { type: "boolean", default: true, describe: "Choose codes of 4 and 8 bits by GPTQ" })
+			.conflicts("recipe", "budget")
 			.option("json", { type: "boolean", describe: "Print the result as JSON on stdout, and nothing else there" })
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.option("force", { type: "boolean", describe: "Replace the output directory if it exists" })
@@ -107,6 +147,21 @@ function optionsOf(args: Arguments) {
 		compile: contextKind(args),
 		htpHome: args["htp-home"] as string | undefined,
 		overwrite: args.force === true,
+		quantization: quantizationOf(args),
+	};
+}
+
+function quantizationOf(args: Arguments) {
+	const [recipe, budget] = [args.recipe, args.budget] as (string | undefined)[];
+	if (recipe === undefined && budget === undefined) return undefined;
+	return {
+		recipe,
+		budget: budget === undefined ? undefined : parseBudget(budget),
+		cache: args.kv as CacheType,
+		data: args["calibration-data"] as string[] | undefined,
+		generate: args["calibration-generate"] as number | undefined,
+		evaluation: args["evaluation-data"] as string[] | undefined,
+		gptq: args.gptq !== false,
 	};
 }
 
@@ -125,16 +180,35 @@ function verifiedText({ promptTokens, tokens, logitsDb, difference }: PromptVeri
 
 /** The result for people. */
 function render(
-	{ layers, sequence, context, graphs, contexts, verification, stages, padToken }: LlmConversion,
+	{ layers, sequence, context, graphs, quantization, contexts, verification, stages, padToken }: LlmConversion,
 	output: string,
 ): string {
 	const names = graphs.map(({ name }) => name).join(", ");
 	const reused = stages.filter(({ isReused }) => isReused).map(({ name }) => name);
 	return [
 		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
+		...(quantization === null ? [] : quantizationText(quantization)),
 		...contexts.map(({ graphs: inside, bytes }) => `compiled: ${inside.join(" and ")} (${byteText(bytes)})`),
 		...(verification?.prompts ?? []).map((prompt) => verifiedText(prompt, verification!.target)),
 		...(reused.length > 0 ? [`done by an earlier run: ${reused.join(", ")}`] : []),
 		`written: ${output} (${names})`,
 	].join("\n");
+}
+
+function quantizationText({ recipe, cache, calibrated, judgement, diagnostics }: LlmQuantization): string[] {
+	const { sequences, tokens, layersDb, logitsDb, topAgreement, perplexity } = judgement;
+	const layers = layersDb.map((db, layer) => [String(layer), decibelText(db)]);
+	const { before, after } = perplexity;
+	const change =
+		before === null || after === null ? "" : `, perplexity ${before.toFixed(3)} before, ${after.toFixed(3)} after`;
+	const agreement = topAgreement === null ? "" : `, ${(100 * topAgreement).toFixed(1)} % the same best token`;
+	const warnings = diagnostics
+		.filter(({ severity }) => severity === "warning")
+		.map(({ message }) => `warning: ${message}`);
+	return [
+		`${recipe}, keys and values ${cache}, calibrated with ${calibrated.tokens} tokens in ${calibrated.sequences} sequences`,
+		...[...new Set(warnings)],
+		table(["layer", "SQNR"], layers),
+		`on ${tokens} other tokens in ${sequences} sequences: logits ${decibelText(logitsDb)}${agreement}${change}`,
+	];
 }

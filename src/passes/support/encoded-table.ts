@@ -2,7 +2,7 @@ import { computedData } from "../../ir/data.js";
 import type { Graph } from "../../ir/graph.js";
 import type { NameScope } from "../../ir/names.js";
 import type { Node } from "../../ir/node.js";
-import { tensor } from "../../ir/tensor.js";
+import { type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { codeOf } from "../../quant/grid.js";
@@ -12,7 +12,7 @@ import { addParameters, codeBytes, type Encoding } from "./qdq.js";
 
 /**
  * Puts a float constant into the graph once more, as codes of one scale behind a DequantizeLinear, and returns what comes
- * out of that. The codes are made when they are read; what lies outside of the encoding becomes its first or last code.
+ * out of that.
  */
 export function addEncodedConstant(
 	graph: Graph,
@@ -21,6 +21,15 @@ export function addEncodedConstant(
 	names: NameScope,
 	before: Node,
 ): Value {
+	const stored = addConstant(graph, names.fresh(`${name}_codes`), encodedTensor(floats, encoding), before);
+	const inputs = [stored, ...addParameters(graph, name, encoding, names, before)];
+	const result = graph.createValue(names.fresh(`${name}_dq`));
+	graph.createNode({ op: "DequantizeLinear", name: names.fresh(`${name}_DQ`), inputs, outputs: [result] }, before);
+	return result;
+}
+
+/** Floats as codes, made when they are read; what lies outside of the encoding becomes its first or last code. */
+export function encodedTensor(floats: Tensor, encoding: Encoding): Tensor {
 	const { shape } = floats;
 	const bytesPerCode = bitsPerElement(encoding.dtype)! / 8;
 	const data = computedData(elementCount(shape) * bytesPerCode, (start, end) => {
@@ -29,9 +38,5 @@ export function addEncodedConstant(
 		const codes = Float64Array.from(values, (value) => codeOf(value, encoding));
 		return codeBytes(encoding.dtype, codes).subarray(start - first * bytesPerCode, end - first * bytesPerCode);
 	});
-	const stored = addConstant(graph, names.fresh(`${name}_codes`), tensor(encoding.dtype, shape, data), before);
-	const inputs = [stored, ...addParameters(graph, name, encoding, names, before)];
-	const result = graph.createValue(names.fresh(`${name}_dq`));
-	graph.createNode({ op: "DequantizeLinear", name: names.fresh(`${name}_DQ`), inputs, outputs: [result] }, before);
-	return result;
+	return tensor(encoding.dtype, shape, data);
 }

@@ -162,9 +162,9 @@ export class GridGroups {
 		const [first, ...others] = groups;
 		const symmetric = this.#symmetric.get(output);
 		const fits = [...groups].every(
-			(group) => group.bits === first!.bits && sameFixed(group.fixed, first!.fixed) && group.symmetric === symmetric,
+			(group) => group.bits === first!.bits && sameFixed(group.fixed, first!.fixed) && isAs(group, symmetric),
 		);
-		const isFree = others.length + constants.length === 0 || first?.fixed === undefined;
+		const isFree = constants.length === 0 || first?.fixed === undefined;
 		let target: GridGroup;
 		if (first !== undefined && fits && isFree && this.#keepLimits([...groups], constants, node)) {
 			for (const other of others) this.#merge(other, first);
@@ -244,6 +244,21 @@ function isCache({ producer }: Value): boolean {
 /** Is it read as a tensor to compute on, not as a weight or a parameter? */
 function isOperand({ node, index }: Use): boolean {
 	return constantType(node, index, 16) === DataType.UINT16 && !isOnnxOp(node, "LayerNormalization", "RMSNormalization");
+}
+
+/** Are the codes of a group symmetric where they are to be, by choice or because the model has them so? */
+function isAs({ symmetric, fixed }: GridGroup, wanted: SymmetricType | undefined): boolean {
+	return symmetric === wanted || (wanted !== undefined && fixed !== undefined && isSymmetric(fixed, wanted));
+}
+
+/** Has an encoding codes of the type, 0 in their middle? */
+export function isSymmetric({ dtype, zeroPoint }: Encoding, wanted: SymmetricType): boolean {
+	return dtype === wanted && zeroPoint === middleOf(wanted);
+}
+
+/** The code of 0. */
+export function middleOf(dtype: SymmetricType): number {
+	return dtype === DataType.UINT8 ? 128 : 0;
 }
 
 function sameFixed(a: Encoding | undefined, b: Encoding | undefined): boolean {

@@ -11,6 +11,8 @@ import {
 	GridGroups,
 	type GridSource,
 	isFloatConstant,
+	isSymmetric,
+	middleOf,
 	type SymmetricType,
 	typeFor,
 } from "./grid-groups.js";
@@ -186,15 +188,6 @@ function isQuantized({ uses, isGraphOutput }: Value): boolean {
 
 function distinct(encodings: readonly Encoding[]): Encoding[] {
 	return encodings.filter((each, index) => encodings.findIndex((other) => sameEncoding(other, each)) === index);
-}
-
-function isSymmetric({ dtype, zeroPoint }: Encoding, wanted: SymmetricType): boolean {
-	return dtype === wanted && zeroPoint === middleOf(wanted);
-}
-
-/** The code of 0. */
-function middleOf(dtype: SymmetricType): number {
-	return dtype === DataType.UINT8 ? 128 : 0;
 }
 
 function symmetric({ lo, hi }: Interval, dtype: SymmetricType): Encoding {

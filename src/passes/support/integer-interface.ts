@@ -18,12 +18,16 @@ export interface IntegerPort {
 
 /**
  * `input FLOAT -> Q -> DQ` becomes `input of codes -> DQ`, and `Q -> DQ -> output FLOAT` becomes `Q -> output of codes`, under
- * the same names. What something reads as float stays float.
+ * the same names. What something reads as float stays float, as do inputs and outputs that `isWanted` says no of.
  */
-export function makeInterfaceInteger(model: Model, names: NameScope): IntegerPort[] {
+export function makeInterfaceInteger(
+	model: Model,
+	names: NameScope,
+	isWanted: (port: Value) => boolean = () => true,
+): IntegerPort[] {
 	const { graph } = model;
-	const inputs = graph.inputs.flatMap((input) => integerInput(input) ?? []);
-	const outputs = [...graph.outputs].flatMap((output) => integerOutput(model, graph, output, names) ?? []);
+	const inputs = graph.inputs.filter(isWanted).flatMap((input) => integerInput(input) ?? []);
+	const outputs = graph.outputs.filter(isWanted).flatMap((output) => integerOutput(model, graph, output, names) ?? []);
 	return [...inputs, ...outputs];
 }
 

@@ -31,8 +31,14 @@ export interface CodedTensor {
  * What a QuantizeLinear or DequantizeLinear does, each scale in its place; a sentence's end that says why not where its
  * parameters are computed, of types without numbers, or do not fit. Scales that do not change along an axis, such as those
  * of a kernel's positions, are there once.
+ *
+ * @param signs of scales: `any` is enough to dequantize by them.
  */
-export function placedEncodingAt(node: Node, coded: CodedTensor): PlacedEncoding | string {
+export function placedEncodingAt(
+	node: Node,
+	coded: CodedTensor,
+	signs: "positive" | "any" = "positive",
+): PlacedEncoding | string {
 	const zeroPoint = constantOf(node.inputs[2]);
 	if (node.inputs[2] !== undefined && zeroPoint === undefined) return "its zero points are computed";
 	const dtype = zeroPoint?.tensor.dtype ?? coded.dtype ?? (intOf(node, "output_dtype", 0) || DataType.UINT8);
@@ -52,7 +58,7 @@ export function placedEncodingAt(node: Node, coded: CodedTensor): PlacedEncoding
 	const place = placeOf(node, scale, coded);
 	if (place === undefined) return `its scales of shape [${scale.shape.join(", ")}] do not fit`;
 	const affine = { kind: "affine" as const, codes, ...place, scales: numbersOf(scale) };
-	const wrong = affine.scales.find((value) => !(value > 0) || value === Number.POSITIVE_INFINITY);
+	const wrong = affine.scales.find((value) => !Number.isFinite(value) || (signs === "positive" && value <= 0));
 	if (wrong !== undefined) return `it has a scale of ${wrong}, expected finite numbers above 0`;
 	return collapsed({ ...affine, zeroPoints: isSymmetric ? undefined : zeros });
 }

@@ -75,10 +75,12 @@ export class NodeWriter extends GraphWriter {
 	}
 }
 
-/** Lets the node that computes `value`, its only output, which nobody reads, compute `output`, which nothing does. */
+/** Lets the node that computes `value`, its only output, compute `output`, which nothing does; `value` comes out of nothing then. */
 export function moveOutput(value: Value, output: Value): void {
-	const { op, name, inputs, attributes } = value.producer!;
-	value.graph.replaceNode(value.producer!, { op, name, inputs: [...inputs], outputs: [output], attributes });
+	const node = value.producer!;
+	const { op, name, inputs, attributes } = node;
+	node.releaseOutputs([value]);
+	value.graph.replaceNode(node, { op, name, inputs: [...inputs], outputs: [output], attributes });
 }
 
 /** Is output `index` of `node` there, and does anything use it? */

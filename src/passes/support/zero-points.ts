@@ -3,7 +3,10 @@ import { repeatedByte } from "../../weights/repeated-byte.js";
 import type { WeightForm } from "./weight-form.js";
 
 /** `zero`: none, or all 0; `middle`: UINT4, all 8; `mixed`: anything else. Reads them all. */
-export function zeroPointKind({ codes, zeroPoint }: WeightForm): "zero" | "middle" | "mixed" {
+export function zeroPointKind({
+	codes,
+	zeroPoint,
+}: Pick<WeightForm, "codes" | "zeroPoint">): "zero" | "middle" | "mixed" {
 	const isSigned = codes.dtype === DataType.INT4 || codes.dtype === DataType.INT8;
 	if (zeroPoint === undefined) return isSigned ? "zero" : "mixed";
 	const byte = repeatedByte(zeroPoint);

@@ -1,0 +1,349 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { Budget } from "../analysis/budget.js";
+import { planPrecision } from "../analysis/plan-precision.js";
+import type { ObserverName } from "../calibration/calibration-encodings.js";
+import { type Diagnostic, QGraphError } from "../diagnostics.js";
+import type { Model } from "../ir/model.js";
+import { NameScope } from "../ir/names.js";
+import { DataType, dataTypeName } from "../ir/types.js";
+import type { Value } from "../ir/value.js";
+import { readModel, writeModel } from "../onnx/file.js";
+import { bqToLpbq } from "../passes/bq-to-lpbq.js";
+import type { Pass } from "../passes/infra/pass.js";
+import type { WeightEntry } from "../passes/infra/report.js";
+import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
+import { quantizeActivation } from "../passes/support/encoded-activation.js";
+import { makeInterfaceInteger } from "../passes/support/integer-interface.js";
+import type { Encoding } from "../passes/support/qdq.js";
+import { upgradeOpset } from "../passes/upgrade-opset.js";
+import { type OperatorPrecision, operatorPrecisions } from "../quantize/operator-precisions.js";
+import { passesAround } from "../quantize/passes-around.js";
+import { quantizers } from "../quantize/quantizers.js";
+import { writeRecipe } from "../recipe/write-recipe.js";
+import { runPasses } from "../run-passes.js";
+import { checkModel, type Finding } from "../targets/check-model.js";
+import { refusalOf } from "../targets/guard.js";
+import { findWeightSites } from "../weights/weight-site.js";
+import { CACHE_CODES, type CacheType, quantizeCache, removeCacheMarks } from "./cache-codes.js";
+import { cacheGraph } from "./cache-graph.js";
+import { type CalibratedGraphs, calibrateGraphs } from "./calibrate-graphs.js";
+import { calibrationSequences, type SequenceOptions } from "./calibration-sequences.js";
+import { makeDecodeGraph, makeStatesGraph } from "./decode-graph.js";
+import { freeWeights } from "./freed-weights.js";
+import { makeFrontGraph } from "./front-graph.js";
+import { isPast } from "./genai-config.js";
+import { makeRowsGraph } from "./head-graph.js";
+import { judgeQuantized, type LlmJudgement } from "./judge-quantized.js";
+import { isNew, NAMES } from "./layer-graph.js";
+import { tapNamed } from "./layer-states.js";
+import type { LlmJob } from "./llm-job.js";
+import { type GraphRole, graphOf, type PipelineGraph } from "./pipeline-graph.js";
+import { quantizeFront } from "./quantized-front.js";
+import { SequencePipeline, WHOLE } from "./sequence-pipeline.js";
+
+/** How a language model is quantized. */
+export interface LlmQuantizeOptions extends Omit<SequenceOptions, "signal" | "onProgress"> {
+	/** A recipe file, a built-in recipe's name, or a precision. */
+	readonly recipe?: string | undefined;
+	/** Instead: precisions are chosen within it. */
+	readonly budget?: Budget | undefined;
+	/** How keys and values are kept; default u8. */
+	readonly cache?: CacheType | undefined;
+	readonly observer?: ObserverName | undefined;
+	/** Choose codes of 4 and 8 bits by GPTQ; default true. */
+	readonly gptq?: boolean | undefined;
+}
+
+export interface QuantizeGraphsOptions extends LlmQuantizeOptions {
+	readonly signal?: AbortSignal | undefined;
+	readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
+}
+
+/** What came of quantizing a pipeline. */
+export interface LlmQuantization {
+	readonly graphs: readonly PipelineGraph[];
+	/** Name of the recipe, or what was planned. */
+	readonly recipe: string;
+	readonly cache: CacheType;
+	/** Sequences calibrated with, and their tokens. */
+	readonly calibrated: { readonly sequences: number; readonly tokens: number };
+	/** What is added to scores of positions that are not seen. */
+	readonly masked: number;
+	readonly operators: Readonly<Record<"layers" | "head", readonly OperatorPrecision[]>>;
+	readonly weights: readonly WeightEntry[];
+	readonly diagnostics: readonly Diagnostic[];
+	readonly findings: readonly Finding[];
+	readonly judgement: LlmJudgement;
+}
+
+const DEFAULT_RECIPE = "16a8w";
+
+const HALF_FLOATS: readonly DataType[] = [DataType.FLOAT16, DataType.BFLOAT16];
+
+/** The first operator set with 16-bit codes. */
+const CODES_OPSET = 21;
+
+/**
+ * Quantizes the float graphs of `from` into `folder`: calibrated with what the model generates, prefill and head quantized,
+ * decode made of the quantized prefill, so that both have the same encodings and weights, codes at every boundary but the
+ * ids and the logits, and judged against the float graphs. Rejects as calibration, recipes and targets do, and with
+ * `language/...` for token files.
+ */
+export async function quantizeGraphs(
+	job: LlmJob,
+	graphs: readonly PipelineGraph[],
+	from: string,
+	folder: string,
+	options: QuantizeGraphsOptions,
+): Promise<LlmQuantization> {
+	const scratch = path.join(folder, "calibration");
+	mkdirSync(scratch);
+	try {
+		return await new GraphsQuantizer(job, from, folder, scratch, options).run(graphs);
+	} finally {
+		rmSync(scratch, { recursive: true, force: true });
+	}
+}
+
+class GraphsQuantizer {
+	readonly #job: LlmJob;
+	readonly #from: string;
+	readonly #folder: string;
+	readonly #scratch: string;
+	readonly #options: QuantizeGraphsOptions;
+	readonly #cache: CacheType;
+	readonly #diagnostics: Diagnostic[] = [];
+	readonly #weights: WeightEntry[] = [];
+	readonly #findings: Finding[] = [];
+
+	constructor(job: LlmJob, from: string, folder: string, scratch: string, options: QuantizeGraphsOptions) {
+		this.#job = job;
+		this.#from = from;
+		this.#folder = folder;
+		this.#scratch = scratch;
+		this.#options = options;
+		this.#cache = options.cache ?? "u8";
+	}
+
+	async run(graphs: readonly PipelineGraph[]): Promise<LlmQuantization> {
+		const { config, lengths } = this.#job;
+		const { gptq, observer, signal, onProgress, budget } = this.#options;
+		const onGenerated = (done: number, total: number) => this.#progress("generating", done, total);
+		const sequences = await calibrationSequences(this.#job, { ...this.#options, onProgress: onGenerated });
+		if (sequences.isRandom) {
+			const message = "prompts were made up; ranges of text may be others: name some with --calibration-data";
+			this.#diagnostics.push({ code: "calibrate/random", severity: "warning", message, at: {}, notes: [] });
+		}
+		const recipe = await this.#recipe();
+		const float = { layers: await this.#prepare("prefill", recipe), head: await this.#prepare("lm_head", recipe) };
+		const calibrated = await calibrateGraphs(this.#job, float, sequences.calibration, this.#scratch, {
+			...{ recipe, gptq, observer, signal, onProgress },
+		});
+		const layers = await readModel(float.layers);
+		const encodings = await this.#quantizeLayers(layers, recipe, calibrated);
+		const head = await readModel(float.head);
+		await this.#quantizeHead(head, recipe, calibrated, encodings.get(NAMES.hidden));
+		const decode = await readModel(this.#file("prefill"));
+		makeDecodeGraph(decode, lengths);
+		await this.#write("decode", decode, "keep");
+		const cacheType = CACHE_CODES[this.#cache].dtype;
+		const made: Record<GraphRole, Model> = {
+			front: await this.#front(lengths.context, calibrated, encodings, this.#file("front")),
+			prefill: layers,
+			decode,
+			kv_update: cacheGraph(config, lengths.context, cacheType),
+			lm_head: head,
+		};
+		await this.#write("kv_update", made.kv_update);
+		const judgement = await this.#judge(calibrated, encodings, sequences.evaluation);
+		const precisions = { layers: operatorPrecisions(layers), head: operatorPrecisions(head) };
+		return {
+			graphs: graphs.map(({ name, role, fileName }) => graphOf(name, role, fileName, made[role])),
+			recipe: budget === undefined ? recipe : "planned within the budget",
+			cache: this.#cache,
+			calibrated: { sequences: sequences.calibration.length, tokens: sequences.calibration.flat().length },
+			masked: calibrated.masked,
+			operators: precisions,
+			weights: this.#weights,
+			diagnostics: this.#diagnostics,
+			findings: this.#findings,
+			judgement,
+		};
+	}
+
+	#file(role: GraphRole): string {
+		return path.join(this.#folder, `${role}.onnx`);
+	}
+
+	/** The recipe to follow: that of the user, or a file with what the budget allows. */
+	async #recipe(): Promise<string> {
+		const { budget, recipe = DEFAULT_RECIPE, signal } = this.#options;
+		if (budget === undefined) return recipe;
+		const model = await readModel(this.#job.config.modelFile);
+		await runPasses(model, [lowerMatmulNbits()]);
+		const plan = await planPrecision(model, {
+			budget,
+			...(signal === undefined ? {} : { signal }),
+			onProgress: (done, total) => this.#progress("choosing precisions", done, total),
+		});
+		const file = path.join(this.#scratch, "plan.yaml");
+		writeFileSync(file, writeRecipe(plan.recipe));
+		return file;
+	}
+
+	/** Runs the passes in front of the recipe on a float graph; returns the file with the result. */
+	async #prepare(role: GraphRole, recipe: string): Promise<string> {
+		const model = await readModel(path.join(this.#from, `${role}.onnx`));
+		for (const { name, type } of model.graph.inputs) {
+			if (type?.kind !== "tensor" || !HALF_FLOATS.includes(type.elementType)) continue;
+			const message = `'${name}' is ${dataTypeName(type.elementType)}: models of half floats cannot be quantized; export the model as FLOAT`;
+			throw new QGraphError("llm/unsupported", message, { value: name });
+		}
+		const [before] = passesAround(this.#job.target);
+		await this.#passes(model, [upgradeOpset({ to: CODES_OPSET }), ...before.map((pass) => pass())]);
+		freeWeights(model, recipe);
+		const file = path.join(this.#scratch, `float-${role}.onnx`);
+		await writeModel(model, file);
+		return file;
+	}
+
+	/** Writes prefill; returns the encodings of its inputs and outputs. */
+	async #quantizeLayers(model: Model, recipe: string, calibrated: CalibratedGraphs): Promise<Map<string, Encoding>> {
+		const { config } = this.#job;
+		const isWide = this.#cache !== "u8";
+		if (this.#cache !== "float") {
+			quantizeCache(model, config, this.#cache, (name) => calibrated.ranges.get(name));
+		}
+		const files = calibrated.layers;
+		const encodings = new Map<string, Encoding>();
+		const isCodes = ({ name }: Value) => this.#cache !== "float" || !(isNew(name) || isPast(name, config));
+		await this.#quantize(model, [
+			...quantizers({ recipe, ...files, products: isWide ? "auto" : "16x8" }),
+			integerInterface(encodings, isCodes),
+		]);
+		this.#diagnostics.push(...files.diagnostics);
+		await this.#write("prefill", model);
+		return encodings;
+	}
+
+	/** Writes the head, which takes what prefill and decode give. */
+	async #quantizeHead(
+		model: Model,
+		recipe: string,
+		{ head: files }: CalibratedGraphs,
+		hidden: Encoding | undefined,
+	): Promise<void> {
+		const input = model.graph.inputs.find(({ name }) => name === NAMES.hidden)!;
+		if (hidden !== undefined) quantizeActivation(model, input, hidden, new NameScope(model));
+		const interfaces = integerInterface(new Map(), ({ name }) => name === NAMES.hidden && hidden !== undefined);
+		await this.#quantize(model, [...quantizers({ recipe, ...files }), interfaces]);
+		this.#diagnostics.push(...files.diagnostics);
+		await this.#write("lm_head", model);
+	}
+
+	/** Runs passes, and those that make the result right on the target. */
+	async #quantize(model: Model, passes: readonly Pass[]): Promise<void> {
+		const { target } = this.#job;
+		const isBlocked = findWeightSites(model).some(({ scheme }) => scheme === "block");
+		const [, after] = passesAround(target, isBlocked && target !== undefined ? [bqToLpbq] : []);
+		const weights = await this.#passes(model, [...passes, ...after.map((pass) => pass())]);
+		this.#weights.push(...weights);
+	}
+
+	async #passes(model: Model, passes: readonly Pass[]): Promise<readonly WeightEntry[]> {
+		const { target } = this.#job;
+		const { signal } = this.#options;
+		const report = await runPasses(model, passes, {
+			...(target === undefined ? {} : { target }),
+			...(signal === undefined ? {} : { signal }),
+			onProgress: (pass, done, total) => this.#progress(pass, done, total),
+		});
+		this.#diagnostics.push(...report.diagnostics);
+		return report.weights;
+	}
+
+	/** Writes a graph that the target takes; rejects with `target/illegal` where it does not. */
+	async #write(role: GraphRole, model: Model, externalData: "one-file" | "keep" = "one-file"): Promise<void> {
+		const { target } = this.#job;
+		if (target !== undefined && role !== "kv_update") {
+			const findings = await checkModel(model, target);
+			const refusal = refusalOf(findings, target);
+			if (refusal !== undefined) throw refusal;
+			this.#findings.push(...findings);
+		}
+		const { signal } = this.#options;
+		await writeModel(model, this.#file(role), { externalData, ...(signal === undefined ? {} : { signal }) });
+	}
+
+	async #front(
+		past: number,
+		{ masked }: CalibratedGraphs,
+		encodings: ReadonlyMap<string, Encoding>,
+		file: string,
+	): Promise<Model> {
+		const { config, lengths, padToken } = this.#job;
+		const model = await readModel(config.modelFile);
+		makeFrontGraph(model, config, { context: lengths.context, past, padToken, masked });
+		await quantizeFront(model, encodings);
+		await writeModel(model, file, { externalData: "one-file" });
+		return model;
+	}
+
+	/** Compares whole sequences with the float graphs. */
+	async #judge(
+		calibrated: CalibratedGraphs,
+		encodings: ReadonlyMap<string, Encoding>,
+		sequences: readonly (readonly number[])[],
+	): Promise<LlmJudgement> {
+		const { config } = this.#job;
+		const { files, stateNames } = calibrated;
+		// beside the weights that they share with the graphs that stay
+		const file = (name: string) => path.join(this.#folder, `${name}-of-sequences.onnx`);
+		const own = { front: path.join(this.#scratch, "quantized-front.onnx"), layers: file("layers"), head: file("head") };
+		await this.#front(WHOLE.context, calibrated, encodings, own.front);
+		const layers = await readModel(this.#file("prefill"));
+		makeStatesGraph(layers, WHOLE);
+		const found = [...tapNamed(layers, stateNames.slice(0, -1)), NAMES.hidden];
+		await writeModel(layers, own.layers, { externalData: "keep" });
+		const head = await readModel(this.#file("lm_head"));
+		makeRowsGraph(head);
+		await writeModel(head, own.head, { externalData: "keep" });
+		const opened: SequencePipeline[] = [];
+		const open = async (...[of, options]: [typeof own, Parameters<typeof SequencePipeline.open>[2]]) => {
+			const pipeline = await SequencePipeline.open(config, of, options);
+			opened.push(pipeline);
+			return pipeline;
+		};
+		try {
+			const float = await open(files, { stateNames });
+			const quantized = await open(own, { stateNames: found, hidden: encodings.get(NAMES.hidden) });
+			return await judgeQuantized(float, quantized, sequences, {
+				vocabulary: config.vocabularySize,
+				signal: this.#options.signal,
+				onProgress: (done, total) => this.#progress("judging", done, total),
+			});
+		} finally {
+			for (const pipeline of opened) await pipeline.close();
+			for (const written of [own.layers, own.head]) rmSync(written, { force: true });
+		}
+	}
+
+	#progress(step: string, done: number, total: number): void {
+		this.#options.onProgress?.(step, done, total);
+	}
+}
+
+/** Makes those inputs and outputs codes that `isCodes` says, and collects what they stand for. */
+function integerInterface(encodings: Map<string, Encoding>, isCodes: (port: Value) => boolean): Pass {
+	return {
+		name: "integer-interface",
+		options: {},
+		async run(model) {
+			removeCacheMarks(model);
+			const ports = makeInterfaceInteger(model, new NameScope(model), isCodes);
+			for (const { name, encoding } of ports) encodings.set(name, encoding);
+			return true;
+		},
+	};
+}

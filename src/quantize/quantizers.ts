@@ -1,0 +1,16 @@
+import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
+import type { Pass } from "../passes/infra/pass.js";
+import { type InsertActivationQdqOptions, insertActivationQdq } from "../passes/insert-activation-qdq.js";
+import type { StatisticsFiles } from "./statistics.js";
+
+export interface QuantizersOptions extends Pick<StatisticsFiles, "encodings" | "hessian"> {
+	readonly recipe: string;
+	readonly products?: InsertActivationQdqOptions["products"] | undefined;
+	/** Inputs and outputs of the model; default float. */
+	readonly io?: InsertActivationQdqOptions["io"] | undefined;
+}
+
+/** The passes that quantize a float model's weights and then its activations. */
+export function quantizers({ recipe, encodings, hessian, products = "auto", io = "float" }: QuantizersOptions): Pass[] {
+	return [applyPrecisionRecipe({ recipe, hessian }), insertActivationQdq({ recipe, encodings, products, io })];
+}

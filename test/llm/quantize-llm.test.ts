@@ -1,0 +1,174 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { isOnnxOp } from "../../src/ir/node.js";
+import { DataType } from "../../src/ir/types.js";
+import { CACHE_TYPES } from "../../src/llm/cache-codes.js";
+import { convertLlm, type LlmConversion } from "../../src/llm/convert-llm.js";
+import { readModel } from "../../src/onnx/file.js";
+import { encodingAt } from "../../src/passes/support/qdq.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { sqnrDb } from "../support/ort.js";
+import { type DirectoryOptions, writeGenaiDirectory } from "./genai-directory.js";
+import { generateDynamic, generateStatic } from "./generate.js";
+
+let folder: string;
+beforeAll(() => {
+	folder = mkdtempSync(path.join(tmpdir(), "qgraph-quantize-llm-"));
+});
+afterAll(() => {
+	rmSync(folder, { recursive: true });
+});
+
+const LENGTHS = { context: 40, prefill: 8 };
+const TARGET = parseTarget("qnn-htp:v79");
+
+const SHAPES: Readonly<Record<string, DirectoryOptions>> = {
+	plain: {},
+	"a local window and softcaps": {
+		attention: [
+			{ local_window_size: intAttribute(5), softcap: floatAttribute(4) },
+			{ softcap: floatAttribute(4), rotary_interleaved: intAttribute(1) },
+		],
+		capsLogits: true,
+	},
+};
+
+/** Prompts that are none of those that were calibrated with. */
+const PROMPTS = [3, 8, 11, 20].map((length) => Array.from({ length }, (_, index) => 3 + ((index * 7) % 40)));
+
+async function portsOf(file: string) {
+	const { graph } = await readModel(file);
+	return Object.fromEntries(
+		[...graph.inputs, ...graph.outputs].map(({ name, type }) => [name, type?.kind === "tensor" && type.elementType]),
+	);
+}
+
+/** The mean dB of the logits that choose the tokens that both generate, and of the prompts' first ones at least. */
+async function generationDb(input: string, output: string): Promise<number> {
+	const [expected, actual]: [number[], number[]] = [[], []];
+	for (const prompt of PROMPTS) {
+		const [float, quantized] = [await generateDynamic(input, prompt, 8), await generateStatic(output, prompt, 8)];
+		for (const [index, token] of float.tokens.entries()) {
+			expected.push(...float.logits[index]!);
+			actual.push(...quantized.logits[index]!);
+			if (token !== quantized.tokens[index]) break;
+		}
+	}
+	return sqnrDb(expected, actual);
+}
+
+describe("convertLlm with a recipe", () => {
+	describe.each(Object.entries(SHAPES))("%s", (name, options) => {
+		let [input, output] = ["", ""];
+		let result: LlmConversion;
+		beforeAll(async () => {
+			[input, output] = [path.join(folder, name), path.join(folder, `${name} 8 bits`)];
+			writeGenaiDirectory(input, options);
+			result = await convertLlm(input, output, { ...LENGTHS, target: TARGET, quantization: { recipe: "16a8w" } });
+		}, 60_000);
+
+		test("says nearly the same after prompts that it was not calibrated with", async () => {
+			expect(await generationDb(input, output)).toBeGreaterThan(30);
+			const { judgement } = result.quantization!;
+			expect(judgement.logitsDb).toBeGreaterThan(30);
+			expect(judgement.layersDb).toHaveLength(2);
+			expect(Math.min(...judgement.layersDb.map((db) => db ?? 0))).toBeGreaterThan(30);
+			expect(judgement.topAgreement).toBeGreaterThan(0.9);
+			const { before, after } = judgement.perplexity;
+			expect(Math.abs(after! / before! - 1)).toBeLessThan(0.02);
+		});
+
+		test("takes and gives codes only, but for the logits and the place of the last token", async () => {
+			for (const graph of ["prefill", "decode"]) {
+				for (const [port, type] of Object.entries(await portsOf(path.join(output, `${graph}.onnx`)))) {
+					const isCache = /key|value/.test(port);
+					const expected = port === "last_idx" ? DataType.INT32 : isCache ? DataType.UINT8 : DataType.UINT16;
+					expect([port, type]).toEqual([port, expected]);
+				}
+			}
+			expect(await portsOf(path.join(output, "lm_head.onnx"))).toEqual({
+				hidden_states: DataType.UINT16,
+				logits: DataType.FLOAT,
+			});
+			const front = await portsOf(path.join(output, "front.onnx"));
+			expect(front.inputs_embeds).toBe(DataType.UINT16);
+			expect(front.attn_bias).toBe(DataType.UINT16);
+			expect((await portsOf(path.join(output, "kv_update.onnx")))["present.1.key"]).toBe(DataType.UINT8);
+		});
+
+		test("has one set of encodings, one of weights, and caches whose 0 is 128", async () => {
+			const encodings = async (graph: string) => {
+				const model = await readModel(path.join(output, `${graph}.onnx`));
+				const quantizers = [...model.graph.nodes].filter((node) => isOnnxOp(node, "QuantizeLinear"));
+				return new Map(quantizers.map((node) => [node.outputs[0]!.name, encodingAt(node)] as const));
+			};
+			const prefill = await encodings("prefill");
+			expect(await encodings("decode")).toEqual(prefill);
+			const codes = [...prefill].filter(([value]) => /^new\.\d\.(key|value)$/.test(value));
+			expect(codes.map(([, encoding]) => encoding?.zeroPoint)).toEqual([128, 128, 128, 128]);
+			expect(readdirSync(output)).not.toContain("decode.onnx.data");
+			expect(statSync(path.join(output, "prefill.onnx.data")).size).toBeLessThan(60_000);
+		});
+
+		test("masks by what the scores are", () => {
+			const { masked } = result.quantization!;
+			expect(masked).toBeLessThan(-20);
+			expect(masked).toBeGreaterThan(-60);
+		});
+	});
+
+	test.each(CACHE_TYPES)(
+		"keeps keys and values as %s",
+		async (cache) => {
+			const [input, output] = [path.join(folder, "plain"), path.join(folder, `plain ${cache}`)];
+			const quantization = { recipe: "16a8w", cache, gptq: false };
+			await convertLlm(input, output, { ...LENGTHS, target: TARGET, quantization });
+			expect(await generationDb(input, output)).toBeGreaterThan(30);
+			const ports = await portsOf(path.join(output, "decode.onnx"));
+			const expected = { u8: DataType.UINT8, u16: DataType.INT16, float: DataType.FLOAT };
+			expect(ports["new.0.key"]).toBe(expected[cache]);
+			expect(ports["past_key_values.1.value"]).toBe(expected[cache]);
+			expect(ports.inputs_embeds).toBe(DataType.UINT16);
+		},
+		60_000,
+	);
+
+	test("calibrates with token ids of files, and is judged by others", async () => {
+		const [input, output] = [path.join(folder, "plain"), path.join(folder, "plain from files")];
+		const [data, evaluation] = [path.join(folder, "prompts.json"), path.join(folder, "others.json")];
+		const sequences = Array.from({ length: 6 }, (_, row) =>
+			Array.from({ length: 50 }, (_, index) => 3 + ((index * 11 + row * 17) % 45)),
+		);
+		writeFileSync(data, JSON.stringify(sequences));
+		writeFileSync(evaluation, JSON.stringify([PROMPTS[3]]));
+		const quantization = { recipe: "16a4w_block:32", data: [data], evaluation: [evaluation], generate: 4 };
+		const result = await convertLlm(input, output, { ...LENGTHS, target: TARGET, quantization });
+		const { calibrated, judgement, weights } = result.quantization!;
+		// six of forty, and of the six of ten that are left, four more each unless one ends
+		expect(calibrated.sequences).toBe(12);
+		expect(calibrated.tokens).toBeGreaterThanOrEqual(300);
+		expect(calibrated.tokens).toBeLessThanOrEqual(324);
+		expect(judgement).toMatchObject({ sequences: 1, tokens: 20 });
+		expect(new Set(weights.map(({ form }) => form))).toEqual(new Set(["double-dq"]));
+		expect(JSON.parse(readFileSync(path.join(output, "qgraph.json"), "utf8")).settings.quantization).toEqual(
+			quantization,
+		);
+		writeFileSync(data, "[[3, 4, 48]]");
+		const wrong = convertLlm(input, output, { ...LENGTHS, overwrite: true, quantization });
+		await expect(wrong).rejects.toMatchObject({ code: "language/tokens" });
+		await expect(wrong).rejects.toThrow("has the token 48");
+	}, 60_000);
+
+	test("chooses precisions within a budget, also without a target", async () => {
+		const [input, output] = [path.join(folder, "plain"), path.join(folder, "plain budget")];
+		const quantization = { budget: { bitsPerWeight: 7 }, gptq: false };
+		const { quantization: found } = await convertLlm(input, output, { ...LENGTHS, quantization });
+		expect(found?.recipe).toBe("planned within the budget");
+		const precisions = new Set(found?.weights.map(({ precision }) => precision));
+		expect(precisions.size).toBeGreaterThan(1);
+		expect(found?.judgement.logitsDb).toBeGreaterThan(15);
+	}, 60_000);
+});
