@@ -5,11 +5,10 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { bytesFrom, type ElementType, numbersOf } from "../../src/arrays/element-type.js";
 import { type NumpyArray, writeNpy, writeNpz } from "../../src/arrays/npz.js";
 import type { SampleSource } from "../../src/calibration/calibration.js";
-import { arrayOf } from "../../src/calibration/sources/image-source.js";
+import { arrayOf, type ImageOptions } from "../../src/calibration/sources/image-source.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
 import type { Model } from "../../src/ir/model.js";
 import { DataType, type Dimension } from "../../src/ir/types.js";
-import { loadOptional } from "../../src/runtime/load-optional.js";
 import { temporaryFolder } from "../repo/run.js";
 import { modelOf } from "../support/build.js";
 
@@ -237,10 +236,77 @@ describe("images", () => {
 		expect(open(taking({ x: ["n", 3, "h", "w"] }), { size: [8, 8] }).count).toBe(1);
 	});
 
-	test("need the package sharp, which says what is wrong with them", async () => {
-		writeFileSync(at("a.png"), "nothing");
-		const reading = all(openSamples(taking({ x: [1, 3, 8, 8] }), [at("a.png")]));
-		const code = (await loadOptional("sharp", folder)) === undefined ? "runtime/missing" : "calibrate/data";
-		await expect(reading).rejects.toMatchObject({ code });
+	/** 8 x 4 pixels, the left half red, the right half blue, as `format` has them. */
+	async function picture(name: string, format: "png" | "jpeg" | "webp", channels: 3 | 4 = 3): Promise<string> {
+		const { default: sharp } = await import("sharp");
+		const color = (x: number) => (x < 4 ? [255, 0, 0] : [0, 0, 255]);
+		const raw = Array.from({ length: 32 }, (_, at) => [...color(at % 8), ...(channels === 4 ? [128] : [])]).flat();
+		const image = sharp(Uint8Array.from(raw), { raw: { width: 8, height: 4, channels } });
+		await image.toFormat(format, { quality: 100, chromaSubsampling: "4:4:4", lossless: true }).toFile(at(name));
+		return at(name);
+	}
+	const decoded = async (file: string, shape: readonly (number | string)[], images: ImageOptions = {}) => {
+		const found: NumpyArray[] = [];
+		for await (const { arrays } of openSamples(taking({ x: shape }), [file], { images }).samples(0)) {
+			found.push(arrays.get("x")!);
+		}
+		expect(found.map((array) => array.shape)).toEqual([shape]);
+		return elements(found[0]!);
+	};
+	const [RED, BLUE] = [
+		[1, 0, 0],
+		[0, 0, 1],
+	] as const;
+
+	test.each(["png", "jpeg", "webp"] as const)("are decoded: %s", async (format) => {
+		const found = await decoded(await picture(`a.${format}`, format), [1, 3, 4, 8]);
+		const expected = [0, 1, 2].flatMap((channel) =>
+			Array.from({ length: 32 }, (_, at) => (at % 8 < 4 ? RED : BLUE)[channel]!),
+		);
+		expect(Math.max(...found.map((value, index) => Math.abs(value - expected[index]!)))).toBeLessThan(
+			format === "png" ? 1e-6 : 0.06,
+		);
+	});
+
+	test("are cut off, stretched or padded, channels last, in either order", async () => {
+		const file = await picture("b.png", "png");
+		const column = (found: readonly number[], x: number) => found.slice(3 * x, 3 * x + 3);
+		const cover = await decoded(file, [1, 4, 4, 3]);
+		expect(column(cover, 0)).toEqual(RED);
+		expect(column(cover, 3)).toEqual(BLUE);
+		const stretched = await decoded(file, [1, 16, 4, 3], { fit: "stretch", order: "bgr" });
+		expect(column(stretched, 0)).toEqual(BLUE);
+		expect(column(stretched, 60)).toEqual(BLUE);
+		const padded = await decoded(file, [1, 8, 8, 3], { fit: "pad" });
+		expect(column(padded, 0)).toEqual([0, 0, 0]);
+		expect(column(padded, 24)).toEqual(RED);
+	});
+
+	test("lose what is transparent, become gray for one channel, and are normalized", async () => {
+		const file = await picture("c.png", "png", 4);
+		expect((await decoded(file, [1, 3, 4, 8])).slice(0, 8)).toEqual([1, 1, 1, 1, 0, 0, 0, 0]);
+		const gray = await decoded(file, [4, 8, 1]);
+		expect(gray[0]!).toBeGreaterThan(gray[7]! + 0.1);
+		const normalized = await decoded(file, [1, 3, 4, 8], { mean: [0.5], std: [0.25] });
+		expect([normalized[0], normalized[7]]).toEqual([2, -2]);
+	});
+
+	test("a folder of them is read one by one, from any on", async () => {
+		mkdirSync(at("pictures"));
+		for (const name of ["1.png", "2.png", "3.png"]) await picture(`pictures/${name}`, "png");
+		const source = openSamples(taking({ x: [1, 3, 4, 8] }), [at("pictures")]);
+		expect(source.count).toBe(3);
+		const origins: string[] = [];
+		for await (const { origin } of source.samples(1)) origins.push(path.basename(origin));
+		expect(origins).toEqual(["2.png", "3.png"]);
+	});
+
+	test("that are none are named", async () => {
+		writeFileSync(at("broken.png"), "nothing");
+		const reading = all(openSamples(taking({ x: [1, 3, 8, 8] }), [at("broken.png")]));
+		await expect(reading).rejects.toMatchObject({
+			code: "calibrate/data",
+			message: expect.stringContaining("broken.png"),
+		});
 	});
 });
