@@ -290,6 +290,9 @@ export const CODES = {
 	"lower/unsupported": remark(
 		"The operator is used in a way that no standard operators stand for; the message says which.",
 	),
+	"fold/condition": remark(
+		"An If chooses its branch when the model runs, which the HTP cannot. `--dim` may settle it.",
+	),
 	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 } as const satisfies Record<string, CodeInfo>;

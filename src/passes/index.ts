@@ -4,6 +4,7 @@ import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { fixShapes } from "./fix-shapes.js";
 import { foldAffine } from "./fold-affine.js";
+import { foldIf } from "./fold-if.js";
 import { foldShapes } from "./fold-shapes.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
@@ -44,6 +45,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	lowerSkipLayerNorm,
 	lowerRotaryEmbedding,
 	lowerGroupQueryAttention,
+	foldIf,
 	foldShapes,
 	fuseGelu,
 	fuseHardSwish,
@@ -78,6 +80,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 /** What `convert --recipe --encodings` runs: operators are made one where the target has one, then everything is quantized. */
 export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	foldIf,
 	fuseGelu,
 	fuseHardSwish,
 	fuseLayerNorm,

@@ -1,0 +1,56 @@
+import { inferTypes, type TypeTable } from "../inference/index.js";
+import type { Graph } from "../ir/graph.js";
+import { NameScope } from "../ir/names.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import { allGraphs, nodeLabel } from "../ir/walk.js";
+import { definePass } from "./infra/pass.js";
+import { inlineBranch } from "./support/inline-branch.js";
+import { removeUnused } from "./support/subgraph.js";
+
+/**
+ * `If(true, then, else)` -> the nodes of `then`: an If whose condition is known, a constant or something computed out of
+ * fixed shapes, leaves the branch that it takes.
+ */
+export const foldIf = definePass<Record<never, never>>({
+	name: "fold-if",
+	summary: "Replace an If whose condition is known by the branch that it takes.",
+	options: {},
+	run(model, context) {
+		const names = new NameScope(model);
+		let changed = false;
+		for (let found = true; found; ) {
+			found = false;
+			// conditions within a branch may follow from what stands around it
+			const types = inferTypes(model);
+			for (const { graph } of allGraphs(model)) {
+				for (const node of [...graph.nodes]) {
+					const taken = isOnnxOp(node, "If") ? branchOf(node, types) : undefined;
+					if (taken === undefined) continue;
+					const [condition] = node.inputs;
+					inlineBranch(node, taken, names);
+					if (condition !== undefined) removeUnused(condition);
+					context.count("branches folded");
+					[found, changed] = [true, true];
+				}
+				if (found) break;
+			}
+		}
+		for (const { graph, path } of allGraphs(model)) {
+			for (const node of graph.nodes) {
+				if (!isOnnxOp(node, "If")) continue;
+				const message = `the condition '${node.inputs[0]?.name}' is not known before the model runs`;
+				context.report("fold/condition", message, { graph: path, node: nodeLabel(node) });
+			}
+		}
+		return changed;
+	},
+});
+
+/** The branch that an If is known to take. */
+function branchOf(node: Node, types: TypeTable): Graph | undefined {
+	const [condition] = node.inputs;
+	const [known] = (condition && types.elementsOf(condition)) ?? [];
+	if (typeof known !== "number") return undefined;
+	const branch = node.attributes.get(known === 0 ? "else_branch" : "then_branch");
+	return branch?.kind === "graph" ? branch.value : undefined;
+}
