@@ -41,7 +41,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
 	calibration: {
 		imports: ["ir", "diagnostics", "quant", "encodings", "weights", "inference", "onnx", "arrays", "passes", "runtime"],
-		packages: ["node:"],
+		packages: ["node:", "sharp"],
 	},
 	language: {
 		imports: ["ir", "diagnostics", "onnx", "arrays", "runtime"],

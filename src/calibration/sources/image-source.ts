@@ -1,3 +1,4 @@
+import type SharpPackage from "sharp";
 import { bytesFrom, isFloat } from "../../arrays/element-type.js";
 import type { NumpyArray } from "../../arrays/npz.js";
 import { QGraphError } from "../../diagnostics.js";
@@ -18,13 +19,7 @@ export interface ImageOptions {
 	readonly fit?: "cover" | "stretch" | "pad" | undefined;
 }
 
-/** What is used of the package `sharp`. */
-type Sharp = (file: string) => {
-	resize(width: number, height: number, options: { fit: string; background: string }): ReturnType<Sharp>;
-	removeAlpha(): ReturnType<Sharp>;
-	toColourspace(space: string): ReturnType<Sharp>;
-	raw(): { toBuffer(): Promise<Uint8Array> };
-};
+type Sharp = typeof SharpPackage;
 
 const FITS = { cover: "cover", stretch: "fill", pad: "contain" } as const;
 
