@@ -19,10 +19,15 @@ test("analyze writes the analysis and what it suggests, and prints the worst", a
 	expect([code, err]).toEqual([0, ""]);
 	expect(out).toMatch(/^unit +kind +is now +alone +together +end to end +suggested\n/);
 	expect(out).toMatch(/\* suggested, \d\.\d\d bits a weight/);
-	expect(out).toContain("written: <folder>/analysis: analysis.json, recipe.yaml, decoder_quantization_error.csv");
+	expect(out).toContain(
+		"written: <folder>/analysis: report.html, analysis.json, recipe.yaml, decoder_quantization_error.csv",
+	);
 	const analysis = JSON.parse(readFileSync(path.join(output, "analysis.json"), "utf8"));
 	expect(analysis).toMatchObject({ schema: "qgraph-analysis", isPartial: false, options: { data: ["random:6"] } });
 	expect(readFileSync(path.join(output, "recipe.yaml"), "utf8")).toContain("% of the noise as 16a4w");
+	const report = readFileSync(path.join(output, "report.html"), "utf8");
+	const [, data] = /id="analysis">(.*?)<\/script>/s.exec(report)!;
+	expect(JSON.parse(data!)).toEqual(analysis);
 	expect(existsSync(path.join(output, "work"))).toBe(false);
 	const again = await qgraph(folder, ...args);
 	expect([again.code, again.err]).toEqual([

@@ -52,9 +52,6 @@ function optionOf(
 	const placed: Placed = new Map();
 	const series = Object.entries(KINDS).flatMap(([kind, { name, symbol, paint }]) => {
 		const own = points.filter((point) => point.kind === kind);
-		const isNamed = (point: ParetoEntry) =>
-			kind === "single" ||
-			(kind === "base" && !points.some((other) => other.kind === "single" && other.label === point.label));
 		if (own.length === 0) return [];
 		return [
 			{
@@ -65,9 +62,10 @@ function optionOf(
 				lineStyle: { color: color(paint), width: 2, type: kind === "greedy" ? "dashed" : "solid" },
 				itemStyle: { color: color(paint), opacity: 1 },
 				z: kind === "plan" ? 3 : 4,
-				data: own.map((point) => ({ ...dataOf(point, unit.size, color(paint)), label: { show: isNamed(point) } })),
+				data: own.map((point) => dataOf(point, unit.size, color(paint))),
 				labelLayout: (label: PlacedLabel) => ({ dy: freeShift(label, placed) }),
 				label: {
+					show: kind === "single",
 					position: "right",
 					color: color("ink"),
 					fontSize: 12,

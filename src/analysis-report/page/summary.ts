@@ -64,11 +64,11 @@ export function header({ model, options, suggestions, isPartial, units }: Analys
 }
 
 /** The recipes that are suggested, with the command that takes the first. */
-export function suggestionsSection({ suggestions, model, perplexity }: Analysis): HTMLElement | undefined {
+export function suggestionsSection({ suggestions, model, options, perplexity }: Analysis): HTMLElement | undefined {
 	if (suggestions.length === 0) return undefined;
 	const list = element("div", { class: "suggestions" });
 	for (const [index, suggestion] of suggestions.entries()) {
-		list.append(suggestionEntry(suggestion, index === 0, model.file, perplexity));
+		list.append(suggestionEntry(suggestion, index === 0, model.file, options, perplexity));
 	}
 	return section(
 		"suggestions",
@@ -82,10 +82,16 @@ function suggestionEntry(
 	suggestion: SuggestedRecipe,
 	isFirst: boolean,
 	file: string,
+	{ data, target }: Analysis["options"],
 	perplexity: Analysis["perplexity"],
 ): HTMLElement {
 	const output = file.replace(/(\.onnx)?$/, "-quantized.onnx");
-	const command = `npx qgraph quantize ${quoted(file)} ${quoted(output)} --recipe ${quoted(suggestion.file)} --data samples.npz`;
+	const samples = data.length > 0 && data.length <= MOST_NAMED ? data : ["samples.npz"];
+	const command = [
+		`npx qgraph quantize ${quoted(file)} ${quoted(output)} --recipe ${quoted(suggestion.file)}`,
+		...samples.map((place) => `--data ${quoted(place)}`),
+		...(target === null ? [] : [`--target ${quoted(target)}`]),
+	].join(" ");
 	const scored = perplexity?.find(({ recipe }) => recipe === suggestion.name);
 	const figures = [
 		bytes(suggestion.bytes),
@@ -105,6 +111,9 @@ function suggestionEntry(
 		element("pre", {}, command),
 	);
 }
+
+/** Files of samples that a command names; of more, an example stands for all. */
+const MOST_NAMED = 3;
 
 /** A word of a command line, in quotes where it needs them. */
 function quoted(word: string): string {

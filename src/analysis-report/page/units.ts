@@ -34,16 +34,19 @@ export function paintOf(change: Change): string {
 
 /** Names for charts: without what those of all layers begin with, and without `.weight` at the end. */
 export class Names {
-	readonly #start: string;
+	readonly #starts: readonly string[];
 
 	constructor(units: readonly AnalyzedUnit[]) {
-		const inLayers = units.filter(({ layer }) => layer !== null);
-		this.#start = commonStart((inLayers.length > units.length / 2 ? inLayers : units).map(({ name }) => name));
+		// products are named by their operators, which other names are seldom like
+		const groups = [true, false].map((hasWeights) =>
+			units.filter(({ layer, elements }) => layer !== null && elements > 0 === hasWeights),
+		);
+		this.#starts = groups.map((group) => commonStart(group.map(({ name }) => name))).filter((start) => start !== "");
 	}
 
 	short({ name }: AnalyzedUnit): string {
-		const rest = name.startsWith(this.#start) ? name.slice(this.#start.length) : name;
-		return rest.replace(/(?<=.)\.weight$/, "");
+		const start = this.#starts.find((other) => name.startsWith(other)) ?? "";
+		return name.slice(start.length).replace(/(?<=.)\.(weight)?$/, "");
 	}
 }
 

@@ -1,12 +1,20 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type Analysis, analyzeSensitivity, findRecipe, parseTarget, QGraphError } from "../../index.js";
+import {
+	type Analysis,
+	analyzeSensitivity,
+	findRecipe,
+	parseTarget,
+	QGraphError,
+	renderAnalysisReport,
+} from "../../index.js";
 import { renderAnalysis } from "../analysis-text.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar } from "../terminal.js";
 
 const ANALYSIS_FILE = "analysis.json";
+const REPORT_FILE = "report.html";
 const WORK_FOLDER = "work";
 
 export const analyze: Command = {
@@ -21,7 +29,7 @@ export const analyze: Command = {
 				type: "string",
 				demandOption: true,
 				requiresArg: true,
-				describe: "Folder to write: analysis.json, recipe.yaml, ExecuTorch's CSV and Python recipe",
+				describe: "Folder to write: report.html, analysis.json, recipe.yaml, ExecuTorch's CSV and Python recipe",
 			})
 			.option("recipe", {
 				type: "string",
@@ -125,12 +133,13 @@ export const analyze: Command = {
 			bar.clear();
 		}
 		writeFileSync(path.join(folder, ANALYSIS_FILE), `${JSON.stringify(analysis, null, "\t")}\n`);
+		writeFileSync(path.join(folder, REPORT_FILE), renderAnalysisReport(analysis));
 		for (const [name, text] of files) writeFileSync(path.join(folder, name), text);
 		if (!analysis.isPartial) rmSync(work, { recursive: true, force: true });
 		if (args.json === true) terminal.out.write(`${JSON.stringify(analysis, null, 2)}\n`);
 		else if (args.quiet !== true) {
 			terminal.out.write(
-				`${renderAnalysis(analysis)}\n\nwritten: ${folder}: ${[ANALYSIS_FILE, ...files.keys()].join(", ")}\n`,
+				`${renderAnalysis(analysis)}\n\nwritten: ${folder}: ${[REPORT_FILE, ANALYSIS_FILE, ...files.keys()].join(", ")}\n`,
 			);
 		}
 		if (!analysis.isPartial) return EXIT.done;
