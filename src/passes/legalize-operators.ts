@@ -37,6 +37,7 @@ export const legalizeOperators = definePass<Record<never, never>>({
 				const isDone = OPERATOR_REMEDIES.get(rule.id)!(operator, {
 					model,
 					names,
+					architecture: target.architecture,
 					report: ({ weight }, separation) => reportSeparation(context, weight!.site, separation),
 				});
 				if (isDone) {

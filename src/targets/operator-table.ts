@@ -135,6 +135,9 @@ export const OPERATOR_TABLE: Readonly<Record<string, Readonly<Record<TriedForm, 
 	"com.microsoft:QuickGelu": { "16 bits": RIGHT, "8 bits": RIGHT, float: RIGHT },
 };
 
+/** Operators that are right between codes of one type, and were refused between those of two. */
+export const SAME_TYPES: readonly string[] = ["Asin"];
+
 /** Operators that are right on unsigned codes, or on others of so many bits, and were refused on these, on v68 and v81. */
 export const REFUSED_SIGNED: Readonly<Record<"INT16" | "INT8", readonly string[]>> = {
 	INT16: [
@@ -164,6 +167,7 @@ export const REFUSED_SIGNED: Readonly<Record<"INT16" | "INT8", readonly string[]
 		"ReduceMin",
 		"Resize",
 		"Round",
+		"ScatterElements",
 		"Sign",
 		"Sin",
 		"SpaceToDepth",

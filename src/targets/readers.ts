@@ -83,3 +83,26 @@ export function unquantizedReader(output: Value, views = VIEWS): Node | "output"
 export function describeReader(reader: Node | "output"): string {
 	return reader === "output" ? "is an output of the graph" : `is read by ${reader.op.type} '${nodeLabel(reader)}'`;
 }
+
+/**
+ * The Adds that read the quantized result of an operator as first operand and, as second, dequantized codes of its type, one
+ * a channel.
+ */
+export function vectorAddsBehind({ outputs }: OperatorFacts): Node[] {
+	const [output] = outputs;
+	const { node: quantizer, dtype } = output?.quantization ?? {};
+	const rank = output?.shape?.length ?? 0;
+	const isVector = (value: Value | undefined) => {
+		const producer = value?.producer;
+		const codes =
+			producer && isOnnxOp(producer, "DequantizeLinear") ? constantOf(producer.inputs[0])?.tensor : undefined;
+		if (codes?.dtype !== dtype || codes?.shape.length === undefined || codes.shape.length < rank - 1) return false;
+		return codes.shape.every((length, axis) => length === 1 || axis === codes.shape.length - rank + 1);
+	};
+	if (rank === 0) return [];
+	return (quantizer?.outputs[0]?.uses ?? [])
+		.filter(({ node }) => isOnnxOp(node, "DequantizeLinear"))
+		.flatMap(({ node }) => node.outputs[0]!.uses)
+		.filter(({ node, index }) => index === 0 && isOnnxOp(node, "Add") && isVector(node.inputs[1]))
+		.map(({ node }) => node);
+}

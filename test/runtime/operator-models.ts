@@ -1,4 +1,4 @@
-import { intAttribute } from "../../src/ir/attribute.js";
+import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
@@ -9,7 +9,7 @@ import { normals } from "./models.js";
 
 /* Small models that each break one rule for which legalize-operators has the remedy. */
 
-const { FLOAT, UINT16, UINT8, INT8 } = DataType;
+const { FLOAT, UINT16, UINT8, INT16, INT8 } = DataType;
 const K = 24;
 const N = 16;
 
@@ -43,7 +43,7 @@ export function operatorModel(given: readonly OperatorModel[], rows: number): Mo
 }
 
 interface Encoding {
-	readonly dtype?: typeof UINT16 | typeof UINT8 | typeof INT8;
+	readonly dtype?: typeof UINT16 | typeof INT16 | typeof UINT8 | typeof INT8;
 	readonly scale?: number;
 	readonly zero?: number;
 }
@@ -75,11 +75,13 @@ interface Weight {
 	readonly bits?: 4 | 8;
 	readonly isOne?: boolean;
 	readonly hasZero?: boolean;
+	/** What the scale of the second channel is multiplied with. */
+	readonly second?: number;
 }
 
 /** A dequantized weight, one scale a channel unless `isOne`. */
 function weight(b: Builder, name: string, spec: Weight = {}): string {
-	const { shape = [K, N], axis = 1, bits = 8, isOne = false, hasZero = true } = spec;
+	const { shape = [K, N], axis = 1, bits = 8, isOne = false, hasZero = true, second = 1 } = spec;
 	const limit = bits === 8 ? 127 : 7;
 	const codes = randomCodes(elementCount(shape), 3, -limit, limit);
 	const stored = (dims: readonly number[], values: Int8Array) =>
@@ -87,6 +89,7 @@ function weight(b: Builder, name: string, spec: Weight = {}): string {
 	b.initializer(name, stored(shape, codes));
 	const scaleShape = isOne ? [] : [shape[axis]!];
 	const scales = isOne ? [0.1 / limit] : randomScales(shape[axis]!, 4).map((scale) => (scale * 4) / limit);
+	if (!isOne && scales.length > 1) scales[1]! *= second;
 	b.initializer(`${name}_scale`, floatTensor(scaleShape, scales));
 	if (hasZero) b.initializer(`${name}_zero`, stored(scaleShape, new Int8Array(elementCount(scaleShape))));
 	const inputs = [name, `${name}_scale`, ...(hasZero ? [`${name}_zero`] : [])];
@@ -103,6 +106,16 @@ function model(
 ): void {
 	b.input("x", FLOAT, shape);
 	b.output(fill(b, pair(b, "x", input)));
+}
+
+/** A UINT16 constant behind a DequantizeLinear. */
+function coded(b: Builder, name: string, shape: readonly number[]): string {
+	const codes = Array.from(normals(elementCount(shape), 5), (value) => 0x8000 + Math.round(value * 2 ** 12));
+	b.initializer(name, codesTensor(UINT16, shape, codes));
+	b.initializer(`${name}_step`, floatTensor([], [2 ** -12]));
+	b.initializer(`${name}_middle`, codesTensor(UINT16, [], [0x8000]));
+	b.node("DequantizeLinear", [name, `${name}_step`, `${name}_middle`], [`${name}_dq`], {}, `${name}_DQ`);
+	return `${name}_dq`;
 }
 
 export const OPERATOR_MODELS: readonly OperatorModel[] = [
@@ -222,5 +235,191 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
 				return pair(b, node(b, "Tanh", [product], "tanh"), { scale: 2 ** -15 });
 			}),
+	},
+	{
+		rule: "htp/layer-norm-16-rows",
+		name: "16 rows out of a LayerNormalization into a Gemm",
+		write: (b) =>
+			model(b, [16, K], (_, x) => {
+				const norm = pair(b, node(b, "LayerNormalization", [x, vector(b, "gamma", K, 0.2, 1)], "norm"));
+				return pair(b, node(b, "Gemm", [norm, weight(b, "w"), vector(b, "bias", N)], "gemm"));
+			}),
+	},
+	{
+		rule: "htp/operator-rank",
+		name: "Tanh of rank 5",
+		write: (b, rows) =>
+			model(b, [1, 2, 1, rows, K], (_, x) => pair(b, node(b, "Tanh", [x], "tanh"), { scale: 2 ** -15 })),
+	},
+	{
+		rule: "htp/transposed-conv-add",
+		name: "a vector behind a ConvTranspose",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const conv = node(b, "ConvTranspose", [x, weight(b, "w", { shape: [K, N, 1, 1] })], "conv");
+				return pair(b, node(b, "Add", [pair(b, conv), coded(b, "vector", [N, 1, 1])], "sum"));
+			}),
+	},
+	{
+		rule: "htp/transposed-conv-groups",
+		name: "groups of a ConvTranspose with one scale a channel",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [K, N / 2, 1, 1], bits: 4 });
+				b.node("ConvTranspose", [x, w], ["conv"], { group: intAttribute(2) }, "conv");
+				return pair(b, "conv");
+			}),
+	},
+	{
+		rule: "htp/channel-scale-large",
+		name: "products of int4 that are coarser than the result",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, 4],
+				(_, x) => {
+					const product = node(b, "MatMul", [x, weight(b, "w", { shape: [4, N], bits: 4 })], "mm");
+					return pair(b, product, { scale: 2 ** -14 });
+				},
+				{ scale: 2 ** -8 },
+			),
+	},
+	{
+		rule: "htp/channel-scalar",
+		name: "a number times a row of one scale a channel",
+		write: (b) =>
+			model(b, [1, 1], (_, x) => {
+				const product = node(b, "MatMul", [x, weight(b, "w", { shape: [1, N] })], "mm");
+				return pair(b, product, { scale: 2 ** -19 });
+			}),
+	},
+	{
+		rule: "htp/bias-overflow",
+		name: "a bias far larger than one channel's products",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const w = weight(b, "w", { second: 2 ** -9 });
+				return pair(b, node(b, "Gemm", [x, w, vector(b, "bias", N, 16)], "gemm"), { scale: 2 ** -9 });
+			}),
+	},
+	{
+		rule: "htp/bias-overflow",
+		name: "a bias far larger than the products of one scale",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, K, rows, 3],
+				(_, x) => {
+					const w = weight(b, "w", { shape: [N, K, 1, 1], isOne: true });
+					const bias = vector(b, "bias", N, 1000);
+					return pair(b, node(b, "Conv", [x, w, bias], "conv"), { scale: 2 ** -4 });
+				},
+				{ scale: 2 ** -15 },
+			),
+	},
+	{
+		rule: "htp/gemm-factors",
+		name: "alpha and beta beside a float weight",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("w", floatTensor([K, N], normals(K * N, 3)));
+				const factors = { alpha: floatAttribute(0.5), beta: floatAttribute(0.25) };
+				b.node("Gemm", [x, "w", vector(b, "bias", N)], ["y"], factors, "gemm");
+				return "y";
+			}),
+	},
+	{
+		rule: "htp/softmax-8-bits",
+		name: "a long Softmax of 8 bits",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, 512],
+				(_, x) => pair(b, node(b, "Softmax", [x], "softmax"), { dtype: UINT8, scale: 8e-5, zero: 0 }),
+				{ dtype: UINT8, scale: 2 ** -5 },
+			),
+	},
+	{
+		rule: "htp/softmax-flat",
+		name: "a Softmax of small numbers",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Softmax", [x], "softmax"), { scale: 2 ** -20, zero: 0 }), {
+				scale: 2 ** -20,
+			}),
+	},
+	{
+		rule: "htp/tanh-small",
+		name: "a Tanh of small numbers",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Tanh", [x], "tanh"), { scale: 2 ** -25 }), { scale: 2 ** -25 }),
+	},
+	{
+		rule: "htp/scatter-updates",
+		name: "updates in another encoding than the data",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer(
+						"indices",
+						int64Tensor(
+							[rows, 2],
+							Array.from({ length: rows * 2 }, (_, at) => 3 + 5 * (at % 2)),
+						),
+					);
+					const updates = coded(b, "updates", [rows, 2]);
+					b.node("ScatterElements", [x, "indices", updates], ["y"], { axis: intAttribute(1) }, "scatter");
+					return pair(b, "y", { scale: 2 ** -11 });
+				},
+				{ scale: 2 ** -11 },
+			),
+	},
+	{
+		rule: "htp/float-factor",
+		name: "a factor that fp16 has not",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("factor", floatTensor([], [1e-9]));
+				return pair(b, node(b, "Mul", [x, "factor"], "mul"), { scale: 2 ** -43 });
+			}),
+	},
+	{
+		rule: "htp/float-factor",
+		name: "a divisor that fp16 has not",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("divisor", floatTensor([], [1e-6]));
+				return pair(b, node(b, "Div", [x, "divisor"], "div"), { scale: 2 ** 7 });
+			}),
+	},
+	{
+		rule: "htp/operator-signed",
+		name: "Neg of INT16",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Neg", [x], "neg"), { dtype: INT16 }), { dtype: INT16 }),
+	},
+	{
+		rule: "htp/operator-refused",
+		name: "LRN of UINT16",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				b.node("LRN", [x], ["lrn"], { size: intAttribute(3) }, "lrn");
+				return pair(b, "lrn");
+			}),
+	},
+	{
+		rule: "htp/operator-wrong",
+		name: "CumSum of UINT8",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer("axis", int64Tensor([], [1]));
+					return pair(b, node(b, "CumSum", [x, "axis"], "sum"), { dtype: UINT8, scale: 2 ** -3 });
+				},
+				{ dtype: UINT8, scale: 2 ** -5 },
+			),
 	},
 ];

@@ -33,10 +33,22 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 }
 
 const faults = (target: Target) =>
-	OPERATOR_MODELS.filter(({ rule }) => rule !== "htp/lost-saturation" || target.architecture !== "v68");
+	OPERATOR_MODELS.filter(({ rule }) => target.architecture !== "v68" || !SINCE_V69.includes(rule));
+
+/** Rules that no v68 breaks. */
+const SINCE_V69 = ["htp/lost-saturation", "htp/float-factor"];
 
 /** Rules whose models have activations of 8 bits. */
-const EIGHT_BITS = ["htp/channel-activation", "htp/bias-activations", "htp/softmax-zero-point"];
+const EIGHT_BITS = [
+	"htp/channel-activation",
+	"htp/bias-activations",
+	"htp/softmax-zero-point",
+	"htp/softmax-8-bits",
+	"htp/operator-wrong",
+];
+
+/** The compiler does not come to an end with its fault. */
+const ENDLESS = "htp/channel-scalar";
 
 describe.skipIf(python === "")("operators on the HTP", () => {
 	test.each(TARGETS.flatMap((target) => ROWS.map((rows) => [target.architecture, rows, target] as const)))(
@@ -62,14 +74,15 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 	test("with the fault they are what the rule says", { timeout: 120_000 }, async () => {
 		const target = parseTarget("qnn-htp:v73");
 		const folder = temporaryFolder();
-		const jobs = OPERATOR_MODELS.map((given, index) => {
+		const models = OPERATOR_MODELS.filter(({ rule }) => rule !== ENDLESS);
+		const jobs = models.map((given, index) => {
 			const model = operatorModel([given], ROWS[0]!);
 			const file = path.join(folder, `${index}.onnx`);
 			writeFileSync(file, serializeModel(model));
 			return { model: file, options: { ...providerOptions(model, target) } };
 		});
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
-			const { rule, name } = OPERATOR_MODELS[index]!;
+			const { rule, name } = models[index]!;
 			if (consequences.get(rule) === "wrong") {
 				expect(report.status, name).toBe("ok");
 				expect(report.outputs[0]!.sqnrDb, name).toBeLessThan(35);

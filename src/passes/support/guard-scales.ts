@@ -28,14 +28,20 @@ export interface GuardedWeight {
 }
 
 /**
- * Raises scales of channels that are so small that the target would misread them, or that the bias would not fit 32 bits in
+ * Of all DequantizeLinear nodes, or of `only` one: raises scales of channels that are so small that the target would misread them, or that the bias would not fit 32 bits in
  * steps of the products; the codes are rounded anew. Such channels hardly add to the output. Weights with one scale a channel.
  */
-export function guardScales(model: Model, names: NameScope): GuardedWeight[] {
+export function guardScales(model: Model, names: NameScope, only?: Node): GuardedWeight[] {
 	const sites = new Map<Node, WeightSite[]>();
 	for (const site of findWeightSites(model)) {
 		const node = site.dequantization?.node;
-		if (node === undefined || site.scheme !== "per-channel" || site.indirect !== undefined) continue;
+		if (
+			node === undefined ||
+			(only !== undefined && node !== only) ||
+			site.scheme !== "per-channel" ||
+			site.indirect !== undefined
+		)
+			continue;
 		sites.set(node, [...(sites.get(node) ?? []), site]);
 	}
 	return [...sites].flatMap(([node, users]) => guard(node, users, names) ?? []);

@@ -1,27 +1,16 @@
-import { intOf } from "../../ir/attribute.js";
-import type { Model } from "../../ir/model.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { intervalOf } from "../../quant/grid.js";
-import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
+import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult } from "./encoding-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
-import { reshapeAround } from "./reshape-around.js";
-import { type NoSeparation, type Separation, separateOutput } from "./separate-output.js";
+import { separateOutput } from "./separate-output.js";
+import { addRow, flatten, square } from "./shape-remedies.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-
-/** What a remedy works with. */
-export interface Tools {
-	readonly model: Model;
-	readonly names: NameScope;
-	/** Says what the range of an output was derived from, or why there is none. */
-	report(operator: OperatorFacts, separation: Separation | NoSeparation): void;
-}
-
-/** Makes an operator keep a rule that it breaks; says whether it could. */
-type Remedy = (operator: OperatorFacts, tools: Tools) => boolean;
+import { foldFactors, joinGroups, makeRoomForBias, widenCodes } from "./weight-remedies.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -84,47 +73,6 @@ const clampInputs: Remedy = ({ node }, { names }) => {
 	return done;
 };
 
-/** Shapes, where all are fixed. */
-function staticShapes({ inputs, outputs }: OperatorFacts): { input: number[]; output: number[] } | undefined {
-	const [input, output] = [inputs[0]?.shape, outputs[0]?.shape];
-	const isFixed = (shape: typeof input): shape is number[] => shape?.every((dim) => typeof dim === "number") === true;
-	return isFixed(input) && isFixed(output) ? { input, output } : undefined;
-}
-
-const flatten: Remedy = (operator, { model, names }) => {
-	const shapes = staticShapes(operator);
-	if (shapes === undefined || !isOfLastAxis(operator.node, shapes.input.length)) return false;
-	const { input, output } = shapes;
-	const isMatMul = isOnnxOp(operator.node, "MatMul");
-	if (isMatMul && (operator.weight?.shape.length !== 2 || operator.weight.site.input !== 1)) return false;
-	const rows = input.slice(0, -1).reduce((a, b) => a * b, 1);
-	const [matrix, result] = [
-		[rows, input.at(-1)!],
-		[rows, output.at(-1)!],
-	];
-	reshapeAround(model, operator.node, { input: matrix, result, output }, names, isMatMul);
-	return true;
-};
-
-/** Does the operator treat every row alike? */
-function isOfLastAxis(node: Node, rank: number): boolean {
-	const axis = intOf(node, "axis", -1);
-	return !isOnnxOp(node, "LayerNormalization") || (node.outputs.length === 1 && (axis === -1 || axis === rank - 1));
-}
-
-/** 16 rows or positions, the last axis but one or the last, as four times four. */
-const square: Remedy = (operator, { model, names }) => {
-	const shapes = staticShapes(operator);
-	if (shapes === undefined) return false;
-	const { input, output } = shapes;
-	const isMatMul = isOnnxOp(operator.node, "MatMul");
-	const isRows = input.at(-2) === 16 && input.slice(0, -2).every((dim) => dim === 1);
-	if (!isRows && (isMatMul || input.at(-1) !== 16)) return false;
-	const squared = (shape: readonly number[]) => (isRows ? [4, 4, shape.at(-1)!] : [1, shape[1]!, 4, 4]);
-	reshapeAround(model, operator.node, { input: squared(input), result: squared(output), output }, names, isMatMul);
-	return true;
-};
-
 const repeat: Remedy = ({ node, weight }, { names }) => {
 	const before = node.inputs[weight!.site.input]!;
 	const done = repeatScale(weight!.site, names);
@@ -149,4 +97,18 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],
+	["htp/channel-scalar", addRow],
+	["htp/channel-scale-large", widenCodes],
+	["htp/bias-overflow", makeRoomForBias],
+	["htp/gemm-factors", foldFactors],
+	["htp/softmax-8-bits", retypeResult],
+	["htp/softmax-flat", retypeResult],
+	["htp/tanh-small", retypeResult],
+	["htp/transposed-conv-groups", joinGroups],
+	["htp/transposed-conv-add", exchangeOperands],
+	["htp/scatter-updates", encodeAsData],
+	["htp/float-factor", encodeFactor],
+	["htp/operator-refused", retype],
+	["htp/operator-signed", retype],
+	["htp/operator-wrong", retype],
 ]);

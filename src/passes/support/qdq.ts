@@ -5,7 +5,7 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { codeOf, coveringGrid, type Grid, hull, type Interval } from "../../quant/grid.js";
+import { codeOf, coveringGrid, type Grid, hull, type Interval, intervalOf } from "../../quant/grid.js";
 import { isView } from "../../weights/activation.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { valuesOf } from "./small-constant.js";
@@ -41,8 +41,17 @@ export function encodingOf(dtype: DataType, scale: number, zeroPoint: number): E
 }
 
 /** An encoding of 8 bits with the same values as UINT16: 257 steps for one. */
-export function widened({ dtype, scale, zeroPoint }: Encoding): Encoding {
-	return encodingOf(DataType.UINT16, scale / 257, (dtype === DataType.INT8 ? zeroPoint + 128 : zeroPoint) * 257);
+export function widened(encoding: Encoding): Encoding {
+	return recoded(encoding, DataType.UINT16);
+}
+
+/** An encoding with the same values in codes of another type; in fewer bits the finest that reaches as far. */
+export function recoded(encoding: Encoding, dtype: DataType): Encoding {
+	const { scale, zeroPoint, min, max } = encoding;
+	const range = codeRange(dtype);
+	const steps = (range.max - range.min) / (max - min);
+	if (steps < 1) return coveringEncoding(dtype, intervalOf(encoding));
+	return encodingOf(dtype, scale / steps, (zeroPoint - min) * steps + range.min);
 }
 
 /** The finest encoding of the type that reaches over `interval` and represents 0 exactly. */

@@ -78,13 +78,19 @@ export class WeightKernels {
 	}
 
 	#floatFault(form: WeightForm): string | undefined {
-		if (this.#becomesLpbq(form)) return this.#shapeFault(form);
 		const { codes, scale, channelAxis, blockAxis, blockSize } = form;
+		if (this.#becomesLpbq(form)) return this.#shapeFault(form) ?? this.#channelFault(codes, channelAxis);
 		const scales = exactScales(scale!, channelAxis);
 		const isLpbq = codes.dtype === DataType.INT4 && isExact(scales) && isLpbqShape(codes.shape[blockAxis]!, blockSize);
-		if (isLpbq) return undefined;
+		if (isLpbq) return this.#channelFault(codes, channelAxis);
 		if (!this.#hasFloatBlocks) return `${this.#target.architecture} takes no float block scales`;
 		return this.#shapeFault(form) ?? this.#rangeFault(scale!, scales.channelScales, codes.dtype);
+	}
+
+	/** The HTP adds the bias wrong where LPBQ of a convolution has one channel. */
+	#channelFault({ shape }: Tensor, channelAxis: number): string | undefined {
+		const isBiased = this.#sites.some(({ node }) => isOnnxOp(node, "Conv") && node.inputs[2] !== undefined);
+		return shape[channelAxis] === 1 && isBiased ? "it has one output channel and a bias" : undefined;
 	}
 
 	#shapeFault(form: WeightForm): string | undefined {

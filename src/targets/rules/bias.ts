@@ -110,7 +110,7 @@ export const BIAS_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured: "2.5 dB with channel scales of 2^-23; beside a float weight 87 dB with 2^30.9, -5 dB with 2^31.1",
 			remedy: "raise the scales of channels whose codes are all 0; otherwise add the bias with an Add",
-			appliedBy: "legalize-bias",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, weight, inputs, fusedAdd } = operator;
 				const bias = isOnnxOp(node, "MatMul") ? fusedAdd?.addend : inputs[2];

@@ -1,7 +1,10 @@
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
+import { nodeLabel } from "../../ir/walk.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { becomesLpbq } from "../provider-options.js";
+import { vectorAddsBehind } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
 
 function isConv({ node, weight }: OperatorFacts, scheme: "lpbq" | "block"): boolean {
@@ -71,6 +74,51 @@ export const CONV_RULES: RuleGroup = {
 				if (!isConv(operator, "block") || context.blockQuantOptimization || bias?.constant?.dtype !== DataType.FLOAT)
 					return undefined;
 				return `bias '${bias.value.name}' is float`;
+			},
+		},
+		{
+			id: "htp/exact-conv-channel",
+			about: "A convolution with a bias, whose block scales QNN makes LPBQ of, has two output channels or more.",
+			consequence: "wrong",
+			measured:
+				"1 to 24 dB with one channel, float and INT32 biases, on every architecture; 85 dB without a bias, 84 to 90 dB with two channels, 71 dB in fp16",
+			remedy: "store it as INT8 with one scale a channel: the products of codes and integer scales fit 8 bits",
+			appliedBy: "legalize-weights",
+			broken(operator, context) {
+				const { weight, inputs } = operator;
+				if (!isConv(operator, "block") || !context.blockQuantOptimization || !becomesLpbq(operator)) return undefined;
+				if (weight!.channels !== 1 || inputs[2] === undefined) return undefined;
+				return `weight '${weight!.name}' has one output channel, and there is the bias '${inputs[2].value.name}'`;
+			},
+		},
+		{
+			id: "htp/transposed-conv-groups",
+			about: "A ConvTranspose whose weight has one scale a channel has one group.",
+			consequence: "wrong",
+			measured:
+				"7 dB with 2 groups, with a bias refused, on every architecture, INT8 and INT4; one scale 88 dB, one group 88 dB",
+			remedy: "write it with one group, the weights between groups 0",
+			appliedBy: "legalize-operators",
+			broken({ node, weight }) {
+				if (!isOnnxOp(node, "ConvTranspose") || weight?.scheme !== "per-channel") return undefined;
+				const group = intOf(node, "group", 1);
+				return group === 1 ? undefined : `it has ${group} groups, and weight '${weight.name}' one scale a channel`;
+			},
+		},
+		{
+			id: "htp/transposed-conv-add",
+			about:
+				"An Add behind a ConvTranspose whose weight has one scale a channel does not read a dequantized vector of one number a channel as its second operand.",
+			consequence: "wrong",
+			measured:
+				"0 to 16 dB with a vector of the activations' type, on every architecture, INT8 and INT4, groups and kernels; 72 and 87 dB with the operands exchanged, with a vector of another type or of floats, one number for all, and with Sub or a Relu in between",
+			remedy: "exchange the operands of the Add",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, weight } = operator;
+				if (!isOnnxOp(node, "ConvTranspose") || weight?.scheme !== "per-channel") return undefined;
+				const [add] = vectorAddsBehind(operator);
+				return add && `Add '${nodeLabel(add)}' behind it adds the vector '${add.inputs[1]!.name}' as second operand`;
 			},
 		},
 	],

@@ -204,8 +204,9 @@ export const LPBQ_RULES: RuleGroup = {
 			id: "htp/lpbq-accumulator",
 			about: "The sums of codes times codes of an LPBQ operator with 8-bit activations fit 32 bits.",
 			consequence: "wrong",
-			measured: "right with sums up to 2^31 - 1, wrong from 2^31 on; with 16-bit activations right up to 2^35",
-			remedy: "quantize the activation with 16 bits",
+			measured:
+				"right with sums up to 2^31 - 1, wrong from 2^31 on; with 16-bit activations right up to 2^35, which is less: their codes are 257 times as large",
+			remedy: "cut the inputs in two, multiply both and add",
 			broken(operator) {
 				const sum = overflowingSum(operator);
 				if (sum === undefined) return undefined;

@@ -1,8 +1,8 @@
-import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
+import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
-import { operatorOutcome } from "../operator-outcome.js";
+import { operatorKey, operatorOutcome } from "../operator-outcome.js";
 import { OPERATOR_TABLE, type OperatorOutcome, REFUSED_SIGNED, type TriedForm } from "../operator-table.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 
@@ -11,10 +11,6 @@ const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "
 
 /** Operators that carry graphs; their bodies stay on the CPU. */
 const CONTROL_FLOW = ["If", "Loop", "Scan", "SequenceMap"];
-
-function keyOf({ op }: Node): string {
-	return isStandardDomain(op.domain) ? op.type : `${op.domain}:${op.type}`;
-}
 
 function isFloat(operand: OperandFacts | undefined): operand is OperandFacts {
 	return operand?.dtype === DataType.FLOAT || operand?.dtype === DataType.FLOAT16;
@@ -25,21 +21,28 @@ function isFolded({ inputs }: OperatorFacts): boolean {
 	return inputs.every((input) => input === undefined || input.constant !== undefined);
 }
 
-/** How the operator would be compiled: between quantized values, or on floats; undefined where it does not compute on floats. */
+/**
+ * How the operator would be compiled: between quantized values of one type, or on floats; undefined where it does not
+ * compute on floats.
+ */
 function formOf(operator: OperatorFacts): TriedForm | undefined {
 	const inputs = operator.inputs.filter((input) => isFloat(input) && input.constant === undefined) as OperandFacts[];
 	const first = inputs.find(({ quantization }) => quantization !== undefined)?.quantization;
 	if (inputs.length === 0) return undefined;
-	const isQuantized = first !== undefined && operator.outputs[0]?.quantization !== undefined;
-	if (!isQuantized || first.dtype === undefined) return "float";
+	const output = operator.outputs[0]?.quantization;
+	if (first?.dtype === undefined || output?.dtype !== first.dtype) return "float";
 	return bitsPerElement(first.dtype) === 16 ? "16 bits" : "8 bits";
 }
 
 const RMS_NORMS = ["RMSNormalization", "SimplifiedLayerNormalization"];
 
-/** Forms that a v68 computes, other than those in the table: RMS normalization with a quantized scale, Gather of one index. */
+/**
+ * Forms that a v68 computes, other than those in the table: RMS normalization with a quantized scale, Gather of one index,
+ * ScatterElements of quantized updates.
+ */
 function isRightOnV68({ node, inputs }: OperatorFacts, form: TriedForm): boolean {
-	const [, second] = inputs;
+	const [, second, third] = inputs;
+	if (isOnnxOp(node, "ScatterElements")) return form !== "float" && third?.quantization !== undefined;
 	if (RMS_NORMS.includes(node.op.type)) return form !== "float" && second?.quantization !== undefined;
 	return isOnnxOp(node, "Gather") && second?.constant !== undefined && elementCount(second.constant.shape) === 1;
 }
@@ -64,7 +67,7 @@ function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): Oper
 	const form = formOf(operator);
 	if (isOnnxOp(operator.node, "Gather") && keepsEncoding(operator)) return "right";
 	if (form !== undefined && architecture === "v68" && isRightOnV68(operator, form)) return "right";
-	return form && operatorOutcome(keyOf(operator.node), form, architecture);
+	return form && operatorOutcome(operatorKey(operator.node), form, architecture);
 }
 
 /** A Gather from one encoding to the same is right on v68, too: 89 dB and more; to another one the graph fails to compile. */
@@ -77,8 +80,11 @@ function keepsEncoding({ inputs: [input], outputs: [output] }: OperatorFacts): b
 function describe(operator: OperatorFacts): string {
 	const form = formOf(operator);
 	const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
-	const of = form === "float" || dtype === undefined ? "on floats" : `on ${dataTypeName(dtype)}`;
-	return `operator ${keyOf(operator.node)} ${of}`;
+	const output = operator.outputs[0]?.quantization?.dtype;
+	const isMixed = form === "float" && dtype !== undefined && output !== undefined;
+	const on = isMixed ? `from ${dataTypeName(dtype)} to ${dataTypeName(output)}` : "on floats";
+	const of = form === "float" || dtype === undefined ? on : `on ${dataTypeName(dtype)}`;
+	return `operator ${operatorKey(operator.node)} ${of}`;
 }
 
 export const OPERATOR_RULES: RuleGroup = {
@@ -97,10 +103,13 @@ export const OPERATOR_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/operator-refused",
-			about: "The compiler takes the operator, in the form that it has: between quantized values, or on floats.",
+			about:
+				"The compiler takes the operator, in the form that it has: between quantized values of one type, or on floats, which it is too between two types.",
 			consequence: "refused",
-			measured: "the table of operators below: a model of this operator alone",
-			remedy: "quantize its input and output, or write it with other operators",
+			measured:
+				"the table of operators below: a model of this operator alone; Gelu from UINT16 to UINT8 fails to compile on v68 as on floats, and is right on v73",
+			remedy: "quantize its input and output alike, or write it with other operators",
+			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				const outcome = outcomeOf(operator, context);
 				return outcome === "refused" || outcome === "failed"
@@ -114,13 +123,14 @@ export const OPERATOR_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "models of one operator, on v68 and v81; the same with UINT16 or UINT8 are taken",
 			remedy: "quantize input and output to UINT16",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const form = isFolded(operator) ? undefined : formOf(operator);
 				const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
 				if (form === undefined || form === "float" || (dtype !== DataType.INT16 && dtype !== DataType.INT8))
 					return undefined;
 				const refused = REFUSED_SIGNED[dtype === DataType.INT16 ? "INT16" : "INT8"];
-				return refused.includes(keyOf(operator.node)) ? `${describe(operator)} is not taken` : undefined;
+				return refused.includes(operatorKey(operator.node)) ? `${describe(operator)} is not taken` : undefined;
 			},
 		},
 		{
@@ -129,6 +139,7 @@ export const OPERATOR_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured: "the table of operators below: below 30 dB in a model of this operator alone",
 			remedy: "write it with other operators, or quantize it otherwise",
+			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				return outcomeOf(operator, context) === "wrong" ? `${describe(operator)} is computed wrong` : undefined;
 			},
@@ -148,15 +159,23 @@ export const OPERATOR_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/scatter-updates",
-			about: "The quantized updates of a ScatterElements have the encoding of its data.",
+			about: "The quantized data, updates and result of a ScatterElements have one encoding.",
 			consequence: "wrong",
-			measured: "3 dB with another, 139 dB with the same, 74 dB with float updates",
-			remedy: "quantize both alike",
-			broken({ node, inputs }) {
+			measured: "3 to 24 dB with others, 137 dB with the same, 74 dB with float updates",
+			remedy: "quantize updates and result as the data are",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs }) {
 				const [data, , updates] = inputs.map((operand) => operand?.quantization);
-				if (!isOnnxOp(node, "ScatterElements") || data === undefined || updates === undefined) return undefined;
-				const isAlike = data.scale === updates.scale && data.zeroPoint === updates.zeroPoint;
-				return isAlike ? undefined : `data have the scale ${data.scale} and updates ${updates.scale}`;
+				if (!isOnnxOp(node, "ScatterElements") || data === undefined) return undefined;
+				for (const [name, other] of [
+					["updates", updates] as const,
+					["the result", outputs[0]?.quantization] as const,
+				]) {
+					if (other === undefined || other.dtype !== data.dtype) continue;
+					if (data.scale === other.scale && data.zeroPoint === other.zeroPoint) continue;
+					return `the data have the scale ${data.scale} and zero point ${data.zeroPoint}, ${name} ${other.scale} and ${other.zeroPoint}`;
+				}
+				return undefined;
 			},
 		},
 		{
@@ -165,8 +184,10 @@ export const OPERATOR_RULES: RuleGroup = {
 				"A float constant that values are multiplied with is between 2^-19 and 65504; one that they are divided by, the reverse.",
 			consequence: "wrong",
 			since: "v69",
-			measured: "fp16: 33 dB with 1e-6, 0 dB with 1e-9, 19 dB with 7e4; divided by 1e-5 9 dB",
-			remedy: "put the factor into the quantizer or into a weight",
+			measured:
+				"fp16: 33 dB with 1e-6, 0 dB with 1e-9, 19 dB with 7e4; divided by 1e-5 9 dB; 88 dB with the factor as a code, where values are quantized",
+			remedy: "make the factor one code of the values' type and a scale",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const factor = isFolded(operator) ? undefined : floatFactor(operator);
 				if (factor === undefined || factor === 0 || (factor >= FACTORS.least && factor <= FACTORS.largest))
@@ -204,8 +225,8 @@ export const OPERATOR_RULES: RuleGroup = {
 			remedy:
 				"write it with standard operators, as lower-group-query-attention, lower-rotary-embedding and lower-skip-layer-norm do",
 			broken({ node }) {
-				const isKnown = isStandardDomain(node.op.domain) || OPERATOR_TABLE[keyOf(node)] !== undefined;
-				return isKnown || KNOWN_OTHERS.includes(node.op.type) ? undefined : `operator ${keyOf(node)}`;
+				const isKnown = isStandardDomain(node.op.domain) || OPERATOR_TABLE[operatorKey(node)] !== undefined;
+				return isKnown || KNOWN_OTHERS.includes(node.op.type) ? undefined : `operator ${operatorKey(node)}`;
 			},
 		},
 	],

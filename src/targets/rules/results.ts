@@ -114,6 +114,7 @@ export const RESULT_RULES: RuleGroup = {
 			measured:
 				"compilation does not end with [1, 1] times [1, N]; with two rows, two inputs, one scale or a float weight right",
 			remedy: "store the weight with one scale, or multiply with a Mul",
+			appliedBy: "legalize-operators",
 			broken({ node, weight, inputs }) {
 				if (!isOnnxOp(node, "MatMul", "Gemm") || weight?.scheme !== "per-channel" || weight.depth !== 1)
 					return undefined;

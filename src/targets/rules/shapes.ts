@@ -7,6 +7,27 @@ function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | und
 	return inputs[weight.site.input === 0 ? 1 : 0]?.shape?.length;
 }
 
+/** Operators that were refused with rank 5. */
+const RANK_FOUR: readonly string[] = [
+	"Atan",
+	"Cos",
+	"Elu",
+	"Floor",
+	"Gelu",
+	"HardSwish",
+	"LayerNormalization",
+	"LogSoftmax",
+	"Max",
+	"Min",
+	"Mish",
+	"Neg",
+	"Round",
+	"Sign",
+	"Softplus",
+	"Sqrt",
+	"Tanh",
+];
+
 export const SHAPE_RULES: RuleGroup = {
 	title: "Shapes and ranks",
 	rules: [
@@ -56,15 +77,15 @@ export const SHAPE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/operator-rank",
-			about: "LayerNormalization, Gelu and HardSwish have rank 4 at most.",
+			about: `These have rank 4 at most: ${RANK_FOUR.join(", ")}.`,
 			consequence: "refused",
-			measured: "refused with rank 5, right with 1 to 4; Relu and Softmax are right with rank 5 too",
+			measured:
+				"refused with rank 5, between quantized values and on floats; right with 1 to 4; others such as Relu, Sigmoid, Softmax, Exp, Add, Mul and Transpose are right with rank 5 too",
 			remedy: "put a Reshape in front and one behind",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs }) {
 				const rank = inputs[0]?.shape?.length;
-				if (!isOnnxOp(node, "LayerNormalization", "Gelu", "HardSwish") || rank === undefined || rank <= 4)
-					return undefined;
+				if (!isOnnxOp(node, ...RANK_FOUR) || rank === undefined || rank <= 4) return undefined;
 				return `the input has rank ${rank}, expected 4 at most`;
 			},
 		},

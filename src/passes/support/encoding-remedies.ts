@@ -1,0 +1,139 @@
+import { isOnnxOp } from "../../ir/node.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { codeOf, type Interval, intervalOf } from "../../quant/grid.js";
+import type { OperandFacts } from "../../targets/operator-facts.js";
+import { operatorKey, rightTypes } from "../../targets/operator-outcome.js";
+import { vectorAddsBehind } from "../../targets/readers.js";
+import { addConstant } from "../../weights/constant.js";
+import {
+	addParameters,
+	addQdq,
+	addQuantizedConstant,
+	codesTensor,
+	type Encoding,
+	encodingAt,
+	recoded,
+	sameEncoding,
+} from "./qdq.js";
+import type { Remedy, Tools } from "./remedy.js";
+import { insertPair } from "./separate-output.js";
+import { smallConstantOf } from "./small-constant.js";
+
+/** The encoding of an operand that is quantized, with one scale. */
+function encodingOfOperand(operand: OperandFacts | undefined): Encoding | undefined {
+	return operand?.quantization && encodingAt(operand.quantization.node);
+}
+
+/** Types between which the operator is right, each operand in the encoding that it had, in those types. */
+export const retype: Remedy = ({ node, inputs, outputs }, { model, names, architecture }) => {
+	const encodings = inputs.map(encodingOfOperand);
+	const results = outputs.map(encodingOfOperand);
+	const isNarrow = [...encodings, ...results].every((one) => one === undefined || bitsPerElement(one.dtype) === 8);
+	const types = rightTypes(operatorKey(node), isNarrow, architecture);
+	if (types === undefined || encodings.every((one) => one === undefined) || results[0] === undefined) return false;
+	let done = false;
+	for (const [index, encoding] of encodings.entries()) {
+		if (encoding === undefined || encoding.dtype === types.input) continue;
+		const value = node.inputs[index]!;
+		const constant = smallConstantOf(value);
+		const made =
+			constant === undefined
+				? addQdq(node.graph!, value, recoded(encoding, types.input), names, node)
+				: addQuantizedConstant(node.graph!, value.name, { ...constant, dtype: types.input }, names, node);
+		node.setInput(index, made);
+		done = true;
+	}
+	for (const [index, encoding] of results.entries()) {
+		if (encoding === undefined || encoding.dtype === types.output) continue;
+		insertPair(model, outputs[index]!.value, recoded(encoding, types.output), names);
+		done = true;
+	}
+	return done;
+};
+
+/** `DQ -> op -> Q` of one type -> `DQ -> op -> Q -> DQ -> Q` with another of 16 bits first: the operator on floats. */
+export const retypeResult: Remedy = ({ outputs: [output] }, { model, names }) => {
+	const encoding = encodingOfOperand(output);
+	if (encoding === undefined) return false;
+	const dtype = encoding.dtype === DataType.UINT16 ? DataType.INT16 : DataType.UINT16;
+	insertPair(model, output!.value, recoded(encoding, dtype), names);
+	return true;
+};
+
+const contains = (a: Interval, b: Interval) => a.lo <= b.lo && a.hi >= b.hi;
+
+/** Updates of a ScatterElements in the encoding of its data, where that is the result's and reaches over them. */
+export const encodeAsData: Remedy = ({ node, inputs, outputs: [output] }, { names }) => {
+	const data = encodingOfOperand(inputs[0]);
+	const updates = encodingOfOperand(inputs[2]);
+	const result = encodingOfOperand(output);
+	if (data === undefined || updates === undefined || result === undefined || !sameEncoding(result, data)) return false;
+	if (!contains(intervalOf(data), intervalOf(updates))) return false;
+	node.setInput(2, inEncoding(node.inputs[2]!, data, names));
+	return true;
+
+	function inEncoding(value: Value, encoding: Encoding, scope: Tools["names"]): Value {
+		const graph = node.graph!;
+		const constant = smallConstantOf(value);
+		if (constant === undefined) return addQdq(graph, value, encoding, scope, node);
+		const codes = Array.from(constant.values, (number) => codeOf(number, encoding));
+		const stored = codesTensor(encoding.dtype, constant.shape, codes);
+		const codesValue = addConstant(graph, scope.fresh(`${value.name}_codes`), stored, node);
+		const parameters = addParameters(graph, value.name, encoding, scope, node);
+		const made = graph.createValue(scope.fresh(`${value.name}_dq`));
+		const name = scope.fresh(`${value.name}_DQ`);
+		const all = [codesValue, ...parameters];
+		graph.createNode({ op: "DequantizeLinear", name, inputs: all, outputs: [made] }, node);
+		return made;
+	}
+};
+
+/** The vector as first operand of the Add. */
+export const exchangeOperands: Remedy = (operator) => {
+	const adds = vectorAddsBehind(operator);
+	for (const add of adds) {
+		const [first, second] = add.inputs;
+		add.setInput(0, second);
+		add.setInput(1, first);
+	}
+	return adds.length > 0;
+};
+
+/** `Mul(x, factor)` or `Div(x, 1 / factor)` with a float factor -> `Mul(x, DQ(largest code))`, as x is quantized. */
+export const encodeFactor: Remedy = ({ node, inputs, outputs: [output] }, { model, names }) => {
+	const at = inputs.findIndex((input) => input?.constant !== undefined);
+	const values = inputs.find((input) => encodingOfOperand(input) !== undefined);
+	const dtype = encodingOfOperand(values)?.dtype;
+	const result = encodingOfOperand(output);
+	const constant = smallConstantOf(node.inputs[at]);
+	if (dtype === undefined || result === undefined || constant?.values.length !== 1) return false;
+	const isDiv = isOnnxOp(node, "Div");
+	const factor = isDiv ? 1 / constant.values[0]! : constant.values[0]!;
+	if (!Number.isFinite(factor) || Math.abs(factor) < SMALLEST_FACTOR) return false;
+	const { shape } = constant;
+	const made = addQuantizedConstant(
+		node.graph!,
+		node.inputs[at]!.name,
+		{ shape, values: [factor], dtype },
+		names,
+		node,
+	);
+	if (isDiv) {
+		const product = node.graph!.createValue(names.fresh(`${output!.value.name}_product`), output!.value.type);
+		node.graph!.createNode(
+			{ op: "Mul", name: names.fresh(`${node.name}_Mul`), inputs: [values!.value, made], outputs: [product] },
+			node,
+		);
+		output!.value.replaceUsesWith(product);
+		node.remove();
+		if (result.dtype !== dtype) insertPair(model, product, recoded(result, dtype), names);
+		return true;
+	}
+	node.setInput(at, made);
+	if (result.dtype !== dtype) insertPair(model, output!.value, recoded(result, dtype), names);
+	return true;
+};
+
+/** With which a scale of one code still has all digits of a float32. */
+const SMALLEST_FACTOR = 2 ** -100;

@@ -1,0 +1,17 @@
+import type { Model } from "../../ir/model.js";
+import type { NameScope } from "../../ir/names.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
+import type { HtpArchitecture } from "../../targets/target.js";
+import type { NoSeparation, Separation } from "./separate-output.js";
+
+/** What a remedy works with. */
+export interface Tools {
+	readonly model: Model;
+	readonly names: NameScope;
+	readonly architecture: HtpArchitecture;
+	/** Says what the range of an output was derived from, or why there is none. */
+	report(operator: OperatorFacts, separation: Separation | NoSeparation): void;
+}
+
+/** Makes an operator keep a rule that it breaks; says whether it could. */
+export type Remedy = (operator: OperatorFacts, tools: Tools) => boolean;

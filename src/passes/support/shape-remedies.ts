@@ -1,0 +1,108 @@
+import { intOf } from "../../ir/attribute.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { int64Tensor } from "../../ir/tensor.js";
+import { elementCount, tensorType } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { addConstant } from "../../weights/constant.js";
+import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
+import { replaceValue } from "./replace-value.js";
+import { reshapeAround } from "./reshape-around.js";
+
+/** Shapes, where all are fixed. */
+function staticShapes({ inputs, outputs }: OperatorFacts): { input: number[]; output: number[] } | undefined {
+	const [input, output] = [inputs[0]?.shape, outputs[0]?.shape];
+	const isFixed = (shape: typeof input): shape is number[] => shape?.every((dim) => typeof dim === "number") === true;
+	return isFixed(input) && isFixed(output) ? { input, output } : undefined;
+}
+
+/** The rows of an operator on the last axis as one matrix. */
+export const flatten: Remedy = (operator, { model, names }) => {
+	const shapes = staticShapes(operator);
+	if (shapes === undefined || !isOfLastAxis(operator, shapes.input.length)) return false;
+	const { input, output } = shapes;
+	const isMatMul = isOnnxOp(operator.node, "MatMul");
+	if (isMatMul && (operator.weight?.shape.length !== 2 || operator.weight.site.input !== 1)) return false;
+	const rows = input.slice(0, -1).reduce((a, b) => a * b, 1);
+	const [matrix, result] = [
+		[rows, input.at(-1)!],
+		[rows, output.at(-1)!],
+	];
+	reshapeAround(model, operator.node, { input: matrix, result, output }, names, isMatMul);
+	return true;
+};
+
+/** Does the operator treat every row alike? */
+function isOfLastAxis({ node, inputs }: OperatorFacts, rank: number): boolean {
+	if (isOnnxOp(node, "MatMul")) return true;
+	if (!isOnnxOp(node, "LayerNormalization", "LogSoftmax"))
+		return inputs.slice(1).every((input) => input?.shape !== undefined && elementCount(input.shape as number[]) === 1);
+	const axis = intOf(node, "axis", -1);
+	return node.outputs.length === 1 && (axis === -1 || axis === rank - 1);
+}
+
+/** 16 rows or positions, the last axis but one or the last, as four times four; of a Gemm, which takes a matrix only, as 17. */
+export const square: Remedy = (operator, tools) => {
+	const shapes = staticShapes(operator);
+	if (shapes === undefined) return false;
+	if (isOnnxOp(operator.node, "Gemm")) return addRow(operator, tools);
+	const { input, output } = shapes;
+	const isMatMul = isOnnxOp(operator.node, "MatMul");
+	const isRows = input.at(-2) === 16 && input.slice(0, -2).every((dim) => dim === 1);
+	if (!isRows && (isMatMul || input.at(-1) !== 16)) return false;
+	const squared = (shape: readonly number[]) => (isRows ? [4, 4, shape.at(-1)!] : [1, shape[1]!, 4, 4]);
+	const around = { input: squared(input), result: squared(output), output };
+	reshapeAround(tools.model, operator.node, around, tools.names, isMatMul);
+	return true;
+};
+
+/**
+ * `DQ -> MatMul -> Q` -> `DQ -> Pad -> Q -> DQ -> MatMul -> Q -> DQ -> Slice -> Q`: a matrix with one more row of zeros, which
+ * is cut off again, each pair in the encoding of its neighbour. For MatMul, with the Add behind it, and Gemm.
+ */
+export const addRow: Remedy = (operator, { model, names }) => {
+	const { node, inputs, weight, fusedAdd, result } = operator;
+	const shapes = staticShapes(operator);
+	const source = node.inputs[0]!;
+	const encoding = encodingBehind(source);
+	const behind = result && encodingAt(result.node);
+	const isVector = (inputs[2]?.shape ?? []).slice(0, -1).every((dim) => dim === 1);
+	if (shapes === undefined || weight?.site.input !== 1 || intOf(node, "transA", 0) !== 0 || !isVector) return false;
+	if (encoding === undefined || behind === undefined || shapes.input.length < 2) return false;
+	const graph = node.graph!;
+	const axis = shapes.input.length - 2;
+	const rows = shapes.input[axis]!;
+	const constant = (name: string, numbers: readonly number[], before: Node | undefined) =>
+		addConstant(graph, names.fresh(name), int64Tensor([numbers.length], numbers), before);
+
+	const pads = new Array<number>(2 * shapes.input.length).fill(0);
+	pads[shapes.input.length + axis] = 1;
+	const padded = graph.createValue(names.fresh(`${source.name}_padded`));
+	const amounts = constant(`${source.name}_pads`, pads, node);
+	const label = names.fresh(`${source.name}_Pad`);
+	graph.createNode({ op: "Pad", name: label, inputs: [source, amounts], outputs: [padded] }, node);
+	node.setInput(0, addQdq(graph, padded, encoding, names, node));
+
+	const last = fusedAdd?.node ?? node;
+	const output = last.outputs[0]!;
+	const before = last.next;
+	const rest = graph.createValue(names.fresh(`${output.name}_rows`));
+	const { name } = output;
+	replaceValue(model, output, rest, names.fresh(`${name}_padded`));
+	for (const value of new Set([node.outputs[0]!, output])) lengthen(value, axis);
+	const bounds = [[0], [rows], [axis]].map((numbers, index) =>
+		constant(`${name}_${["starts", "ends", "axes"][index]}`, numbers, before),
+	);
+	const rounded = addQdq(graph, output, behind, names, before);
+	const slice = names.fresh(`${name}_Slice`);
+	graph.createNode({ op: "Slice", name: slice, inputs: [rounded, ...bounds], outputs: [rest] }, before);
+	return true;
+};
+
+function lengthen(value: Value, axis: number): void {
+	const { type } = value;
+	if (type?.kind !== "tensor" || type.shape === undefined) return;
+	const longer = type.shape.map((dim, index) => (index === axis && typeof dim === "number" ? dim + 1 : dim));
+	value.type = tensorType(type.elementType, longer);
+}

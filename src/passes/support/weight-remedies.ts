@@ -1,0 +1,192 @@
+import { floatOf, intAttribute, intOf } from "../../ir/attribute.js";
+import { computedData } from "../../ir/data.js";
+import { isOnnxOp } from "../../ir/node.js";
+import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
+import { bitsPerElement, DataType, elementCount } from "../../ir/types.js";
+import { packInt4 } from "../../quant/packing.js";
+import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
+import { elementsOf } from "../../weights/numbers.js";
+import { weightSiteAt } from "../../weights/weight-site.js";
+import { guardScales } from "./guard-scales.js";
+import { addQuantizedConstant, encodingBehind } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
+import { replaceValue } from "./replace-value.js";
+import { separateOutput } from "./separate-output.js";
+import { smallConstantOf } from "./small-constant.js";
+
+/** Of INT4 codes in INT8. */
+const WIDER = 16;
+
+/** `DQ(INT4 codes, scale)` -> `DQ(INT8 codes of 16 times that, a sixteenth of the scale)`: the same weight in finer products. */
+export const widenCodes: Remedy = ({ node, weight }, { names }) => {
+	const { site, dtype } = weight!;
+	const { dequantization } = site;
+	const scale = smallConstantOf(dequantization?.node.inputs[1]);
+	if (dtype !== DataType.INT4 || weight!.blockSize > 0 || dequantization === undefined || scale === undefined)
+		return false;
+	if (site.indirect !== undefined || dequantization.scaleNode !== undefined) return false;
+	const before = node.inputs[site.input]!;
+	const graph = node.graph!;
+	const { attributes } = dequantization.node;
+	const { name } = before;
+	const zeroPoint = dequantization.zeroPoint?.tensor ?? emptyInt4(scale.shape);
+	const scales = Float32Array.from(scale.values, (value) => value / WIDER);
+	const inputs = [
+		addConstant(graph, names.fresh(`${name}_int8`), sixteenfold(site.stored.tensor), node),
+		addConstant(graph, names.fresh(`${name}_scale`), floatTensor(scale.shape, scales), node),
+		addConstant(graph, names.fresh(`${name}_zero_point`), sixteenfold(zeroPoint), node),
+	];
+	const made = graph.createValue(names.fresh(`${name}_wide`));
+	const label = names.fresh(`${name}_wide_DQ`);
+	graph.createNode({ op: "DequantizeLinear", name: label, inputs, outputs: [made], attributes }, node);
+	node.setInput(site.input, made);
+	removeUnused(before);
+	return true;
+};
+
+function emptyInt4(shape: readonly number[]): Tensor {
+	return tensor(DataType.INT4, shape, new Uint8Array(Math.ceil(elementCount(shape) / 2)));
+}
+
+/** INT4 codes as INT8 of 16 times as much: the nibble as the upper half of a byte. */
+function sixteenfold({ shape, data }: Tensor): Tensor {
+	const bytes = computedData(elementCount(shape), (start, end) => {
+		const first = Math.floor(start / 2);
+		const packed = data.read(first, Math.ceil(end / 2));
+		return Uint8Array.from({ length: end - start }, (_, index) => {
+			const at = start + index;
+			const byte = packed[Math.floor(at / 2) - first]!;
+			return at % 2 === 0 ? (byte & 0x0f) << 4 : byte & 0xf0;
+		});
+	});
+	return tensor(DataType.INT8, shape, bytes);
+}
+
+/**
+ * A bias that does not fit 32 bits in steps of the products: channels of a weight with one scale a channel get larger ones,
+ * which these hardly need; else `Conv(x, W, B) -> Q` -> `Conv(x, W) -> Q -> DQ -> Add(B) -> Q`.
+ */
+export const makeRoomForBias: Remedy = (operator, tools) => {
+	const { node, weight, fusedAdd } = operator;
+	const { model, names, report } = tools;
+	const dequantize = weight?.site.dequantization?.node;
+	if (weight?.scheme === "per-channel" && guardScales(model, names, dequantize).length > 0) return true;
+	const site = weight?.site;
+	if (site === undefined || site.input !== 1) return false;
+	const separate = () => {
+		const separation = separateOutput(model, site, names);
+		report(operator, separation);
+		return typeof separation !== "string";
+	};
+	if (fusedAdd !== undefined) return separate();
+	const output = node.outputs[0]!;
+	const bias = smallConstantOf(node.inputs[2]);
+	const encoding = encodingBehind(node.inputs[0]);
+	const rank = operator.outputs[0]!.shape?.length;
+	if (bias === undefined || encoding === undefined || rank === undefined || bias.shape.length > 1) return false;
+	if (floatOf(node, "beta", 1) !== 1) return false;
+	const before = node.next;
+	const graph = node.graph!;
+	const isImage = isOnnxOp(node, "Conv", "ConvTranspose");
+	const shape = isImage ? [bias.values.length, ...new Array<number>(rank - 2).fill(1)] : [bias.values.length];
+	const old = node.inputs[2]!;
+	const constant = { shape, values: bias.values, dtype: encoding.dtype };
+	const addend = addQuantizedConstant(graph, old.name, constant, names, node);
+	const sum = graph.createValue(names.fresh(`${output.name}_sum`), output.type);
+	const { name } = output;
+	replaceValue(model, output, sum, names.fresh(`${name}_product`));
+	graph.createNode({ op: "Add", name: names.fresh(`${name}_Add`), inputs: [addend, output], outputs: [sum] }, before);
+	node.setInput(2, undefined);
+	node.trimInputs();
+	removeUnused(old);
+	const rest = weightSiteAt(node, 1, site.graphSite, site.opset);
+	if (rest === undefined) return true;
+	report({ ...operator, weight }, separateOutput(model, rest, names));
+	return true;
+};
+
+/** alpha into a constant float weight of a Gemm, beta into its constant float bias. */
+export const foldFactors: Remedy = ({ node, weight }, { names }) => {
+	const [alpha, beta] = [floatOf(node, "alpha", 1), floatOf(node, "beta", 1)];
+	const bias = constantOf(node.inputs[2]);
+	if (weight?.scheme !== "float" || weight.dtype !== DataType.FLOAT || weight.site.stored.overridable) return false;
+	const index = weight.site.input;
+	const stored = constantOf(node.inputs[index]);
+	const isFolded = beta === 1 || node.inputs[2] === undefined || bias?.tensor.dtype === DataType.FLOAT;
+	if (stored === undefined || !isFolded || bias?.overridable === true) return false;
+	for (const [at, constant, factor] of [[index, stored, alpha] as const, [2, bias, beta] as const]) {
+		if (constant === undefined || factor === 1) continue;
+		const name = names.fresh(`${constant.value.name}_scaled`);
+		node.setInput(at, addConstant(node.graph!, name, multiplied(constant.tensor, factor), node));
+		removeIfUnused(constant.value);
+	}
+	node.attributes.delete("alpha");
+	node.attributes.delete("beta");
+	return true;
+};
+
+/** FLOAT numbers times `factor`, multiplied when they are read. */
+function multiplied({ dtype, shape, data }: Tensor, factor: number): Tensor {
+	const bytes = computedData(data.byteLength, (start, end) => {
+		const first = start - (start % 4);
+		const last = Math.min(data.byteLength, end + 3 - ((end + 3) % 4));
+		const numbers = new Float32Array(Uint8Array.from(data.read(first, last)).buffer);
+		return bytesOf(numbers.map((value) => value * factor)).subarray(start - first, end - first);
+	});
+	return tensor(dtype, shape, bytes);
+}
+
+/** Elements up to which a weight of several groups is written as one of one group. */
+const LARGEST_JOINED = 2 ** 26;
+
+/** A ConvTranspose of several groups as one of one group: codes [C, M/groups, ...] as [C, M, ...], 0 between the groups. */
+export const joinGroups: Remedy = ({ node, weight }, { names }) => {
+	const group = intOf(node, "group", 1);
+	const { site, dtype } = weight!;
+	const { dequantization, stored } = site;
+	const { shape } = stored.tensor;
+	const scale = smallConstantOf(dequantization?.node.inputs[1]);
+	const [inputs, perGroup] = [shape[0]!, shape[1]!];
+	if (dequantization === undefined || scale === undefined || dequantization.scaleNode !== undefined) return false;
+	if (site.indirect !== undefined || site.input !== 1 || !weight!.isSymmetric || inputs % group !== 0) return false;
+	const count = elementCount(shape) * group;
+	if ((dtype !== DataType.INT4 && dtype !== DataType.INT8) || count > LARGEST_JOINED) return false;
+	const graph = node.graph!;
+	const before = node.inputs[1]!;
+	const { name } = before;
+	const positions = elementCount(shape.slice(2));
+	const row = perGroup * positions;
+	if (elementsOf(stored.tensor, 0, 1) === undefined) return false;
+	/** Codes of the joined weight, from the rows that they come out of. */
+	const codes = (first: number, length: number) => {
+		const joined = new Int8Array(length);
+		for (let at = Math.floor(first / (row * group)); at * row * group < first + length; at++) {
+			const start = (at * group + Math.floor((at * group) / inputs)) * row;
+			const from = Math.max(first, start);
+			const to = Math.min(first + length, start + row);
+			if (from < to) joined.set(elementsOf(stored.tensor, at * row + from - start, to - from)!, from - first);
+		}
+		return joined;
+	};
+	const bytes = computedData(Math.ceil((count * bitsPerElement(dtype)!) / 8), (start, end) => {
+		if (dtype === DataType.INT8) return new Uint8Array(codes(start, end - start).buffer);
+		return packInt4(codes(start * 2, Math.min(count, end * 2) - start * 2));
+	});
+	const wide = [inputs, perGroup * group, ...shape.slice(2)];
+	const channels = perGroup * group;
+	const scales = Float32Array.from({ length: channels }, (_, channel) => scale.values[channel % perGroup]!);
+	const zeros = new Uint8Array(Math.ceil((channels * bitsPerElement(dtype)!) / 8));
+	const constants = [tensor(dtype, wide, bytes), floatTensor([channels], scales), tensor(dtype, [channels], zeros)].map(
+		(made, index) =>
+			addConstant(graph, names.fresh(`${name}_${["joined", "scales", "zero_points"][index]}`), made, node),
+	);
+	const made = graph.createValue(names.fresh(`${name}_one_group`));
+	const label = names.fresh(`${name}_one_group_DQ`);
+	const attributes = { axis: intAttribute(1) };
+	graph.createNode({ op: "DequantizeLinear", name: label, inputs: constants, outputs: [made], attributes }, node);
+	node.setInput(1, made);
+	node.attributes.delete("group");
+	removeUnused(before);
+	return true;
+};
