@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -16,6 +16,9 @@ const NAME = "onnxruntime-1.31.1-qnn-2.7.0";
 
 /** About what the packages take, for people who wait for them. */
 const DOWNLOAD_MIB = 160;
+
+/** About what they take on disk while and after they are unpacked. */
+const DISK_MIB = 660;
 
 const PYTHON_CHECK = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
 
@@ -132,11 +135,21 @@ async function makeEnvironment(home: string, folder: string, options: HtpSetupOp
 		if (making !== undefined) await rm(making, { recursive: true, force: true });
 		signal?.throwIfAborted();
 		if (existsSync(interpreterIn(folder))) return; // somebody else was faster
-		throw setupFailed(error, folder);
+		throw setupFailed(error, folder, await freeMib(home));
 	}
 }
 
-function setupFailed(error: unknown, folder: string): QGraphError {
+/** What is left on the disk of `folder`; undefined where that cannot be found out. */
+async function freeMib(folder: string): Promise<number | undefined> {
+	const disk = await statfs(folder).catch(() => undefined);
+	return disk && Math.floor((disk.bavail * disk.bsize) / 2 ** 20);
+}
+
+function setupFailed(error: unknown, folder: string, free: number | undefined): QGraphError {
+	if (free !== undefined && free < DISK_MIB) {
+		const message = `cannot make the Python environment '${folder}': its disk has ${free} MiB left, and about ${DISK_MIB} are needed (${WHAT_WORKS})`;
+		return new QGraphError("htp/setup-failed", message, { file: folder }, { cause: error });
+	}
 	const printed = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
 	const reason = printed === "" ? reasonOf(error) : printed.split("\n").slice(-3).join(" ");
 	const message = `cannot make the Python environment '${folder}': ${reason} (${WHAT_WORKS})`;

@@ -1,6 +1,8 @@
 import { inferTypes } from "../inference/index.js";
 import type { Model } from "../ir/model.js";
+import { isOnnxOp } from "../ir/node.js";
 import { nodeLabel } from "../ir/walk.js";
+import { isView } from "../weights/activation.js";
 import { isWithin } from "./capabilities.js";
 import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
 import { providerOptionsFor } from "./provider-options.js";
@@ -66,8 +68,21 @@ export function brokenRules(
 	);
 }
 
-function findingOf({ rule: { id, consequence, remedy, appliedBy }, operator, message }: BrokenRule): Finding {
+/** What helps where activations are float and the remedy of the rule needs their ranges. */
+const QUANTIZE = "quantize the activations, which are float: `qgraph quantize` does, with samples of the inputs";
+
+/** Does the operator compute on what no DequantizeLinear makes, views aside? */
+function readsFloats({ inputs, weight }: OperatorFacts): boolean {
+	let value = inputs[weight?.site.input === 0 ? 1 : 0]?.value;
+	while (value?.producer !== undefined && isView(value.producer)) value = value.producer.inputs[0];
+	return value?.producer === undefined || !isOnnxOp(value.producer, "DequantizeLinear");
+}
+
+function findingOf({ rule, operator, message }: BrokenRule): Finding {
 	const { node, graphSite, weight } = operator;
+	const { id, consequence } = rule;
+	const isUnhelped = rule.needsEncodings === true && readsFloats(operator);
+	const { remedy, appliedBy } = isUnhelped ? { remedy: QUANTIZE, appliedBy: undefined } : rule;
 	return {
 		rule: id,
 		consequence,

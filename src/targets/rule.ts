@@ -29,6 +29,8 @@ export interface Rule {
 	readonly remedy: string;
 	/** The pass that does so. */
 	readonly appliedBy?: string;
+	/** Does the pass need to know the range of what the operator reads? Then nothing but quantizing activations helps where that is float. */
+	readonly needsEncodings?: true;
 	/** What is at fault, with the values found; undefined where the rule is kept. */
 	broken(operator: OperatorFacts, context: RuleContext): string | undefined;
 }

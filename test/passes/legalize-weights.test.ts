@@ -155,6 +155,18 @@ describe("legalize-weights", () => {
 		expect(await legal("products", illegalLpbq(), SAME_DB)).toEqual(Array(4).fill("bq"));
 	});
 
+	test("a convolution of one channel with a bias becomes int8, which is the same weight", async () => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [1, 64, 3, 3]);
+			quantized(b, "x");
+			b.initializer("bias", floatTensor([1], [0.5]));
+			const weight = lpbqWeight(b, "w", { shape: [1, 64, 1, 1], axis: 1, blockSize: 32 });
+			b.node("Conv", ["x_qdq", weight, "bias"], ["y_float"], {}, "conv");
+			b.output(quantized(b, "y_float", 0.002)).type = tensorType(FLOAT);
+		});
+		await golden(legalizeWeights(), "one-channel-conv", model, { target: parseTarget("qnn-htp:v79") });
+	});
+
 	test("or, where float block scales are refused, become int8", async () => {
 		expect(await legal("int8", illegalLpbq(), 35, "v68")).toEqual(["bq", ...Array(3).fill("channel-int8")]);
 	});

@@ -516,6 +516,16 @@ describe("16 rows", () => {
 	});
 });
 
+test("where activations are float, quantizing them is what helps, not a pass", async () => {
+	const target = parseTarget("qnn-htp:v79");
+	const spec: LinearSpec = { op: "MatMul", activations: "float", rows: 4, depth: 64, channels: 8, blockSize: 32 };
+	const findings = await checkModel(linearModel(spec), target);
+	const types = findings.filter(({ rule }) => rule === "htp/activation-type");
+	expect(types).toHaveLength(1);
+	expect(types[0]!.remedy).toContain("qgraph quantize");
+	expect(types[0]).not.toHaveProperty("appliedBy");
+});
+
 test("every rule has an id of its own and says what was measured and what helps", () => {
 	const rules = HTP_RULES.flatMap((group) => group.rules);
 	expect(new Set(rules.map(({ id }) => id)).size).toBe(rules.length);

@@ -48,6 +48,7 @@ export const ACTIVATION_RULES: RuleGroup = {
 			measured: "INT8, float and mixed types are refused; UINT8 with float block scales too",
 			remedy: "quantize both to UINT16",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator) {
 				if (!hasBlockScales(operator) || isOnnxOp(operator.node, "MatMulNBits")) return undefined;
 				const input = activation(operator)?.quantization;

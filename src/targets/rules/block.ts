@@ -45,6 +45,7 @@ export const BLOCK_RULES: RuleGroup = {
 			measured: "MatMul and Conv refused, with the exact-BQ form too where enable_block_quant_weight_optimization is 0",
 			remedy: "make the weight LPBQ",
 			appliedBy: "bq-to-lpbq",
+			needsEncodings: true,
 			broken(operator, context) {
 				const weight = blockWeight(operator);
 				if (weight === undefined || isOnnxOp(operator.node, "Gemm") || becomesLpbq(operator, context)) return undefined;
@@ -154,6 +155,7 @@ export const BLOCK_RULES: RuleGroup = {
 			measured: "memory allocation error when the graph is finalized, also where the CPU is a fallback",
 			remedy: "make the weight LPBQ, or put a Reshape around the MatMul",
 			appliedBy: "bq-to-lpbq",
+			needsEncodings: true,
 			broken(operator, context) {
 				const weight = blockWeight(operator);
 				if (weight === undefined || !isOnnxOp(operator.node, "MatMul") || becomesLpbq(operator, context))
@@ -170,6 +172,7 @@ export const BLOCK_RULES: RuleGroup = {
 			measured: "67 dB, where LPBQ has 77 on v73 and later",
 			remedy: "make the weight LPBQ",
 			appliedBy: "bq-to-lpbq",
+			needsEncodings: true,
 			broken(operator, context) {
 				const weight = blockWeight(operator);
 				if (weight === undefined || becomesLpbq(operator, context)) return undefined;

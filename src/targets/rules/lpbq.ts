@@ -221,6 +221,7 @@ export const LPBQ_RULES: RuleGroup = {
 			measured: "0.5 dB: ONNX Runtime makes a Gemm of both, whose integer block scales are read in the wrong order",
 			remedy: "put QuantizeLinear and DequantizeLinear between them",
 			appliedBy: "separate-matmul-outputs",
+			needsEncodings: true,
 			broken(operator) {
 				const fused = fusedAddend(operator);
 				if (fused === undefined || fused.dtype !== DataType.FLOAT) return undefined;
@@ -234,6 +235,7 @@ export const LPBQ_RULES: RuleGroup = {
 			measured: "segmentation fault with a UINT16 constant",
 			remedy: "put QuantizeLinear and DequantizeLinear between them",
 			appliedBy: "separate-matmul-outputs",
+			needsEncodings: true,
 			broken(operator) {
 				const fused = fusedAddend(operator);
 				if (fused === undefined || fused.dtype === DataType.FLOAT || fused.dtype === DataType.INT32) return undefined;
@@ -249,6 +251,7 @@ export const LPBQ_RULES: RuleGroup = {
 				"both DequantizeLinear of the weight refused before Relu, Gelu, Sigmoid, Softmax, a residual Add, two readers, a float graph output; right with a Relu in front of a zero point of 0, 88 dB",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "separate-matmul-outputs",
+			needsEncodings: true,
 			broken(operator) {
 				if (lpbqWeight(operator) === undefined) return undefined;
 				const fused = fusedAddend(operator);

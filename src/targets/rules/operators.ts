@@ -110,6 +110,7 @@ export const OPERATOR_RULES: RuleGroup = {
 				"the table of operators below: a model of this operator alone; Gelu from UINT16 to UINT8 fails to compile on v68 as on floats, and is right on v73",
 			remedy: "quantize its input and output alike, or write it with other operators",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator, context) {
 				const outcome = outcomeOf(operator, context);
 				return outcome === "refused" || outcome === "failed"
@@ -140,6 +141,7 @@ export const OPERATOR_RULES: RuleGroup = {
 			measured: "the table of operators below: below 30 dB in a model of this operator alone",
 			remedy: "write it with other operators, or quantize it otherwise",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator, context) {
 				return outcomeOf(operator, context) === "wrong" ? `${describe(operator)} is computed wrong` : undefined;
 			},

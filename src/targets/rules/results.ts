@@ -74,6 +74,7 @@ export const RESULT_RULES: RuleGroup = {
 				"refused before Relu, Gelu, Sigmoid, Softmax, Clip, Mul, Concat, an Add, two readers, a float graph output; with the Add of an INT32 vector 68 dB",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "separate-matmul-outputs",
+			needsEncodings: true,
 			broken: (operator) => unquantizedResult(operator, "block"),
 		},
 		{
@@ -85,6 +86,7 @@ export const RESULT_RULES: RuleGroup = {
 				"refused before Relu, Gelu, Sigmoid, Softmax, Clip, Mul, Concat, a residual Add, the Add of a constant of shape [1, N] or [1] or of type UINT16, two readers, a float graph output; with the Add of a float vector 91 dB",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken: (operator) => unquantizedResult(operator, "per-channel"),
 		},
 		{
@@ -95,6 +97,7 @@ export const RESULT_RULES: RuleGroup = {
 			measured: "float and mixed types are refused, INT8 with INT4 weights too; UINT16 86 dB, UINT8 43 dB",
 			remedy: "quantize both to UINT16",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator) {
 				const weight = scaledWeight(operator);
 				if (weight?.scheme !== "per-channel") return undefined;
@@ -146,6 +149,7 @@ export const RESULT_RULES: RuleGroup = {
 				"refused before Relu, Add and as a float graph output; a MatMul, whose weight has one scale, is taken there",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator) {
 				const { node, inputs, weight } = operator;
 				if (!isOnnxOp(node, "Gemm") || weight?.scheme !== "per-tensor") return undefined;
@@ -165,6 +169,7 @@ export const RESULT_RULES: RuleGroup = {
 				"Gemm with and without a bias, Conv, ConvTranspose and MatMul with Add refused before Relu, Clip; right with a zero point of 0 behind a Relu, with LeakyRelu, with a Reshape in front of the Relu, with a float result",
 			remedy: "put QuantizeLinear and DequantizeLinear behind it",
 			appliedBy: "legalize-operators",
+			needsEncodings: true,
 			broken(operator) {
 				const { node, inputs, fusedAdd, clamp } = operator;
 				if (plainWeight(operator) === undefined || clamp !== undefined) return undefined;
