@@ -23,6 +23,9 @@ export interface CompiledGraphs {
 	readonly contexts: readonly CompiledContext[];
 }
 
+/** Nodes that a message names. */
+const MAX_NAMED_NODES = 5;
+
 export interface CompileSettings {
 	readonly target: Target;
 	readonly kind: ContextKind;
@@ -62,11 +65,12 @@ export async function compileGraphs(
 		const paths = set.map(({ fileName }) => path.join(from, fileName));
 		const result = await compileShared(paths, folder, target, options);
 		if (result.failure !== null) {
-			const { message } = result.failure;
-			throw new QGraphError(
-				"llm/not-on-htp",
-				`${targetName(target)} does not take ${names.map((name) => `'${name}'`).join(" and ")}: ${message}`,
-			);
+			const { message, unsupported } = result.failure;
+			const refused = unsupported.slice(0, MAX_NAMED_NODES).map(({ name, op }) => `${op} '${name}'`);
+			const more = unsupported.length > MAX_NAMED_NODES ? ` and ${unsupported.length - MAX_NAMED_NODES} more` : "";
+			const reason = refused.length === 0 ? message : `it cannot compute ${refused.join(", ")}${more}`;
+			const graphNames = names.map((name) => `'${name}'`).join(" and ");
+			throw new QGraphError("llm/not-on-htp", `${targetName(target)} does not take ${graphNames}: ${reason}`);
 		}
 		for (const [at, graph] of set.entries()) files.set(graph, path.basename(result.files[at]!));
 		contexts.push({ graphs: names, bytes: result.contextBytes, seconds: result.seconds });
