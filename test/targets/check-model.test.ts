@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { intAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
-import { DataType } from "../../src/ir/types.js";
+import { DataType, tensorType } from "../../src/ir/types.js";
 import { readModel } from "../../src/onnx/file.js";
 import { checkModel, type Finding } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
@@ -514,6 +514,17 @@ describe("16 rows", () => {
 	] as const)("%j rows, behind '%s' and in front of '%s'", async (rows, before, behind, rules) => {
 		expect(await rulesOfRows(rows, before, behind)).toEqual(rules);
 	});
+});
+
+test("operators on integers that no compiler takes are found, too", async () => {
+	const model = modelOf((b) => {
+		b.input("a", DataType.UINT8, [4, 8]);
+		b.initializer("w", tensor(DataType.INT8, [8, 2], new Uint8Array(16)));
+		b.node("MatMulInteger", ["a", "w"], ["y"], {}, "product");
+		b.output("y").type = tensorType(DataType.INT32, [4, 2]);
+	});
+	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
+	expect(findings).toMatchObject([{ rule: "htp/operator-refused", node: "product", op: "MatMulInteger" }]);
 });
 
 test("where activations are float, quantizing them is what helps, not a pass", async () => {

@@ -3,7 +3,13 @@ import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/t
 import { numbersOf } from "../../weights/numbers.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { operatorKey, operatorOutcome } from "../operator-outcome.js";
-import { OPERATOR_TABLE, type OperatorOutcome, REFUSED_SIGNED, type TriedForm } from "../operator-table.js";
+import {
+	OPERATOR_TABLE,
+	type OperatorOutcome,
+	REFUSED_INTEGERS,
+	REFUSED_SIGNED,
+	type TriedForm,
+} from "../operator-table.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 
 /** Operators that have rules of their own, and those that only move or describe data. */
@@ -64,7 +70,7 @@ function floatFactor({ node, inputs }: OperatorFacts): number | undefined {
 /** What was seen on the nearest architecture that was tried; undefined where the operator was not, or has rules of its own. */
 function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): OperatorOutcome | undefined {
 	if (isOnnxOp(operator.node, ...ELSEWHERE) || isFolded(operator)) return undefined;
-	const form = formOf(operator);
+	const form = formOf(operator) ?? (isOnnxOp(operator.node, ...REFUSED_INTEGERS) ? "float" : undefined);
 	if (isOnnxOp(operator.node, "Gather") && keepsEncoding(operator)) return "right";
 	if (form !== undefined && architecture === "v68" && isRightOnV68(operator, form)) return "right";
 	return form && operatorOutcome(operatorKey(operator.node), form, architecture);
@@ -84,7 +90,7 @@ function describe(operator: OperatorFacts): string {
 	const isMixed = form === "float" && dtype !== undefined && output !== undefined;
 	const on = isMixed ? `from ${dataTypeName(dtype)} to ${dataTypeName(output)}` : "on floats";
 	const of = form === "float" || dtype === undefined ? on : `on ${dataTypeName(dtype)}`;
-	return `operator ${operatorKey(operator.node)} ${of}`;
+	return form === undefined ? `operator ${operatorKey(operator.node)}` : `operator ${operatorKey(operator.node)} ${of}`;
 }
 
 export const OPERATOR_RULES: RuleGroup = {
