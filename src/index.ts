@@ -208,6 +208,7 @@ export type {
 export { NO_NOISE_DB } from "./sensitivity/analysis.js";
 export type { AnalyzeOptions, SensitivityAnalysis } from "./sensitivity/analyze-options.js";
 export { analyzeSensitivity } from "./sensitivity/analyze-sensitivity.js";
+export type { TokenData } from "./sensitivity/recipe-perplexity.js";
 export { type RecipeModel, scorePerplexity } from "./sensitivity/score-perplexity.js";
 export { HTP_CAPABILITIES, type HtpCapabilities } from "./targets/capabilities.js";
 export { checkModel, type Finding } from "./targets/check-model.js";

@@ -6,7 +6,7 @@ const SHOWN_UNITS = 15;
 
 /** An analysis for people: the worst units, what recipes of several sizes lose, and the suggestion. */
 export function renderAnalysis(analysis: Analysis): string {
-	const { units, points, suggestions, findings, options } = analysis;
+	const { units, points, suggestions, findings, options, perplexity } = analysis;
 	const ranked = [...units].sort((a, b) => worst(a) - worst(b)).slice(0, SHOWN_UNITS);
 	const parts = [
 		table(
@@ -36,6 +36,16 @@ export function renderAnalysis(analysis: Analysis): string {
 		parts.push(table(["recipe", "bits a weight", "model", "predicted", "measured"], points.map(row)));
 	for (const { name, description, promoted, demoted, file } of suggestions) {
 		parts.push(`${plain(name)} (${file}): ${plain(description)}; ${promoted} promoted, ${demoted} demoted`);
+	}
+	if (perplexity !== null) {
+		const share = (value: number | null | undefined) => (value == null ? "" : `${(100 * value).toFixed(1)} %`);
+		const rows = perplexity.map((entry) => [
+			entry.recipe,
+			entry.perplexity?.toFixed(4) ?? "not finite",
+			entry.klDivergence?.toPrecision(4) ?? "",
+			share(entry.topAgreement),
+		]);
+		parts.push(table(["model", "perplexity", "KL, nats", "same best guess"], rows));
 	}
 	if (findings.length > 0)
 		parts.push(`${options.target} has something to say of ${findings.length} operators; see analysis.json`);

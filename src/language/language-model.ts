@@ -23,6 +23,8 @@ export interface LanguageModel {
 export interface LanguageModelOptions {
 	/** Lengths of dimensions that nothing else tells, by their names or as `input:axis`. */
 	readonly dimensions?: DimensionLengths | undefined;
+	/** Another file of the same model, whose genai_config.json counts where there is none beside this one. */
+	readonly sibling?: string | undefined;
 	/** Threads of an operator; all cores when left out. */
 	readonly threads?: number | undefined;
 }
@@ -50,13 +52,14 @@ export async function openLanguageModel(file: string, options: LanguageModelOpti
 		throw modelError(`input '${ids.name}' takes ${total} texts at a time, expected one`);
 	}
 	const missing = new Set<string>();
-	const lengths = { headSize: configuredBeside(file, "head_size"), given: options.dimensions ?? {}, missing };
+	const files = options.sibling === undefined ? [file] : [file, options.sibling];
+	const lengths = { headSize: configured(files, "head_size"), given: options.dimensions ?? {}, missing };
 	const feeds = new Map(inputs.map((input) => [input.name, feedOf(input, ids, length, lengths)] as const));
 	if (missing.size > 0) throw missingLengths(missing);
 	const session = await translated("cannot load the model", LiveSession.open(file, { threads: options.threads }));
 	return {
 		length,
-		longest: length ?? configuredBeside(file, "context_length"),
+		longest: length ?? configured(files, "context_length"),
 		async logits(tokens) {
 			const arrays = new Map([...feeds].map(([name, feed]) => [name, feed(tokens)] as const));
 			const results = await translated("cannot run the model", session.run(arrays, [output.name]));
@@ -136,25 +139,28 @@ function repeated(values: readonly number[], shape: readonly number[]): number[]
 	return Array.from({ length: rows }, () => values).flat();
 }
 
+/** Names of dimensions that count tokens. */
+const COUNTS_TOKENS = /past|seq|total|context|length/i;
+
 /** A batch of one, nothing in the past: an axis between those of the batch and of a head is that of the tokens. */
 function cacheShape({ name, shape }: ModelInput, known: KnownLengths): number[] {
 	const last = shape!.length - 1;
 	return shape!.map((dimension, axis) => {
 		if (typeof dimension === "number") return dimension;
-		const given = known.given[`${name}:${axis}`] ?? (dimension === undefined ? undefined : known.given[dimension]);
-		if (given !== undefined) return given;
 		if (axis === 0) return 1;
-		if (axis === last && known.headSize !== undefined) return known.headSize;
-		if (axis < last) return 0;
-		known.missing.add(dimension ?? `${name}:${axis}`);
-		return 0;
+		const given = known.given[`${name}:${axis}`] ?? (dimension === undefined ? undefined : known.given[dimension]);
+		if (axis < last) return dimension === undefined || COUNTS_TOKENS.test(dimension) ? 0 : (given ?? 0);
+		const size = given ?? known.headSize;
+		if (size === undefined) known.missing.add(dimension ?? `${name}:${axis}`);
+		return size ?? 0;
 	});
 }
 
-/** A whole number of the genai_config.json beside a model. */
-function configuredBeside(file: string, field: string): number | undefined {
-	const config = path.join(path.dirname(file), "genai_config.json");
-	if (!existsSync(config)) return undefined;
+/** A whole number of the genai_config.json beside the first of `files` that has one. */
+function configured(files: readonly string[], field: string): number | undefined {
+	const configs = files.map((file) => path.join(path.dirname(file), "genai_config.json"));
+	const config = configs.find((place) => existsSync(place));
+	if (config === undefined) return undefined;
 	const [, value] = new RegExp(`"${field}"\\s*:\\s*(\\d+)`).exec(readFileSync(config, "utf8")) ?? [];
 	return value === undefined ? undefined : Number(value);
 }

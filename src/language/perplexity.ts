@@ -62,11 +62,12 @@ const DEFAULT_LENGTH = 512;
  */
 export async function perplexity(model: string, options: PerplexityOptions): Promise<Perplexity> {
 	const sequences = await readTokens(options);
-	const opened = await openLanguageModel(model, options);
+	const { reference } = options;
+	const sibling = typeof reference === "string" ? reference : undefined;
+	const opened = await openLanguageModel(model, { sibling, ...options });
 	try {
-		const { reference } = options;
 		if (typeof reference !== "string") return await scoreTokens(opened, sequences, { ...options, reference });
-		const other = await openLanguageModel(reference, options);
+		const other = await openLanguageModel(reference, { sibling: model, ...options });
 		try {
 			return await scoreTokens(opened, sequences, { ...options, reference: other });
 		} finally {

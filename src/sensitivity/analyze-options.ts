@@ -3,6 +3,7 @@ import type { Target } from "../targets/target.js";
 import type { Analysis } from "./analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
 import type { IsolatedUnit, QuantizedNoise } from "./measure-sensitivity.js";
+import type { TokenData } from "./recipe-perplexity.js";
 import type { Suggestion } from "./suggest-precisions.js";
 
 export interface AnalyzeOptions {
@@ -32,6 +33,8 @@ export interface AnalyzeOptions {
 	/** Samples that are not measured with but judged by; default a tenth, 8 at most. */
 	readonly holdOut?: number | undefined;
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
+	/** Token data for a language model: the perplexity of it, of the base recipe's model and of each suggested one. */
+	readonly perplexity?: TokenData | undefined;
 	/** A folder for what is measured; with `resume` what an interrupted analysis left there is taken over. */
 	readonly workFolder?: string | undefined;
 	readonly resume?: boolean | undefined;

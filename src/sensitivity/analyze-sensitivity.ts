@@ -13,6 +13,7 @@ import type { AnalyzeOptions, SensitivityAnalysis } from "./analyze-options.js";
 import { assembleAnalysis } from "./assemble-analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
 import { type MeasureSamples, SensitivityMeasure } from "./measure-sensitivity.js";
+import { checkTokenData, recipePerplexity } from "./recipe-perplexity.js";
 
 const DEFAULT_RECIPE = "16a4w_block";
 
@@ -33,6 +34,7 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 		options.workFolder === undefined ? await mkdtemp(path.join(tmpdir(), "qgraph-analyze-")) : undefined;
 	const recipe = options.recipe ?? DEFAULT_RECIPE;
 	const { data, dim = [], target, signal, measures = "all" } = options;
+	if (options.perplexity !== undefined) await checkTokenData(input, options.perplexity);
 	try {
 		const lengths = data === undefined ? [] : await lengthsOfSamples(await readModel(input), data);
 		const isGiven = (length: string) => dim.some((given) => given.split("=")[0] === length.split("=")[0]);
@@ -55,18 +57,54 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 			(model) => samplesOf(model, options, fit),
 		);
 		try {
-			return await assembleAnalysis(measure, input, {
+			const found = await assembleAnalysis(measure, input, {
 				...options,
 				recipe,
 				measures,
 				headWeight: options.headWeight ?? (hasSamples ? 1 : 4),
 				settingsOf: (unit) => settingsOf(unit, options),
 			});
+			return await withPerplexity(found, measure, input, { ...options, recipe, fit });
 		} finally {
 			await measure.close();
 		}
 	} finally {
 		if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
+	}
+}
+
+/** Adds the perplexity of the base recipe and of what is suggested, where there are token data. */
+async function withPerplexity(
+	found: SensitivityAnalysis,
+	measure: SensitivityMeasure,
+	input: string,
+	options: AnalyzeOptions & { readonly recipe: string; readonly fit: "max" | "search" | "gptq" },
+): Promise<SensitivityAnalysis> {
+	const { analysis, files } = found;
+	if (options.perplexity === undefined || analysis.isPartial) return found;
+	const suggested = analysis.suggestions.flatMap(({ name, file }) => {
+		const text = files.get(file);
+		return text === undefined ? [] : [{ name, text }];
+	});
+	try {
+		const perplexity = await recipePerplexity(
+			input,
+			[{ name: "base", recipe: options.recipe }, ...suggested],
+			options.perplexity,
+			{
+				folder: path.join(measure.folder, "perplexity"),
+				encodings: measure.encodings,
+				moments: path.join(measure.folder, "moments"),
+				fit: options.fit === "max" ? "max" : "search",
+				products: options.products ?? "auto",
+				signal: options.signal,
+				onProgress: options.onProgress ?? (() => undefined),
+			},
+		);
+		return { analysis: { ...analysis, perplexity }, files };
+	} catch (error) {
+		if (options.signal?.aborted !== true) throw error;
+		return { analysis: { ...analysis, isPartial: true }, files };
 	}
 }
 

@@ -152,13 +152,14 @@ export class SensitivityMeasure {
 				signal,
 				onProgress: (done, total) => this.#progress("calibrating", done, total),
 			});
-			writeEncodings(calibrationEncodings(calibration), this.#encodings, { overwrite: true });
+			writeEncodings(calibrationEncodings(calibration), this.encodings, { overwrite: true });
 			return Object.fromEntries([...calibration.values].map(([name, { min, max }]) => [name, { lo: min, hi: max }]));
 		});
 		return (value) => ranges[value];
 	}
 
-	get #encodings(): string {
+	/** Where the ranges of activations are, once they are known. */
+	get encodings(): string {
 		return path.join(this.#options.folder, "ranges.encodings");
 	}
 
@@ -244,7 +245,7 @@ export class SensitivityMeasure {
 			const [, after] = passesAround(target);
 			await this.#passes(model, [
 				applyPrecisionRecipe({ recipe, hessian, fit: fit === "max" ? "max" : "search" }),
-				insertActivationQdq({ recipe, encodings: this.#encodings, products }),
+				insertActivationQdq({ recipe, encodings: this.encodings, products }),
 				...after.map((pass) => pass()),
 			]);
 			const findings = target === undefined ? [] : await checkModel(model, target);

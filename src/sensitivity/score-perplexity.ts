@@ -36,7 +36,7 @@ export async function scorePerplexity(
 		});
 		entries.push({ recipe: "float", perplexity, tokens });
 		for (const { recipe, file } of quantized) {
-			const model = await openLanguageModel(file, options);
+			const model = await openLanguageModel(file, { ...options, sibling: float });
 			try {
 				const scored = await scoreTokens(model, sequences, { ...options, reference, onProgress });
 				const { klDivergence, topAgreement } = scored.comparison!;

@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeModel } from "../../src/onnx/file.js";
+import { SIZES, writeGenaiDirectory } from "../llm/genai-directory.js";
 import { plantedDecoder } from "../sensitivity/planted-decoder.js";
 import { qgraph } from "./run.js";
 
@@ -66,5 +67,37 @@ test("analyze refuses wrong usage", async () => {
 	expect([taken.code, taken.err]).toEqual([
 		1,
 		"qgraph: error write/failed: cannot write '<folder>/decoder.onnx': it exists and is no folder\n",
+	]);
+});
+
+test("analyze --tokens adds perplexities of a language model, the float one's first", async () => {
+	const genai = path.join(folder, "genai");
+	writeGenaiDirectory(genai);
+	const ids = path.join(folder, "ids.json");
+	const tokens = Array.from({ length: 40 }, (_, index) => (index * index * 7 + 3) % SIZES.vocabulary);
+	writeFileSync(ids, JSON.stringify(tokens));
+	const args = ["analyze", path.join(genai, "model.onnx"), "-o", path.join(folder, "language"), "--recipe", "16a4w"];
+	const { code, out, err } = await qgraph(folder, ...args, "--tokens", ids, "--token-limit", "30", "--budget", "6bpw");
+	expect([code, err]).toEqual([0, ""]);
+	expect(out).toMatch(
+		/model +perplexity +KL, nats +same best guess\nfloat +\d+\.\d{4}\nbase +\d+\.\d{4} +0\.\d+ +\d+\.\d %/,
+	);
+	const { perplexity } = JSON.parse(readFileSync(path.join(folder, "language", "analysis.json"), "utf8"));
+	expect(perplexity.map(({ recipe }: { recipe: string }) => recipe)).toEqual(["float", "base", "16a4w-6bpw"]);
+	const [float, base, suggested] = perplexity;
+	expect([float, base, suggested].map((entry) => entry.tokens)).toEqual([29, 29, 29]);
+	expect(suggested.klDivergence).toBeGreaterThan(0);
+	expect(suggested.klDivergence).toBeLessThan(base.klDivergence);
+});
+
+test("analyze says at once that a model predicts no tokens", async () => {
+	const args = ["analyze", model, "-o", path.join(folder, "none"), "--tokens", path.join(folder, "ids.json")];
+	const { code, err } = await qgraph(folder, ...args);
+	expect(code).toBe(1);
+	expect(err).toContain("qgraph: error language/model:");
+	const text = await qgraph(folder, "analyze", model, "-o", path.join(folder, "none"), "--text", "wiki.txt");
+	expect([text.code, text.err]).toEqual([
+		2,
+		"qgraph: there is no tokenizer.json beside the model; name it with --tokenizer\nSee 'qgraph analyze --help'.\n",
 	]);
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -96,6 +96,12 @@ describe("a language model", () => {
 			code: "runtime/dimension",
 			message: expect.stringContaining("--dim head=LENGTH"),
 		});
+		const config = path.join(folder, "config");
+		mkdirSync(config);
+		writeFileSync(path.join(config, "genai_config.json"), '{ "model": { "decoder": { "head_size": 4 } } }');
+		const configured = await openLanguageModel(file, { sibling: path.join(config, "model.onnx") });
+		expect(await configured.logits([1])).toHaveLength(8);
+		await configured.close();
 		const model = await openLanguageModel(file, { dimensions: { head: 4 } });
 		expect(await model.logits([1])).toHaveLength(8);
 		await model.close();

@@ -12,6 +12,7 @@ import { renderAnalysis } from "../analysis-text.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar } from "../terminal.js";
+import { tokenData, tokenFlags, tokenProblem } from "../token-flags.js";
 
 const ANALYSIS_FILE = "analysis.json";
 const REPORT_FILE = "report.html";
@@ -22,7 +23,7 @@ export const analyze: Command = {
 	usage: "analyze <model>",
 	describe: "Find out where quantizing a float model loses precision, and suggest a recipe",
 	flags: (builder) =>
-		builder
+		tokenFlags(builder)
 			.positional("model", { type: "string", demandOption: true, describe: "ONNX file, float" })
 			.option("output", {
 				alias: "o",
@@ -103,6 +104,12 @@ export const analyze: Command = {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",
 			})
+			.option("token-limit", {
+				type: "number",
+				requiresArg: true,
+				default: 4096,
+				describe: "With --text or --tokens, which give perplexities: look at no more tokens than these",
+			})
 			.option("resume", { type: "boolean", describe: "Go on where an interrupted run with the same arguments ended" })
 			.option("force", { type: "boolean", describe: "Replace an analysis that is in the folder" })
 			.option("json", { type: "boolean", describe: "Print the analysis as JSON on stdout, and nothing else there" })
@@ -110,7 +117,7 @@ export const analyze: Command = {
 			.conflicts("budget", ["threshold", "grouping"])
 			.example("$0 analyze model.onnx --data samples.npz -o analysis/ --budget 4.5bpw", ""),
 	async run(args, { terminal, signal }) {
-		const problem = wrongNumber(args);
+		const problem = wrongNumber(args) ?? tokenProblem(args);
 		if (problem !== undefined) {
 			terminal.err.write(`qgraph: ${problem}\nSee 'qgraph analyze --help'.\n`);
 			return EXIT.usage;
@@ -174,6 +181,7 @@ function isPartial(file: string): boolean {
 }
 
 function optionsOf(args: Arguments) {
+	const tokens = tokenData(args);
 	return {
 		recipe: args.recipe as string | undefined,
 		data: args.data as string[] | undefined,
@@ -189,5 +197,6 @@ function optionsOf(args: Arguments) {
 		endToEndUnits: args["end-to-end"] as number | undefined,
 		holdOut: args["hold-out"] as number | undefined,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,
+		perplexity: tokens && { ...tokens, limit: args["token-limit"] as number },
 	};
 }

@@ -1,9 +1,7 @@
-import { existsSync } from "node:fs";
-import path from "node:path";
 import { perplexity as measure, type Perplexity } from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
-import { lengths } from "../key-values.js";
 import { ProgressBar, table } from "../terminal.js";
+import { tokenData, tokenFlags, tokenProblem } from "../token-flags.js";
 
 /** What `perplexity --json` prints. The version rises when a field changes its meaning or goes. */
 interface PerplexityReport extends Perplexity {
@@ -18,23 +16,13 @@ export const perplexity: Command = {
 	usage: "perplexity <model>",
 	describe: "How well a language model predicts a text, and how far it is from another one (runs on the CPU)",
 	flags: (builder) =>
-		builder
-			.positional("model", { type: "string", demandOption: true, describe: "ONNX file: token ids in, logits out" })
-			.option("text", {
+		tokenFlags(
+			builder.positional("model", {
 				type: "string",
-				requiresArg: true,
-				describe: "Text in UTF-8, such as wikitext's wiki.test.raw",
-			})
-			.option("tokenizer", {
-				type: "string",
-				requiresArg: true,
-				describe: "tokenizer.json for the text [default: the one beside the model]",
-			})
-			.option("tokens", {
-				type: "string",
-				requiresArg: true,
-				describe: "Instead of a text: token ids, .npy, .npz or .json",
-			})
+				demandOption: true,
+				describe: "ONNX file: token ids in, logits out",
+			}),
+		)
 			.option("reference", {
 				type: "string",
 				requiresArg: true,
@@ -56,7 +44,6 @@ export const perplexity: Command = {
 			})
 			.option("max-perplexity", { type: "number", requiresArg: true, describe: "Fail when it is higher (exit code 1)" })
 			.option("json", { type: "boolean", describe: "As JSON" })
-			.conflicts("text", "tokens")
 			.example("$0 perplexity int4.onnx --text wiki.test.raw --reference float.onnx", ""),
 	async run(args, { terminal, signal }) {
 		const problem = usageProblem(args);
@@ -69,13 +56,10 @@ export const perplexity: Command = {
 		const bar = new ProgressBar(terminal);
 		const result = await measure(model, {
 			reference,
-			text: args.text as string | undefined,
-			tokenizer: (args.tokenizer as string | undefined) ?? tokenizerBeside(model),
-			tokens: args.tokens as string | undefined,
+			...tokenData(args),
 			length: args.length as number | undefined,
 			stride: args.stride as number | undefined,
 			limit: args.limit as number | undefined,
-			dimensions: lengths("dim", args.dim),
 			signal,
 			onProgress: (done, total) => bar.update("predicting", done, total),
 		}).finally(() => bar.clear());
@@ -97,9 +81,8 @@ export const perplexity: Command = {
 
 function usageProblem(args: Arguments): string | undefined {
 	if (args.text === undefined && args.tokens === undefined) return "name --text or --tokens";
-	if (args.text !== undefined && args.tokenizer === undefined && tokenizerBeside(args.model as string) === undefined) {
-		return "there is no tokenizer.json beside the model; name it with --tokenizer";
-	}
+	const problem = tokenProblem(args);
+	if (problem !== undefined) return problem;
 	for (const [flag, least] of [
 		["length", 2],
 		["stride", 1],
@@ -110,11 +93,6 @@ function usageProblem(args: Arguments): string | undefined {
 			return `--${flag} ${value} is out of range`;
 	}
 	return undefined;
-}
-
-function tokenizerBeside(model: string): string | undefined {
-	const file = path.join(path.dirname(model), "tokenizer.json");
-	return existsSync(file) ? file : undefined;
 }
 
 function textOf({ perplexity, standardError, accuracy, tokens, notFinite, comparison }: Perplexity): string {
