@@ -69,10 +69,14 @@ describe.skipIf("missing" in setup)("compiled graphs", () => {
 		expect(stages.map(({ isReused }) => isReused)).toEqual([true, false, false]);
 	});
 
-	test("generate on the emulator what they do on the CPU", async () => {
-		const output = path.join(folder, "verified");
+	test.each([
+		["float", undefined],
+		["int8", { recipe: "16a8w" }],
+	])("generate on the emulator what they do on the CPU, %s", async (kind, quantization) => {
+		const output = path.join(folder, `verified ${kind}`);
 		const settings = { context: 48, prefill: 8, splits: 2, verify: true, htpHome: HTP_HOME } as const;
-		const { verification } = await convertLlm(input, output, { ...settings, target: parseTarget("qnn-htp:v81") });
+		const target = parseTarget("qnn-htp:v81");
+		const { verification } = await convertLlm(input, output, { ...settings, target, quantization });
 		expect(verification?.prompts.map(({ promptTokens, tokens }) => [promptTokens, tokens])).toEqual([
 			[4, 24],
 			[8, 24],
