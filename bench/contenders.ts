@@ -57,6 +57,35 @@ const RECIPE = ["--recipe", `16a4w_block:${RECIPE_BLOCK_SIZE}`, "--apply-precisi
 export const recipeMax = qgraph("recipe, max", [...RECIPE, "max"]);
 export const recipeSearch = qgraph("recipe, search", [...RECIPE, "search"]);
 
+/** Samples that the sensitivity of layers is measured with. */
+const SAMPLES = 4;
+
+/** What each layer loses alone, from the start of the program to the written analysis. */
+export const sensitivity: Contender = {
+	name: "qgraph analyze, isolated",
+	command: (input, output) => [
+		process.execPath,
+		"--import",
+		PRELOAD,
+		path.join(REPO, "dist/bundle/main.js"),
+		"analyze",
+		"--quiet",
+		"--measure",
+		"isolated",
+		"--fit",
+		"max",
+		"--recipe",
+		`16a4w_block:${RECIPE_BLOCK_SIZE}`,
+		"--data",
+		`random:${SAMPLES}`,
+		"--hold-out",
+		"0",
+		"-o",
+		path.dirname(output),
+		input,
+	],
+};
+
 const PYTHON = process.env.QGRAPH_PYTHON ?? "python3";
 
 /** The Python libraries that read and write models; says in a plain word what is not there. */
@@ -76,6 +105,16 @@ export function oliveContender(): Contender | undefined {
 export function aimetContender(): Contender | undefined {
 	if (!isInstalled("aimet-onnx", "aimet_onnx")) return undefined;
 	return { name: "AIMET", command: (input, output) => [PYTHON, AIMET, input, output, String(RECIPE_BLOCK_SIZE)] };
+}
+
+/** AIMET's analysis of the same, its model made and calibrated already; undefined where it is not there. */
+export function aimetSensitivity(): Contender | undefined {
+	if (!isInstalled("aimet-onnx", "aimet_onnx")) return undefined;
+	const script = path.join(REPO, "bench/aimet_sensitivity.py");
+	return {
+		name: "AIMET per-layer sensitivity",
+		command: (input) => [PYTHON, script, input, String(RECIPE_BLOCK_SIZE), String(SAMPLES)],
+	};
 }
 
 function isInstalled(library: string, module: string): boolean {

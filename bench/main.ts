@@ -1,8 +1,8 @@
 /*
  * Time and memory of conversions of a big model, against `cp` of the same files and against Python's onnx and onnx-ir;
- * of unpacking MatMulNBits, against Olive; and of making float weights LPBQ, against AIMET.
+ * of unpacking MatMulNBits, against Olive; of making float weights LPBQ, and of the sensitivity of layers, against AIMET.
  *
- *   npm run bench [-- --layers 64 --form bq|float|nbits|recipe --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
+ *   npm run bench [-- --layers 64 --form bq|float|nbits|recipe|sensitivity --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
  *
  * With models after --calibrate only: calibrating them against plain inference, dimensions as `--dim batch=1`.
  *
@@ -17,6 +17,7 @@ import { type BigModelOptions, bigModel } from "./big-model.js";
 import { showCalibration } from "./calibration.js";
 import {
 	aimetContender,
+	aimetSensitivity,
 	type Contender,
 	copySynced,
 	fitMax,
@@ -27,6 +28,7 @@ import {
 	pythonContenders,
 	recipeMax,
 	recipeSearch,
+	sensitivity,
 } from "./contenders.js";
 import { type Comparison, compare, measure } from "./measure.js";
 
@@ -44,9 +46,9 @@ const { values } = parseArgs({
 	},
 });
 type Form = BigModelOptions["form"];
-type Part = Form | "recipe";
+type Part = Form | "recipe" | "sensitivity";
 
-const PARTS: readonly Part[] = ["bq", "float", "nbits", "recipe"];
+const PARTS: readonly Part[] = ["bq", "float", "nbits", "recipe", "sensitivity"];
 /** What unpacking may take of Olive's time and memory. */
 const NBITS_LIMIT = 1 / 3;
 
@@ -58,6 +60,8 @@ const RECIPE_LIMITS = new Map([
 	[recipeSearch, 1 / 2],
 ]);
 const RECIPE_MEBIBYTES = 300;
+/** What the sensitivity of layers may take of AIMET's time. */
+const SENSITIVITY_LIMIT = 1 / 3;
 
 const part = PARTS.find((name) => name === values.form) ?? "bq";
 const layers = Number(values.layers);
@@ -74,6 +78,7 @@ try {
 		if (part === "bq" || part === "float") await compareConversions(part);
 		if (part === "bq" || part === "nbits") await compareLowering(Number(values["nbits-layers"]));
 		if (part === "bq" || part === "recipe") await compareRecipes();
+		if (part === "bq" || part === "sensitivity") await compareSensitivity();
 	}
 } finally {
 	rmSync(folder, { recursive: true, force: true });
@@ -130,6 +135,17 @@ async function compareRecipes(): Promise<void> {
 				: `${time.toFixed(2)} of AIMET's time, limit ${limit.toFixed(2)}: ${time <= limit ? "kept" : "exceeded"}; `;
 		console.log(`${contender.name}: ${timeText}limit of memory, ${RECIPE_MEBIBYTES} MiB: ${memory}`);
 	}
+}
+
+async function compareSensitivity(): Promise<void> {
+	const aimet = aimetSensitivity();
+	const input = await makeModel("float", RECIPE_LAYERS, 2048);
+	const results = compare([sensitivity, ...(aimet === undefined ? [] : [aimet])], input, rounds);
+	show(`sensitivity of ${RECIPE_LAYERS} layers, ${mebibytes(sizeOf(input))}`, [...results]);
+	if (aimet === undefined) return;
+	const share = results.get(sensitivity)!.seconds / results.get(aimet)!.seconds;
+	const kept = share <= SENSITIVITY_LIMIT ? "kept" : "exceeded";
+	console.log(`${share.toFixed(2)} of AIMET's time, limit ${SENSITIVITY_LIMIT.toFixed(2)}: ${kept}`);
 }
 
 async function makeModel(form: Form, count: number, n = 8192): Promise<string> {

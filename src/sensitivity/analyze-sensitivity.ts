@@ -109,7 +109,7 @@ async function withPerplexity(
 }
 
 /** Of the samples that are not held out, so large a part is measured with and not calibrated with where that matters. */
-const [MEASURED_SHARE, MOST_MEASURED] = [0.2, 24];
+const [MEASURED_SHARE, MOST_MEASURED] = [0.3, 32];
 
 async function samplesOf(
 	model: Model,

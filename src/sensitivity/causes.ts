@@ -1,8 +1,8 @@
 import { isFloat } from "../arrays/element-type.js";
 import type { Node } from "../ir/node.js";
 import { floatsOf } from "../runtime/live-session.js";
-import { eachNumber } from "../weights/numbers.js";
 import type { SensitivityUnit, UnitPart } from "./find-sensitivity-units.js";
+import { floatArray } from "./isolated-noise.js";
 import type { InputKeeper } from "./layer-inputs.js";
 import { median } from "./statistics.js";
 
@@ -23,11 +23,6 @@ function inputCauses(keeper: InputKeeper | undefined): string[] {
 	if (array === undefined || !isFloat(array.type)) return [];
 	const elements = floatsOf(array);
 	const causes: string[] = [];
-	let [largest, squares] = [0, 0];
-	for (const element of elements) {
-		largest = Math.max(largest, Math.abs(element));
-		squares += element * element;
-	}
 	const depth = array.shape.at(-1) ?? 1;
 	// rows only: channels of convolutions do not lie along the last axis
 	if (array.shape.length === 2 && depth > 1) {
@@ -40,20 +35,25 @@ function inputCauses(keeper: InputKeeper | undefined): string[] {
 			causes.push(`input channel ${channel} is ${ratio.toFixed(0)} times as large as the median one`);
 		}
 	}
-	const ratio = largest / Math.sqrt(squares / elements.length);
+	const ratio = largestTo(elements);
 	if (ratio > WIDE_INPUT) causes.push(`its input reaches to ${ratio.toFixed(0)} times its root mean square`);
 	return causes;
 }
 
 function weightCauses({ constant }: UnitPart): string[] {
 	if (constant === undefined) return [];
-	let [largest, squares, count] = [0, 0, 0];
-	eachNumber(constant.tensor, (value) => {
-		largest = Math.max(largest, Math.abs(value));
-		squares += value * value;
-		count++;
-		return undefined;
-	});
-	const ratio = largest / Math.sqrt(squares / count);
+	const elements = floatsOf(floatArray(constant.tensor));
+	const ratio = largestTo(elements);
 	return ratio > FAR_WEIGHT ? [`a weight is ${ratio.toFixed(0)} times the root mean square of all`] : [];
+}
+
+/** How many times the root mean square the largest element is. */
+function largestTo(elements: Float32Array): number {
+	let [largest, squares] = [0, 0];
+	for (let index = 0; index < elements.length; index++) {
+		const square = elements[index]! ** 2;
+		if (square > largest) largest = square;
+		squares += square;
+	}
+	return Math.sqrt((largest * elements.length) / squares);
 }

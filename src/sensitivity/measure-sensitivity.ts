@@ -14,6 +14,7 @@ import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
+import { mapAhead } from "../passes/support/map-ahead.js";
 import type { ModelDecision } from "../passes/support/recipe-groups.js";
 import { Spool } from "../passes/support/spool.js";
 import { TaskPool } from "../passes/support/task-pool.js";
@@ -89,7 +90,10 @@ export interface QuantizedNoise {
 }
 
 /** Samples that end-to-end noise is measured with. */
-const END_TO_END_SAMPLES = 24;
+const END_TO_END_SAMPLES = 32;
+
+/** Units that are worked on at a time, so that no core waits. */
+const UNITS_AHEAD = 3;
 
 /** Makes all measurements of an analysis, each once: what an interrupted one had measured is taken over. */
 export class SensitivityMeasure {
@@ -183,15 +187,18 @@ export class SensitivityMeasure {
 			inputs,
 		});
 		const found = new Map<string, IsolatedUnit>();
-		for (const [index, unit] of this.units.entries()) {
+		const places = new Map(this.units.map((unit, index) => [unit, index] as const));
+		const measured = mapAhead(this.units, UNITS_AHEAD, async (unit) => {
 			signal?.throwIfAborted();
-			const measured = await this.#state.once(isolatedName(unit, settingsOf), async () => ({
-				candidates: await noise.measure(unit, `unit-${index}`, settingsOf(unit)),
+			return this.#state.once(isolatedName(unit, settingsOf), async () => ({
+				candidates: await noise.measure(unit, `unit-${places.get(unit)}`, settingsOf(unit)),
 				notFinite: noise.notFinite(unit),
 				causes: causesOf(unit, inputs),
 			}));
-			found.set(unit.name, measured);
-			this.#progress("measuring units", index + 1, this.units.length);
+		});
+		for await (const [unit, result] of measured) {
+			found.set(unit.name, result);
+			this.#progress("measuring units", found.size, this.units.length);
 		}
 		return found;
 	}

