@@ -129,7 +129,7 @@ export interface AnalyzedUnit {
 	readonly causes: readonly string[];
 	/** Samples whose noise was infinite or no number and is in no figure of this unit; 0 nearly always. */
 	readonly notFiniteSamples: number;
-	/** Of all its weights; null for units without weights. */
+	/** Of all its weights; null for units without weights, and where isolated noise alone was measured. */
 	readonly weightHistogram: Histogram | null;
 	/** Of the codes at the base recipe's and at the suggested precision (one entry where these are the same). */
 	readonly codeHistograms: readonly CodeHistogram[];

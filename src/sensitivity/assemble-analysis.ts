@@ -108,7 +108,7 @@ async function analysisOf(
 	const known = new Map(suggestion?.known.map((one) => [one.unit.name, one] as const));
 	for (const unit of measure.units) {
 		const isolated = measured.isolated.get(unit.name);
-		units.push(await unitOf(unit, isolated, measured, known.get(unit.name), options.headWeight));
+		units.push(await unitOf(unit, isolated, measured, known.get(unit.name), options));
 	}
 	const sizes = new Map<string, number>();
 	for (const { elements, candidates } of units) {
@@ -157,14 +157,15 @@ async function unitOf(
 	isolated: IsolatedUnit | undefined,
 	{ base, suggestion }: Measured,
 	known: KnownUnit | undefined,
-	headWeight: number,
+	{ headWeight, measures }: AssembleOptions,
 ): Promise<AnalyzedUnit> {
 	const all = isolated?.candidates ?? [];
 	const name = unit.base && candidateName(unit.base);
 	const own = all.find(({ setting }) => candidateName(setting) === name);
 	const suggested = suggestion?.units.get(unit.name);
 	const shown = [own, suggested?.candidate].filter((candidate) => candidate !== undefined);
-	const histograms = await Promise.all([...new Set(shown)].map(codeHistogram));
+	const isCounted = measures === "all";
+	const histograms = isCounted ? await Promise.all([...new Set(shown)].map(codeHistogram)) : [];
 	const candidates = all.map((candidate) => candidateOf(candidate, known, suggestion?.prediction));
 	const end = candidates[own === undefined ? -1 : all.indexOf(own)];
 	return {
@@ -198,7 +199,7 @@ async function unitOf(
 					},
 		causes: isolated?.causes ?? [],
 		notFiniteSamples: Math.max(isolated?.notFinite ?? 0, base === undefined ? 0 : notFiniteIn(unit, base)),
-		weightHistogram: weightHistogram(unit),
+		weightHistogram: isCounted ? weightHistogram(unit) : null,
 		codeHistograms: histograms.filter((histogram) => histogram !== null),
 	};
 }
