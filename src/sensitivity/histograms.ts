@@ -21,7 +21,7 @@ export function weightHistogram({ parts }: SensitivityUnit): Histogram | null {
 	const all = parts.flatMap(({ constant }) => (constant === undefined ? [] : [floatsOf(floatArray(constant.tensor))]));
 	const ranges = all.map(rangeOf);
 	const [min, max] = [Math.min(...ranges.map((range) => range.min)), Math.max(...ranges.map((range) => range.max))];
-	if (!(max - min < Number.POSITIVE_INFINITY)) return null;
+	if (!(max >= min)) return null;
 	const counts = new Float64Array(BINS);
 	const binsPerUnit = BINS / (max - min || 1);
 	for (const values of all) {
@@ -33,15 +33,16 @@ export function weightHistogram({ parts }: SensitivityUnit): Histogram | null {
 	return { min, max, counts: [...counts] };
 }
 
+/** NaN where a value is infinite or no number. */
 function rangeOf(values: Float32Array): { min: number; max: number } {
-	let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+	let [min, max, notFinite] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
 	for (let index = 0; index < values.length; index++) {
 		const value = values[index]!;
-		// also where the value is no number
-		if (!(value >= min)) min = value;
-		if (!(value <= max)) max = value;
+		if (value < min) min = value;
+		if (value > max) max = value;
+		notFinite += value - value;
 	}
-	return { min, max };
+	return notFinite === 0 ? { min, max } : { min: Number.NaN, max: Number.NaN };
 }
 
 /** How the codes of a unit are distributed; null where it has none. */
