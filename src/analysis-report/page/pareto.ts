@@ -134,6 +134,8 @@ function optionOf(
 							data: [{ value: [chosen.bytes / unit.size, figureOf(chosen)], point: chosen }],
 							markLine: {
 								silent: true,
+								// digits: two would move the lines beside the star
+								precision: 12,
 								symbol: "none",
 								lineStyle: { color: color("orange"), type: "dotted", width: 1.5 },
 								label: { show: false },
