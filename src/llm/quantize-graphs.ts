@@ -9,7 +9,6 @@ import { NameScope } from "../ir/names.js";
 import { DataType, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { readModel, writeModel } from "../onnx/file.js";
-import { bqToLpbq } from "../passes/bq-to-lpbq.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { WeightEntry } from "../passes/infra/report.js";
 import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
@@ -18,13 +17,12 @@ import { makeInterfaceInteger } from "../passes/support/integer-interface.js";
 import type { Encoding } from "../passes/support/qdq.js";
 import { upgradeOpset } from "../passes/upgrade-opset.js";
 import { type OperatorPrecision, operatorPrecisions } from "../quantize/operator-precisions.js";
-import { passesAround } from "../quantize/passes-around.js";
+import { passesAround, passesBehind } from "../quantize/passes-around.js";
 import { quantizers } from "../quantize/quantizers.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
 import { runPasses } from "../run-passes.js";
 import { checkModel, type Finding } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
-import { findWeightSites } from "../weights/weight-site.js";
 import { CACHE_CODES, type CacheType, quantizeCache, removeCacheMarks } from "./cache-codes.js";
 import { cacheGraph } from "./cache-graph.js";
 import { type CalibratedGraphs, calibrateGraphs } from "./calibrate-graphs.js";
@@ -245,9 +243,8 @@ class GraphsQuantizer {
 	/** Runs passes, and those that make the result right on the target. */
 	async #quantize(model: Model, passes: readonly Pass[]): Promise<void> {
 		const { target } = this.#job;
-		const isBlocked = findWeightSites(model).some(({ scheme }) => scheme === "block");
-		const [, after] = passesAround(target, isBlocked && target !== undefined ? [bqToLpbq] : []);
-		const weights = await this.#passes(model, [...passes, ...after.map((pass) => pass())]);
+		const behind = passesBehind(model, target).map((pass) => pass());
+		const weights = await this.#passes(model, [...passes, ...behind]);
 		this.#weights.push(...weights);
 	}
 

@@ -24,7 +24,7 @@ import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
-import { passesAround } from "./passes-around.js";
+import { passesAround, passesBehind } from "./passes-around.js";
 import { quantizers } from "./quantizers.js";
 import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
@@ -125,7 +125,7 @@ class Quantizer {
 		const model = await readModel(this.#input);
 		const bytesBefore = summarizeModel(model).bytes;
 		const samples = await this.#prepare(model);
-		const [before, after] = passesAround(target);
+		const [before] = passesAround(target);
 		await this.#passes(
 			model,
 			before.map((pass) => pass()),
@@ -134,7 +134,7 @@ class Quantizer {
 		const statistics = await this.#statistics(model, samples, recipe);
 		await this.#passes(model, [
 			...quantizers({ recipe, ...statistics, products: this.#options.products }),
-			...after.map((pass) => pass()),
+			...passesBehind(model, target).map((pass) => pass()),
 		]);
 		const findings = target === undefined ? [] : await checkModel(model, target);
 		const refusal =

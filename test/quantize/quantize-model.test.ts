@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -8,7 +8,9 @@ import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { readModel, writeModel } from "../../src/onnx/file.js";
+import { applyPrecisionRecipe } from "../../src/passes/apply-precision-recipe.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
+import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { ModelBuilder } from "../support/build.js";
 import { HTP_HOME, prepareHtp } from "../support/htp.js";
@@ -160,4 +162,31 @@ describe("quantizeModel", () => {
 		expect(result.onTarget!.failure).toBeNull();
 		expect(result.onTarget!.worstSqnrDb).toBeGreaterThan(31);
 	});
+
+	test.skipIf("missing" in htp)(
+		"a model whose weights are in blocks already gets LPBQ and integer activations",
+		async () => {
+			const blocks = block();
+			const recipe = place("blocks.json");
+			const setting = { precision: "16a4w_block", blockSize: 32, blockScales: "bq" };
+			writeFileSync(recipe, JSON.stringify({ default: setting, rules: [] }));
+			await runPasses(blocks, [applyPrecisionRecipe({ recipe })]);
+			await writeModel(blocks, place("blocks.onnx"));
+			const result = await quantizeModel(place("blocks.onnx"), place("lpbq.onnx"), {
+				recipe: "16a4w_block:32",
+				data: [data],
+				target: parseTarget("qnn-htp:v79"),
+				htpHome: HTP_HOME,
+			});
+			const matMuls = result.operators.filter(
+				({ operator, weights }) => operator === "MatMul" && weights !== undefined,
+			);
+			expect(matMuls).toEqual([
+				{ operator: "MatMul", activations: "16 bits", weights: "4 bits, a scale a block, LPBQ", count: 6 },
+			]);
+			expect(result.operators.filter(({ activations }) => activations === "float")).toEqual([]);
+			expect(result.onTarget!.failure).toBeNull();
+			expect(result.onTarget!.worstSqnrDb).toBeGreaterThan(20);
+		},
+	);
 });
