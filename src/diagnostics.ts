@@ -137,9 +137,13 @@ export const CODES = {
 	"recipe/unmatched": warning(
 		"A rule of the recipe matched nothing in the model: a name may be misspelt, or belong to another model.",
 	),
+	"recipe/overruled": warning(
+		"Other rules of the recipe decide all that a rule matches: later ones, or those of a higher priority.",
+	),
+	"recipe/overlap": remark("Other rules of the recipe decide some of what a rule matches."),
 	"recipe/keep": remark("The recipe keeps this as it is. Tables of embeddings are kept unless a rule names them."),
 	"recipe/unfit": warning(
-		"The shape of the weight does not allow the precision that the recipe asks for. The weight was left as it was.",
+		"The shape of the weight does not allow the precision that the recipe asks for. The message says what it became.",
 	),
 	"weight/converted": remark("The weight was converted."),
 	"weight/excluded": remark("The weight was left alone because --include or --exclude says so."),

@@ -162,7 +162,7 @@ export { collectStatisticsOf, type StatisticsFiles, type StatisticsOptions } fro
 export { BUILT_IN_RECIPES } from "./recipe/built-in.js";
 export type { Decision, Decisions } from "./recipe/decide.js";
 export { readExecutorchRecipe, writeExecutorchRecipe } from "./recipe/executorch.js";
-export { explainRecipe } from "./recipe/explain.js";
+export { type Explanation, explainRecipe } from "./recipe/explain.js";
 export { findRecipe } from "./recipe/find-recipe.js";
 export { parseRecipe } from "./recipe/parse-recipe.js";
 export type { BlockScales, BlockSize, Granularity, Precision } from "./recipe/precision.js";

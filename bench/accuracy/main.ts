@@ -63,8 +63,8 @@ async function measureModel(name: string, file: string): Promise<Map<Method, Fig
 	const moments = path.join(folder, name);
 	if (calibration.length > 0 && methods.some(({ statistics }) => statistics !== undefined)) {
 		const start = performance.now();
-		const count = await writeMoments(file, () => calibration, moments);
-		console.log(`${name}: moments of ${count} weights in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+		await writeMoments(file, calibration, moments);
+		console.log(`${name}: second moments in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 	}
 	const figures = new Map<Method, Figures>();
 	for (const method of methods) {

@@ -6,7 +6,7 @@ import { decide } from "../recipe/decide.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
-import type { Rule } from "../recipe/recipe.js";
+import { ruleFaults, ruleName } from "../recipe/rule-faults.js";
 import { weightSiteAt } from "../weights/weight-site.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
@@ -84,8 +84,8 @@ export const applyPrecisionRecipe = definePass<ApplyPrecisionRecipeOptions>({
 	async run(model, context) {
 		const { options } = context;
 		const recipe = findRecipe(options.recipe);
-		const { decisions, unmatched } = decide(recipe, findUnits(model));
-		for (const rule of unmatched) reportUnmatched(rule, context);
+		const { decisions } = decide(recipe, findUnits(model));
+		for (const { code, message, remedy } of ruleFaults(recipe, decisions)) context.report(code, message, {}, [remedy]);
 		let changed = annotateProducts(decisions);
 		const { groups, kept } = groupDecisions(decisions);
 		for (const { decision, refusal } of kept) keep(context, decision, refusal);
@@ -265,23 +265,11 @@ function entriesOf(group: RecipeGroup, weight: QuantizedWeight, fit: "max" | "se
 function reportUnfit({ weight, decision, setting }: RecipeGroup, reason: string, context: Context): void {
 	const name = weight.constant.value.name;
 	const { rule, unit } = decision;
-	const source = rule === undefined ? "the default" : lineOf(rule);
+	const source = rule === undefined ? "the default" : ruleName(rule);
 	context.report(
 		"recipe/unfit",
 		`weight '${name}' of shape [${weight.constant.tensor.shape.join(", ")}] cannot be ${decision.setting.precision}, which ${source} of the recipe asks for: ${reason}`,
 		{ graph: unit.graph, node: unit.node, value: name },
 		[`it became ${setting.precision} ${setting.granularity}; a rule that names it can choose otherwise`],
 	);
-}
-
-function reportUnmatched(rule: Rule, context: Context): void {
-	context.report(
-		"recipe/unmatched",
-		`${lineOf(rule)} of the recipe matches nothing: ${JSON.stringify(rule.match)}`,
-		{},
-	);
-}
-
-function lineOf({ line, match }: Rule): string {
-	return line === 0 ? `the rule for ${JSON.stringify(match)}` : `the rule in line ${line}`;
 }

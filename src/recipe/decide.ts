@@ -46,7 +46,8 @@ export function decide<U extends Unit>(recipe: Recipe, units: readonly U[]): Dec
 
 type UnitTest = (unit: Unit) => boolean;
 
-function testOf(match: Match, layerCount: number): UnitTest {
+/** Tells whether all conditions hold for a unit of a model with so many layers. */
+export function testOf(match: Match, layerCount: number): UnitTest {
 	const tests: UnitTest[] = [];
 	const named = (patterns: readonly string[] | undefined, name: (unit: Unit) => string | undefined) => {
 		if (patterns === undefined) return;

@@ -19,7 +19,7 @@ export const explain: Command = {
 			.example("$0 explain model.onnx --recipe llama3.2-1b", ""),
 	async run(args, { terminal }) {
 		const recipe = findRecipe(args.recipe as string);
-		const { decisions, unmatched } = explainRecipe(await readModel(args.model as string), recipe);
+		const { decisions, unmatched, faults } = explainRecipe(await readModel(args.model as string), recipe);
 		if (args.json === true) {
 			terminal.out.write(`${JSON.stringify({ recipe: recipe.name, decisions, unmatched }, null, 2)}\n`);
 			return EXIT.done;
@@ -36,8 +36,8 @@ export const explain: Command = {
 		terminal.out.write(
 			`${table(["weight", "operator", "role", "layer", "precision", "decided by", "overruled"], rows)}\n`,
 		);
-		for (const rule of unmatched) {
-			terminal.err.write(`qgraph: warning recipe/unmatched: ${ruleText(rule)} matches nothing\n`);
+		for (const { code, message, remedy } of faults) {
+			if (code !== "recipe/overlap") terminal.err.write(`qgraph: warning ${code}: ${message}\n  ${remedy}\n`);
 		}
 		return EXIT.done;
 	},

@@ -7,7 +7,7 @@ import {
 	type FitProblem,
 	mergeAccumulators,
 } from "../../quant/fit.js";
-import { slabCountOf } from "../../quant/layout.js";
+import { type BlockLayout, slabCountOf } from "../../quant/layout.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import { type Balance, balancedForm, type SearchedScales } from "./balanced-codes.js";
 import {
@@ -25,11 +25,8 @@ import { channelScalesOf } from "./snap.js";
 import type { Spool } from "./spool.js";
 import type { TaskPool } from "./task-pool.js";
 
-/**
- * So many blocks of a channel tell which scale suits it; of more, some are left out. Convolutions have fewer weights, and
- * what is lost in them is not put right by a norm.
- */
-const SAMPLE_BLOCKS: Readonly<Record<Balance, number>> = { offset: 10, "offset-and-gain": 16 };
+/** So many blocks of a channel, with so many weights, tell which scale suits it; of more, some are left out. */
+const [SAMPLE_BLOCKS, SAMPLE_WEIGHTS] = [10, 640] as const;
 
 export interface SearchOptions extends Pick<FitProblem, "exponent" | "keepsLargestInt" | "codeMin"> {
 	readonly importance?: Float64Array | undefined;
@@ -52,7 +49,7 @@ export async function fitSearch(
 	const { layout } = weight;
 	const { balance, importance, ...search } = options;
 	const scales = channelScalesOf(scan.channelMax);
-	const sampleStep = balance === undefined ? 1 : Math.max(1, Math.floor(layout.blocks / SAMPLE_BLOCKS[balance]));
+	const sampleStep = balance === undefined ? 1 : sampleStepOf(layout);
 	const problem: FitProblem = {
 		layout,
 		maxChannelScales: scales.exact,
@@ -91,6 +88,10 @@ export async function fitSearch(
 	}
 	const errorOfMax = { signal: sumOf(sums.signals), error: sumOf(keepsCodes ? sums.keptSquares : sums.maxSquares) };
 	return { ...searchedForm(weight, searched), error: known(chosenError(sums, choice)), errorOfMax };
+}
+
+function sampleStepOf({ blocks, depth }: BlockLayout): number {
+	return Math.max(1, Math.floor(Math.min(blocks / SAMPLE_BLOCKS, depth / SAMPLE_WEIGHTS)));
 }
 
 /** What is made at the time of writing. A function of its own, so that no more than it needs stays in memory until then. */
