@@ -168,6 +168,7 @@ export { parseRecipe } from "./recipe/parse-recipe.js";
 export type { BlockScales, BlockSize, Granularity, Precision } from "./recipe/precision.js";
 export type { Match, Recipe, Rule as RecipeRule, Setting } from "./recipe/recipe.js";
 export type { Role } from "./recipe/role.js";
+export type { RuleFault } from "./recipe/rule-faults.js";
 export type { Unit } from "./recipe/unit.js";
 export { writeRecipe } from "./recipe/write-recipe.js";
 export { diffModels, type ModelDiff } from "./report/diff.js";
