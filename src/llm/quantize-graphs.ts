@@ -9,11 +9,11 @@ import { NameScope } from "../ir/names.js";
 import { DataType, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { readModel, writeModel } from "../onnx/file.js";
+import { foldShapes } from "../passes/fold-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { WeightEntry } from "../passes/infra/report.js";
 import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
 import { quantizeActivation } from "../passes/support/encoded-activation.js";
-import { makeInterfaceInteger } from "../passes/support/integer-interface.js";
 import type { Encoding } from "../passes/support/qdq.js";
 import { upgradeOpset } from "../passes/upgrade-opset.js";
 import { type OperatorPrecision, operatorPrecisions } from "../quantize/operator-precisions.js";
@@ -23,7 +23,7 @@ import { writeRecipe } from "../recipe/write-recipe.js";
 import { runPasses } from "../run-passes.js";
 import { checkModel, type Finding } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
-import { CACHE_CODES, type CacheType, quantizeCache, removeCacheMarks } from "./cache-codes.js";
+import { CACHE_CODES, type CacheType, quantizeCache } from "./cache-codes.js";
 import { cacheGraph } from "./cache-graph.js";
 import { type CalibratedGraphs, calibrateGraphs } from "./calibrate-graphs.js";
 import { calibrationSequences, type SequenceOptions } from "./calibration-sequences.js";
@@ -32,6 +32,7 @@ import { freeWeights } from "./freed-weights.js";
 import { makeFrontGraph } from "./front-graph.js";
 import { isPast } from "./genai-config.js";
 import { makeRowsGraph } from "./head-graph.js";
+import { integerInterface } from "./integer-interface.js";
 import { judgeQuantized, type LlmJudgement } from "./judge-quantized.js";
 import { isNew, NAMES } from "./layer-graph.js";
 import { tapNamed } from "./layer-states.js";
@@ -199,7 +200,9 @@ class GraphsQuantizer {
 			throw new QGraphError("llm/unsupported", message, { value: name });
 		}
 		const [before] = passesAround(this.#job.target);
-		await this.#passes(model, [upgradeOpset({ to: CODES_OPSET }), ...before.map((pass) => pass())]);
+		// lengths that are computed must go on being so: decode is the same graph with others
+		const passes = before.filter((pass) => pass !== foldShapes).map((pass) => pass());
+		await this.#passes(model, [upgradeOpset({ to: CODES_OPSET }), ...passes]);
 		freeWeights(model, recipe);
 		const file = path.join(this.#scratch, `float-${role}.onnx`);
 		await writeModel(model, file);
@@ -329,18 +332,4 @@ class GraphsQuantizer {
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress?.(step, done, total);
 	}
-}
-
-/** Makes those inputs and outputs codes that `isCodes` says, and collects what they stand for. */
-function integerInterface(encodings: Map<string, Encoding>, isCodes: (port: Value) => boolean): Pass {
-	return {
-		name: "integer-interface",
-		options: {},
-		async run(model) {
-			removeCacheMarks(model);
-			const ports = makeInterfaceInteger(model, new NameScope(model), isCodes);
-			for (const { name, encoding } of ports) encodings.set(name, encoding);
-			return true;
-		},
-	};
 }

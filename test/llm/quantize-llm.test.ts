@@ -34,6 +34,8 @@ const SHAPES: Readonly<Record<string, DirectoryOptions>> = {
 		],
 		capsLogits: true,
 	},
+	"parts of heads turned, biases, sinks": { phi: true, rotatedSize: 16, sinks: true },
+	"a scaled table tied to the head": { tied: true, embeddingScale: 2.5, prunesHead: true },
 };
 
 /** Prompts that are none of those that were calibrated with. */
