@@ -41,11 +41,21 @@ function worstWeight({ weights }: Quantization): string {
 	return `; the furthest from its original is '${plain(worst.weight)}', ${decibelText(worst.sqnrDb!)}`;
 }
 
-/** Warnings, and how many remarks there are. */
+/** So many warnings of a kind are shown; JSON has all. */
+const SHOWN = 3;
+
+/** Warnings, and what is slow on the target. */
 function remarks({ diagnostics, findings }: Quantization): string[] {
-	const warnings = diagnostics.filter(({ severity }) => severity === "warning");
-	const slow = findings.map(({ node, message, rule }) => `slow ${rule}: '${plain(node)}': ${plain(message)}`);
-	const lines = [...warnings.map(({ code, message }) => `warning ${code}: ${plain(message)}`), ...slow];
+	const kinds = new Map<string, string[]>();
+	const add = (kind: string, line: string) => kinds.set(kind, [...(kinds.get(kind) ?? []), `${kind}: ${line}`]);
+	for (const { severity, code, message } of diagnostics) {
+		if (severity === "warning") add(`warning ${code}`, plain(message));
+	}
+	for (const { node, message, rule } of findings) add(`slow ${rule}`, `'${plain(node)}': ${plain(message)}`);
+	const lines = [...kinds].flatMap(([kind, found]) => {
+		const more = found.length > SHOWN ? [`${kind}: and ${found.length - SHOWN} more; --json lists them`] : [];
+		return [...found.slice(0, SHOWN), ...more];
+	});
 	return lines.length === 0 ? [] : [lines.join("\n")];
 }
 
