@@ -11,6 +11,7 @@ import {
 import { renderAnalysis } from "../analysis-text.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { wrongNumber } from "../runtime-flags.js";
+import { CANDIDATES_FLAG, DIM_FLAG, TARGET_FLAG } from "../shared-flags.js";
 import { ProgressBar } from "../terminal.js";
 import { tokenData, tokenFlags, tokenProblem } from "../token-flags.js";
 
@@ -58,12 +59,7 @@ export const analyze: Command = {
 				requiresArg: true,
 				describe: "Instead: the best recipe of a size, 4.5bpw (of what the recipe quantizes), 900MB, 1.2GiB",
 			})
-			.option("candidates", {
-				type: "array",
-				string: true,
-				requiresArg: true,
-				describe: "Precisions to choose from, blocks as 16a4w_block:32 [default: blocks of 16 to 128, 16a4w, 16a8w]",
-			})
+			.option("candidates", CANDIDATES_FLAG)
 			.option("head-weight", {
 				type: "number",
 				requiresArg: true,
@@ -89,17 +85,8 @@ export const analyze: Command = {
 				requiresArg: true,
 				describe: "Samples to judge by and not to measure with [default: a tenth, 8 at most]",
 			})
-			.option("target", {
-				type: "string",
-				requiresArg: true,
-				describe: "Where the model is to run: qnn-htp:v79, or a chip, qnn-htp:SM8750",
-			})
-			.option("dim", {
-				type: "array",
-				string: true,
-				requiresArg: true,
-				describe: "Length of a dynamic dimension, name=length or input:axis=length [default: as in the first sample]",
-			})
+			.option("target", TARGET_FLAG)
+			.option("dim", DIM_FLAG)
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",

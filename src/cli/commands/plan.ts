@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { findRecipe, type ParetoPoint, parseBudget, planPrecision, readModel, writeRecipe } from "../../index.js";
 import { type Command, EXIT } from "../command.js";
+import { CANDIDATES_FLAG } from "../shared-flags.js";
 import { byteText, decibelText, ProgressBar, table } from "../terminal.js";
 
 export const plan: Command = {
@@ -21,12 +22,7 @@ export const plan: Command = {
 				requiresArg: true,
 				describe: "Instead: the mean signal to noise of the weights to reach, dB, with as few bytes as possible",
 			})
-			.option("candidates", {
-				type: "array",
-				string: true,
-				requiresArg: true,
-				describe: "Precisions to choose from, blocks as 16a4w_block:32 [default: blocks of 16 to 128, 16a4w, 16a8w]",
-			})
+			.option("candidates", CANDIDATES_FLAG)
 			.option("head-weight", {
 				type: "number",
 				requiresArg: true,

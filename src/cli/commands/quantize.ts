@@ -10,6 +10,7 @@ import { type Arguments, type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
 import { renderQuantization } from "../quantization-text.js";
 import { wrongNumber } from "../runtime-flags.js";
+import { DIM_FLAG, TARGET_FLAG } from "../shared-flags.js";
 import { ProgressBar } from "../terminal.js";
 
 export const quantize: Command = {
@@ -41,17 +42,8 @@ export const quantize: Command = {
 				requiresArg: true,
 				describe: "File with the ranges of values, instead of samples or beside them",
 			})
-			.option("target", {
-				type: "string",
-				requiresArg: true,
-				describe: "Where the model is to run: qnn-htp:v79, or a chip, qnn-htp:SM8750",
-			})
-			.option("dim", {
-				type: "array",
-				string: true,
-				requiresArg: true,
-				describe: "Length of a dynamic dimension, name=length or input:axis=length [default: as in the first sample]",
-			})
+			.option("target", TARGET_FLAG)
+			.option("dim", DIM_FLAG)
 			.option("hold-out", {
 				type: "number",
 				requiresArg: true,
