@@ -20,6 +20,7 @@ import { quantize } from "./commands/quantize.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
+import { flagSuggestion } from "./misspelled-flag.js";
 import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
@@ -56,7 +57,8 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 		if (error instanceof UsageFailure) {
 			const command = COMMANDS.find(({ name }) => name === args[0]);
 			const help = command === undefined ? "qgraph --help" : `qgraph ${command.name} --help`;
-			terminal.err.write(`qgraph: ${error.message}\nSee '${help}'.\n`);
+			const suggestion = command === undefined ? "" : await flagSuggestion(error.message, command);
+			terminal.err.write(`qgraph: ${error.message}${suggestion}\nSee '${help}'.\n`);
 			return EXIT.usage;
 		}
 		if (signal.aborted) {

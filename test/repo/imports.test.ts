@@ -78,7 +78,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		],
 		packages: [],
 	},
-	cli: { imports: ["index", "reference"], packages: ["node:", "yargs"] },
+	cli: { imports: ["index", "reference"], packages: ["fastest-levenshtein", "node:", "yargs"] },
 };
 
 const imports = sourceFiles().flatMap(importsOf);
