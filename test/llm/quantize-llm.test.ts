@@ -111,6 +111,12 @@ describe("convertLlm with a recipe", () => {
 			expect(await encodings("decode")).toEqual(prefill);
 			const codes = [...prefill].filter(([value]) => /^new\.\d\.(key|value)$/.test(value));
 			expect(codes.map(([, encoding]) => encoding?.zeroPoint)).toEqual([128, 128, 128, 128]);
+			// the HTP rounds to 8 bits as the CPU does only from a grid of the same zero that is 256 times finer
+			for (const [name, encoding] of codes) {
+				const finer = [...prefill].find(([value]) => value.startsWith(`${name}_made`))?.[1];
+				expect(finer).toMatchObject({ dtype: DataType.UINT16, zeroPoint: 128 * 256 });
+				expect(finer!.scale * 256).toBeCloseTo(encoding!.scale, 10);
+			}
 			expect(readdirSync(output)).not.toContain("decode.onnx.data");
 			expect(statSync(path.join(output, "prefill.onnx.data")).size).toBeLessThan(60_000);
 		});
