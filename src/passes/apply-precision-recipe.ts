@@ -13,7 +13,7 @@ import type { WeightEntry } from "./infra/report.js";
 import { annotateSite } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
 import { gptqInputs } from "./support/gptq-inputs.js";
-import { ImportanceFile, importanceOf, MomentsFolder } from "./support/input-statistics.js";
+import { ImportanceFile, MomentsFolder } from "./support/input-statistics.js";
 import { mapAhead } from "./support/map-ahead.js";
 import { PRECISION_KEY } from "./support/operator-precision.js";
 import { quantizeWeight } from "./support/quantize-weight.js";
@@ -130,7 +130,8 @@ async function quantizeAll(
 	const results = mapAhead(groups, ahead, (group) => {
 		signal.throwIfAborted();
 		const known = statistics(group);
-		const exponent = options.exponent || (known.importance === undefined ? DEFAULT_EXPONENT : 2);
+		const isKnown = known.importance !== undefined || known.moments !== undefined;
+		const exponent = options.exponent || (isKnown ? 2 : DEFAULT_EXPONENT);
 		return quantizeWeight(group.weight, group.setting, { ...fit, ...known, exponent }, tools);
 	});
 	const quantized: Quantized[] = [];
@@ -158,7 +159,7 @@ async function quantizeAll(
 
 type Statistics = Pick<WeightFitOptions, "importance" | "moments">;
 
-/** Finds what is known of the inputs of weights. Moments tell the importance, too. */
+/** Finds what is known of the inputs of weights. */
 function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
 	const { importance, hessian } = context.options;
 	const file = importance === "" ? undefined : new ImportanceFile(importance);
@@ -172,7 +173,7 @@ function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
 		const inputs = gptqInputs(site, PRECISION_FACTS[setting.precision].isBlock);
 		const moments = inputs && folder?.find(name, inputs.groups, inputs.depth);
 		const channels = site.stored.tensor.shape[site.axes!.blockAxis]!;
-		const factors = file?.find(unit, channels) ?? (moments && importanceOf(moments, channels));
+		const factors = file?.find(unit, channels);
 		const missing = [
 			...(file !== undefined && !factors ? [`'${importance}' has no importance weights for`] : []),
 			...(folder !== undefined && !moments ? ["there are no second moments of the inputs of"] : []),

@@ -9,7 +9,7 @@ import { bytesOf } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import { serializeModel, writeModel } from "../onnx/file.js";
 import { gptqInputs } from "../passes/support/gptq-inputs.js";
-import { importanceOf, type MomentsFolder } from "../passes/support/input-statistics.js";
+import type { MomentsFolder } from "../passes/support/input-statistics.js";
 import { quantizeWeight } from "../passes/support/quantize-weight.js";
 import { DEFAULT_EXPONENT, type QuantizeTools, type WeightFitOptions } from "../passes/support/quantized-weight.js";
 import { groupDecisions, type RecipeGroup } from "../passes/support/recipe-groups.js";
@@ -159,7 +159,7 @@ export class IsolatedNoise {
 		for (const group of groups) {
 			if (group.unfit !== undefined) return undefined;
 			const known = this.#statistics(group);
-			const exponent = known.importance === undefined ? DEFAULT_EXPONENT : 2;
+			const exponent = known.moments === undefined ? DEFAULT_EXPONENT : 2;
 			const options: WeightFitOptions = { fit: fit === "max" ? "max" : "search", exponent, codeMin: -8, ...known };
 			const made = await quantizeWeight(group.weight, group.setting, options, tools);
 			if ("code" in made) return undefined;
@@ -181,8 +181,7 @@ export class IsolatedNoise {
 			return nothing;
 		const inputs = gptqInputs(site, PRECISION_FACTS[setting.precision].isBlock);
 		const moments = inputs && this.#options.moments?.find(weight.constant.value.name, inputs.groups, inputs.depth);
-		const channels = site.stored.tensor.shape[site.axes!.blockAxis]!;
-		return { importance: moments && importanceOf(moments, channels), moments };
+		return { importance: undefined, moments };
 	}
 }
 

@@ -13,7 +13,7 @@ import type { Refusal } from "./eligibility.js";
 import { repeatedBlockScales } from "./fit-error.js";
 import { fitFloatWeight } from "./float-lpbq.js";
 import { floatSource } from "./float-source.js";
-import { type GptqGrid, gptqWeight } from "./gptq-weight.js";
+import { type GptqGrid, gptqWeight, knownInputs } from "./gptq-weight.js";
 import { insertDequantization } from "./insert-quantized.js";
 import type { LpbqFit } from "./lpbq-fit.js";
 import { rewriteToLpbq } from "./lpbq-rewrite.js";
@@ -43,16 +43,17 @@ export async function quantizeBlocksOf(
 	if (!scan.finite) return notFinite(weight.constant);
 	if (blockScales === "bq") return blockQuantized(weight, source, pool);
 	const form: LpbqForm = isOnnxOp(site!.node, "Conv") ? "exact-bq" : "double-dq";
-	const { exponent, codeMin, importance } = options;
+	const { exponent, codeMin } = options;
+	const { factors, importance } = await knownInputs(options, source.layout.depth, pool);
 	const fit = await fitFloatWeight(
 		source,
 		site!.node,
 		scan,
-		{ fit: options.fit, form, exponent, codeMin, importance, balances: options.moments === undefined },
+		{ fit: options.fit, form, exponent, codeMin, importance, balances: factors === undefined },
 		pool,
 		spool,
 	);
-	const gptq = options.moments && (await gptqWeight(source, gridOf(fit, source, codeMin), options.moments, tools));
+	const gptq = factors && (await gptqWeight(source, gridOf(fit, source, codeMin), factors, tools));
 	const codes = gptq ?? fit.codes!;
 	return {
 		form,

@@ -2,49 +2,37 @@ import { computedData, type TensorData } from "../../ir/data.js";
 import { slabFirstChannel, slabRows, slabStart } from "../../quant/layout.js";
 import { packInt4 } from "../../quant/packing.js";
 import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
-import type { InputMoments } from "./input-statistics.js";
-import type { QuantizeTools } from "./quantized-weight.js";
+import { type InputMoments, importanceOf, meanSquaresOf } from "./input-statistics.js";
+import type { QuantizeTools, WeightFitOptions } from "./quantized-weight.js";
+import type { TaskPool } from "./task-pool.js";
 
 /** Channels that one task quantizes. */
 const TASK_CHANNELS = 64;
 
-/** The grid that codes are chosen on. */
-export interface GptqGrid {
-	/** Scales of some slabs, [count, channels]. */
-	scalesOf(range: SlabRange): Float32Array;
-	readonly bits: 4 | 8;
-	readonly codeMin: number;
+/** Groups whose moments one task factorizes. */
+const TASK_GROUPS = 16;
+
+/** What GPTQ makes of second moments before it looks at a weight. */
+export interface GptqFactors extends Pick<InputMoments, "depth" | "groups"> {
+	/** U of quant/gptq.ts, [groups, depth, depth], for inputs in `order`. */
+	readonly factors: Float64Array;
+	/** [groups, depth]. */
+	readonly order: Uint32Array;
 }
 
-/**
- * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. The whole weight is in memory meanwhile, and the
- * second moments; the codes wait in the spool. undefined where the moments are not positive definite.
- *
- * @param source as many inputs deep as the moments, its channels group by group.
- */
-export async function gptqWeight(
-	source: BlockWeight,
-	grid: GptqGrid,
-	{ groups, matrices, rows }: InputMoments,
-	{ pool, spool }: QuantizeTools,
-): Promise<TensorData | undefined> {
-	const { layout } = source;
-	const { depth, blocks, blockSize, channelCount } = layout;
-	const weights = shared(Float32Array, channelCount * depth);
-	const scales = shared(Float32Array, channelCount * blocks);
-	const codes = shared(Int8Array, channelCount * depth);
+/** Factorizes second moments, on as many cores as there are groups; undefined where they are not positive definite. */
+async function gptqFactors(
+	{ groups, depth, matrices, rows }: InputMoments,
+	pool: TaskPool,
+): Promise<GptqFactors | undefined> {
 	const factors = shared(Float64Array, groups * depth * depth);
 	const order = shared(Uint32Array, groups * depth);
 	factors.set(matrices);
-	const groupChannels = channelCount / groups;
-	// of one group the channels are divided, of many the groups
-	const taskGroups = Math.max(1, Math.floor(TASK_CHANNELS / groupChannels));
-	const taskChannels = groups === 1 ? TASK_CHANNELS : taskGroups * groupChannels;
 	let positive = true;
 	await pool.each(
-		firstsOf(groups, taskGroups),
+		firstsOf(groups, TASK_GROUPS),
 		(first) => {
-			const last = Math.min(first + taskGroups, groups);
+			const last = Math.min(first + TASK_GROUPS, groups);
 			return {
 				kind: "gptq-factors",
 				moments: factors.subarray(first * depth * depth, last * depth * depth),
@@ -57,7 +45,75 @@ export async function gptqWeight(
 			positive &&= done;
 		},
 	);
-	if (!positive) return undefined;
+	return positive ? { factors, order, depth, groups } : undefined;
+}
+
+/**
+ * What of the mean square of every input those that come later do not make good, [groups, depth]: so much does the error of a
+ * code count for the output when codes are chosen by GPTQ.
+ */
+function restsOf({ factors, order, depth }: GptqFactors): Float64Array {
+	const rests = new Float64Array(order.length);
+	for (let i = 0; i < order.length; i++) {
+		const place = i % depth;
+		rests[i - place + order[i]!] = 1 / factors[i * depth + place]! ** 2;
+	}
+	return rests;
+}
+
+/** What is known of the inputs of a weight, as scales and codes are found with it. */
+export interface KnownInputs {
+	/** undefined where there are no moments, or none that are positive definite. */
+	readonly factors: GptqFactors | undefined;
+	/** Factor of every error by input channel; undefined where nothing says. */
+	readonly importance: Float64Array | undefined;
+}
+
+/**
+ * Prepares GPTQ. Importance that was given counts; else that of the factors, else that of the mean squares of the inputs.
+ *
+ * @param channels of a group.
+ */
+export async function knownInputs(
+	{ moments, importance }: Pick<WeightFitOptions, "moments" | "importance">,
+	channels: number,
+	pool: TaskPool,
+): Promise<KnownInputs> {
+	if (moments === undefined) return { factors: undefined, importance };
+	const factors = await gptqFactors(moments, pool);
+	const squares = factors === undefined ? meanSquaresOf(moments) : restsOf(factors);
+	return { factors, importance: importance ?? importanceOf(squares, moments.depth, channels) };
+}
+
+/** The grid that codes are chosen on. */
+export interface GptqGrid {
+	/** Scales of some slabs, [count, channels]. */
+	scalesOf(range: SlabRange): Float32Array;
+	readonly bits: 4 | 8;
+	readonly codeMin: number;
+}
+
+/**
+ * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. The whole weight is in memory meanwhile; the
+ * codes wait in the spool.
+ *
+ * @param source as many inputs deep as the factors, its channels group by group.
+ */
+export async function gptqWeight(
+	source: BlockWeight,
+	grid: GptqGrid,
+	{ groups, factors, order }: GptqFactors,
+	{ pool, spool }: QuantizeTools,
+): Promise<TensorData> {
+	const { layout } = source;
+	const { depth, blocks, blockSize, channelCount } = layout;
+	const weights = shared(Float32Array, channelCount * depth);
+	const scales = shared(Float32Array, channelCount * blocks);
+	const codes = shared(Int8Array, channelCount * depth);
+	const groupChannels = channelCount / groups;
+	// of one group the channels are divided, of many the groups
+	const taskGroups = Math.max(1, Math.floor(TASK_CHANNELS / groupChannels));
+	const taskChannels = groups === 1 ? TASK_CHANNELS : taskGroups * groupChannels;
 	for (const range of slabRanges(layout)) {
 		eachRow(source, range, THREAD_READER.values(partOf(source, range)), (values, channel, position) => {
 			values.forEach((value, index) => {

@@ -153,21 +153,25 @@ export class MomentsFolder {
 	}
 }
 
+/** The mean squares of the inputs that second moments are of, [groups, depth]. */
+export function meanSquaresOf({ matrices, depth, groups }: InputMoments): Float64Array {
+	return Float64Array.from({ length: groups * depth }, (_, i) => matrices[i * depth + (i % depth)]!);
+}
+
 /**
- * The mean squares of a weight's input channels, scaled to a mean of 1; undefined where all are 0.
+ * What inputs count as factors of the input channels of a weight, scaled to a mean of 1; undefined where none counts.
  *
- * @param channels of a group; the depth of the moments is a multiple of it.
+ * @param squares [groups, depth].
+ * @param channels of a group; `depth` is a multiple of it.
  */
-export function importanceOf({ matrices, depth, groups }: InputMoments, channels: number): Float64Array | undefined {
+export function importanceOf(squares: Float64Array, depth: number, channels: number): Float64Array | undefined {
 	const positions = depth / channels;
-	const squares = new Float64Array(channels);
-	for (let group = 0; group < groups; group++) {
-		for (let i = 0; i < depth; i++) {
-			squares[Math.floor(i / positions)]! += Math.max(0, matrices[(group * depth + i) * depth + i]!);
-		}
-	}
-	const mean = squares.reduce((sum, value) => sum + value, 0) / channels;
-	return mean > 0 ? squares.map((value) => value / mean) : undefined;
+	const sums = new Float64Array(channels);
+	squares.forEach((square, index) => {
+		sums[Math.floor((index % depth) / positions)]! += Math.max(0, square);
+	});
+	const mean = sums.reduce((sum, value) => sum + value, 0) / channels;
+	return mean > 0 ? sums.map((value) => value / mean) : undefined;
 }
 
 function floatsIn({ type, bytes }: NumpyArray): ArrayLike<number> {

@@ -13,7 +13,7 @@ import { type ChannelFit, fitChannels } from "./channel-fit.js";
 import type { Refusal } from "./eligibility.js";
 import { quantizeBlocksOf } from "./float-blocks.js";
 import { channelSource, tableSource } from "./float-source.js";
-import { gptqWeight } from "./gptq-weight.js";
+import { type GptqFactors, gptqWeight, knownInputs } from "./gptq-weight.js";
 import { halfOf } from "./half-tensor.js";
 import { insertDequantization, insertNarrowed } from "./insert-quantized.js";
 import {
@@ -41,13 +41,11 @@ export async function quantizeWeight(
 	const source = channels ?? tableSource(weight.constant.tensor);
 	const granularity = channels === undefined ? "per-tensor" : "per-channel";
 	const bits = facts.weightBits as 4 | 8 | 16;
-	const fit = await fitChannels(
-		source,
-		{ ...options, importance: channels && options.importance, bits, granularity },
-		tools.pool,
-	);
+	const known =
+		channels && (await knownInputs(gptqOptions(channels, bits, options), channels.layout.depth, tools.pool));
+	const fit = await fitChannels(source, { ...options, importance: known?.importance, bits, granularity }, tools.pool);
 	if (fit === undefined) return notFinite(weight.constant);
-	const gptq = await gptqChannels(source, fit, bits, options, tools);
+	const gptq = known?.factors && (await gptqChannels(source, fit, bits, known.factors, tools));
 	const codes = gptq ?? fit.codes;
 	return {
 		form: granularity,
@@ -59,19 +57,23 @@ export async function quantizeWeight(
 	};
 }
 
-/** Codes by GPTQ on the scales of a fit; undefined where there are no moments, or one scale for all, or 16 bits. */
+/** Without moments where codes are not chosen by GPTQ: 16 bits gain nothing, and moments may be of other inputs. */
+function gptqOptions(source: BlockWeight, bits: 4 | 8 | 16, options: WeightFitOptions): WeightFitOptions {
+	const isOf = options.moments?.depth === asMatrix(source).layout.depth;
+	return bits !== 16 && isOf ? options : { ...options, moments: undefined };
+}
+
+/** Codes by GPTQ on the scales of a fit. */
 async function gptqChannels(
 	source: BlockWeight,
 	{ scales }: ChannelFit,
 	bits: 4 | 8 | 16,
-	{ moments }: WeightFitOptions,
+	factors: GptqFactors,
 	tools: QuantizeTools,
-): Promise<TensorData | undefined> {
-	if (moments === undefined || bits === 16 || scales.length !== source.layout.channelCount) return undefined;
+): Promise<TensorData> {
 	const matrix = asMatrix(source);
-	if (matrix.layout.depth !== moments.depth) return undefined;
 	const scalesOf = (range: SlabRange) => expandScales(matrix.layout, range, scales);
-	return gptqWeight(matrix, { scalesOf, bits, codeMin: -(1 << (bits - 1)) }, moments, tools);
+	return gptqWeight(matrix, { scalesOf, bits: bits as 4 | 8, codeMin: -(1 << (bits - 1)) }, factors, tools);
 }
 
 /** The positions of a convolution's kernel as inputs of their own: [O, I, kernel] as [O, I * kernel]. */
