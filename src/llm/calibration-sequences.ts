@@ -49,18 +49,17 @@ export async function calibrationSequences(job: LlmJob, options: SequenceOptions
 		evaluation === undefined
 			? prompts.slice(prompts.length - Math.max(1, heldOut))
 			: cut(await read(job, evaluation), most);
-	const calibration: (readonly number[])[] = [];
 	const decoder = await DynamicDecoder.open(config);
 	try {
-		for (const [index, prompt] of kept.entries()) {
+		const lengthOf = ({ length }: readonly number[]) => Math.min(length + generate, most);
+		const calibration = await decoder.continue(kept, lengthOf, (done) => {
 			options.signal?.throwIfAborted();
-			options.onProgress?.(index, kept.length);
-			calibration.push(await decoder.continue(prompt, Math.min(generate, most - prompt.length)));
-		}
+			options.onProgress?.(done, kept.length);
+		});
+		return { calibration, evaluation: judged, isRandom: data === undefined };
 	} finally {
 		await decoder.close();
 	}
-	return { calibration, evaluation: judged, isRandom: data === undefined };
 }
 
 /** Token ids of files: arrays and lists of ids, anything else is text. */

@@ -185,7 +185,7 @@ function attentionsOf(
 }
 
 /** The activation of the last matrix product, behind which nothing but elementwise operators come. */
-function statesBehind(logits: Value): Pick<Decoder, "hidden" | "headInput"> {
+export function statesBehind(logits: Value): Pick<Decoder, "hidden" | "headInput"> {
 	let at: Value | undefined = logits;
 	for (let step = 0; step < MAX_STEPS_BEHIND_HEAD && at?.producer !== undefined; step++) {
 		const node: Node = at.producer;

@@ -9,6 +9,8 @@ import { OutputSet } from "./output.js";
 import { exactBytes } from "./payload.js";
 import type { ExternalDataPolicy } from "./placement.js";
 import { sourceOf } from "./read-model.js";
+import type { WireRecord } from "./record.js";
+import { isStoredExternally } from "./tensor-codec.js";
 import { writeMessage } from "./wire-writer.js";
 import { planWrite, tooLarge } from "./write-plan.js";
 
@@ -60,7 +62,27 @@ export async function writeModel(model: Model, modelPath: string, options: Write
 
 /** The bytes of a model file with all weights inside it. */
 export function serializeModel(model: Model): Uint8Array {
-	const record = encodeModel(model, () => "inline");
+	return bytesOf(encodeModel(model, () => "inline"));
+}
+
+/** A model file's bytes, and where data files are that it points to. */
+export interface ModelSkeleton {
+	readonly bytes: Uint8Array;
+	/** undefined: all weights are inside. */
+	readonly dataFolder: string | undefined;
+}
+
+/** The bytes of a model file with those weights inside it that are in no data file; the others stay where they are. */
+export function serializeSkeleton(model: Model): ModelSkeleton {
+	let isSplit = false;
+	const record = encodeModel(model, (tensor) => {
+		isSplit ||= isStoredExternally(tensor);
+		return isStoredExternally(tensor) ? "stored" : "inline";
+	});
+	return { bytes: bytesOf(record), dataFolder: isSplit ? sourceOf(model)?.folder : undefined };
+}
+
+function bytesOf(record: WireRecord<"ModelProto">): Uint8Array {
 	const { pieces, byteLength } = writeMessage(record, "ModelProto");
 	if (byteLength > MAX_MODEL_BYTES) throw tooLarge(byteLength);
 	return Buffer.concat(pieces.map((piece) => exactBytes(piece, 0, piece.byteLength)));

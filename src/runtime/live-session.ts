@@ -13,6 +13,15 @@ import {
 export interface LiveSessionOptions {
 	/** Threads of an operator; all cores when left out. */
 	readonly threads?: number | undefined;
+	/** Where the data files are that the bytes of a model point to. */
+	readonly dataFolder?: string | undefined;
+	/** Keep memory of activations from run to run; without it runs take longer. Default true. */
+	readonly keepsMemory?: boolean | undefined;
+	/**
+	 * Put weights into the order that kernels like best, which is a copy of them, or, for MatMulNBits, what makes it fast.
+	 * Without it weights of a data file stay there, where the system may drop them from memory. Default true.
+	 */
+	readonly prepacks?: boolean | undefined;
 }
 
 /** A model that is loaded in ONNX Runtime in this process, exactly as it is written: all graph optimizations are off. */
@@ -26,14 +35,25 @@ export class LiveSession {
 	}
 
 	/** Rejects with `runtime/missing` where onnxruntime-node is not installed, and with what the runtime says of a model. */
-	static async open(model: string | Uint8Array, { threads }: LiveSessionOptions = {}): Promise<LiveSession> {
+	static async open(
+		model: string | Uint8Array,
+		{ threads, dataFolder, keepsMemory = true, prepacks = true }: LiveSessionOptions = {},
+	): Promise<LiveSession> {
 		const runtime = await loadRuntime(process.cwd());
 		if (runtime === undefined) throw missingRuntime();
 		const options = {
 			executionProviders: ["cpu"],
 			graphOptimizationLevel: "disabled",
 			logSeverityLevel: 3,
+			enableCpuMemArena: keepsMemory,
+			enableMemPattern: keepsMemory,
 			...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+			extra: {
+				session: {
+					...(prepacks ? {} : { disable_prepacking: "1" }),
+					...(dataFolder === undefined ? {} : { model_external_initializers_file_folder_path: dataFolder }),
+				},
+			},
 		} as const;
 		const { InferenceSession } = runtime;
 		const session = await (typeof model === "string"

@@ -5,10 +5,9 @@ import type { Node } from "../../ir/node.js";
 import { type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { codeOf } from "../../quant/grid.js";
 import { addConstant, type Constant } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
-import { addParameters, codeBytes, type Encoding } from "./qdq.js";
+import { addParameters, codesOf, type Encoding } from "./qdq.js";
 
 /**
  * Puts a float constant into the graph once more, as codes of one scale behind a DequantizeLinear, and returns what comes
@@ -35,8 +34,7 @@ export function encodedTensor(floats: Tensor, encoding: Encoding): Tensor {
 	const data = computedData(elementCount(shape) * bytesPerCode, (start, end) => {
 		const first = Math.floor(start / bytesPerCode);
 		const values = elementsOf(floats, first, Math.ceil(end / bytesPerCode) - first)!;
-		const codes = Float64Array.from(values, (value) => codeOf(value, encoding));
-		return codeBytes(encoding.dtype, codes).subarray(start - first * bytesPerCode, end - first * bytesPerCode);
+		return codesOf(values, encoding).subarray(start - first * bytesPerCode, end - first * bytesPerCode);
 	});
 	return tensor(encoding.dtype, shape, data);
 }

@@ -183,11 +183,15 @@ export function rangeOf(values: ArrayLike<number>): Interval {
 
 /** A tensor of integers of a type that encodings have. */
 export function codesTensor(dtype: DataType, shape: readonly number[], codes: ArrayLike<number>): Tensor {
-	return tensor(dtype, shape, codeBytes(dtype, codes));
+	if (!isCodeType(dtype)) throw new Error(`no encoding has codes of type ${dtype}`);
+	return tensor(dtype, shape, bytesOf(ARRAYS[dtype].from(codes)));
 }
 
-/** Codes as the bytes of a tensor. */
-export function codeBytes(dtype: DataType, codes: ArrayLike<number>): Uint8Array {
+/** The codes nearest to `values`, as the bytes of a tensor; what lies outside becomes the first or last code. */
+export function codesOf(values: ArrayLike<number>, encoding: Encoding): Uint8Array {
+	const { dtype } = encoding;
 	if (!isCodeType(dtype)) throw new Error(`no encoding has codes of type ${dtype}`);
-	return bytesOf(ARRAYS[dtype].from(codes));
+	const codes = new ARRAYS[dtype](values.length);
+	for (let index = 0; index < codes.length; index++) codes[index] = codeOf(values[index]!, encoding);
+	return bytesOf(codes);
 }

@@ -1,0 +1,48 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { intAttribute } from "../../src/ir/attribute.js";
+import { DynamicDecoder } from "../../src/llm/dynamic-decoder.js";
+import { readGenaiConfig } from "../../src/llm/genai-config.js";
+import { writeModel } from "../../src/onnx/file.js";
+import { Random } from "../../src/quant/random.js";
+import { SIZES, writeGenaiDirectory } from "./genai-directory.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "qgraph-decoder-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const random = new Random("decoder");
+const promptOf = (length: number) =>
+	Array.from({ length }, () => 3 + Math.floor(random.uniform() * (SIZES.vocabulary - 3)));
+
+describe("a decoder that goes on with several prompts", () => {
+	test.each([
+		["a Llama", {}, "inline"],
+		["weights in a data file", { separate: true, qkNorm: true }, "one-file"],
+		[
+			"a window, and positions as an input",
+			{ rotary: "outside", attention: [{ local_window_size: intAttribute(6) }] },
+			"one-file",
+		],
+		["int4, and the last token picked by the model", { int4: true, prunesHead: true }, "one-file"],
+	] as const)("%s: several prompts at a time give what each gives alone", async (name, options, externalData) => {
+		const place = path.join(folder, name);
+		const model = writeGenaiDirectory(place, options);
+		await writeModel(model, path.join(place, "model.onnx"), { externalData });
+		const decoder = await DynamicDecoder.open(readGenaiConfig(place));
+		try {
+			const prompts = [5, 12, 12, 1, 30].map(promptOf);
+			// one is as long as it is to be already
+			const lengthOf = ({ length }: readonly number[]) => (length === 30 ? 30 : Math.min(length + 20, 29));
+			const together = await decoder.continue(prompts, lengthOf);
+			const alone = [];
+			for (const prompt of prompts) alone.push(...(await decoder.continue([prompt], lengthOf)));
+			expect(together).toEqual(alone);
+			expect(together[4]).toEqual(prompts[4]);
+			expect(together.flat().length).toBeGreaterThan(prompts.flat().length);
+		} finally {
+			await decoder.close();
+		}
+	});
+});
