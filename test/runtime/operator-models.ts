@@ -120,6 +120,18 @@ function coded(b: Builder, name: string, shape: readonly number[]): string {
 
 export const OPERATOR_MODELS: readonly OperatorModel[] = [
 	{
+		rule: "htp/shared-codes",
+		name: "a weight of two convolutions in two encodings",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [K, K, 1, 1], isOne: true });
+				b.initializer("w_fine", floatTensor([], [2 ** -12]));
+				b.node("DequantizeLinear", ["w", "w_fine", "w_zero"], ["w_fine_dq"], {}, "w_fine_DQ");
+				const first = pair(b, node(b, "Conv", [x, w], "first"));
+				return pair(b, node(b, "Conv", [first, "w_fine_dq"], "second"), { scale: 2 ** -15 });
+			}),
+	},
+	{
 		rule: "htp/channel-output",
 		name: "a Relu behind int8 with one scale a channel",
 		write: (b, rows) =>

@@ -1,6 +1,8 @@
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { intervalOf } from "../../quant/grid.js";
+import { readersAlike } from "../../targets/code-encodings.js";
+import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult } from "./encoding-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
@@ -80,6 +82,16 @@ const repeat: Remedy = ({ node, weight }, { names }) => {
 	return done;
 };
 
+/** Codes that are read in several encodings: a copy for those readers that have the encoding of `node`. */
+const copyCodes: Remedy = ({ node }, { names }) => {
+	const codes = constantOf(node.inputs[0]);
+	if (codes === undefined || codes.overridable) return false;
+	const readers = readersAlike(node);
+	const copy = addConstant(codes.value.graph, names.fresh(`${codes.value.name}_copy`), codes.tensor, readers[0]);
+	for (const reader of readers) reader.setInput(0, copy);
+	return true;
+};
+
 /** Remedies by the rule that they are for. */
 export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Remedy>([
 	["htp/channel-output", separate],
@@ -108,6 +120,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAsData],
 	["htp/float-factor", encodeFactor],
+	["htp/shared-codes", copyCodes],
 	["htp/operator-refused", retype],
 	["htp/operator-signed", retype],
 	["htp/operator-wrong", retype],

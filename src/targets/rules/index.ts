@@ -4,6 +4,7 @@ import { ANOMALY_RULES } from "./anomalies.js";
 import { BIAS_RULES } from "./bias.js";
 import { BLOCK_RULES } from "./block.js";
 import { CHANNEL_RULES } from "./channel.js";
+import { CODE_RULES } from "./codes.js";
 import { CONV_RULES } from "./conv.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { GEMM_RULES } from "./gemm.js";
@@ -25,6 +26,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	RESULT_RULES,
 	SCALE_RULES,
 	SATURATION_RULES,
+	CODE_RULES,
 	ACTIVATION_RULES,
 	SHAPE_RULES,
 	EMBEDDING_RULES,
