@@ -157,7 +157,13 @@ export { type SplitGraphOptions, splitGraph } from "./passes/split-graph.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";
-export { type Quantization, type QuantizeOptions, quantizeModel } from "./quantize/quantize-model.js";
+export {
+	type GptqGain,
+	type OutputGain,
+	type Quantization,
+	type QuantizeOptions,
+	quantizeModel,
+} from "./quantize/quantize-model.js";
 export { collectStatisticsOf, type StatisticsFiles, type StatisticsOptions } from "./quantize/statistics.js";
 export { BUILT_IN_RECIPES } from "./recipe/built-in.js";
 export type { Decision, Decisions } from "./recipe/decide.js";

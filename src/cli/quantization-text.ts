@@ -1,4 +1,4 @@
-import type { Quantization, Verification } from "../index.js";
+import type { OutputGain, Quantization, Verification } from "../index.js";
 import { byteText, decibelText, plain, table } from "./terminal.js";
 import { renderVerification } from "./verification-text.js";
 
@@ -19,9 +19,18 @@ export function renderQuantization(result: Quantization, output: string): string
 	parts.push(...remarks(result));
 	if (onCpu !== null) parts.push(`against the float model, ${judgedBy(heldOut)}:`, figure(onCpu));
 	if (onTarget !== null) parts.push(figure(onTarget));
+	parts.push(...gainLines(result));
 	if (notOnTarget !== null) parts.push(`not run on the target: ${plain(notOnTarget)}`);
 	parts.push(`written: ${output}`);
 	return parts.join("\n\n");
+}
+
+/** What GPTQ gained, where that was measured. */
+function gainLines({ gptqGain, onTarget }: Quantization): string[] {
+	const line = (gain: OutputGain | null | undefined, where: string | undefined) =>
+		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} without)`] : [];
+	const gains = [...line(gptqGain?.onCpu, "on the CPU"), ...line(gptqGain?.onTarget, `on ${onTarget?.on}`)];
+	return gains.length === 0 ? [] : [`gained by GPTQ: ${gains.join(", ")}`];
 }
 
 function calibratedWith(samples: number, heldOut: number): string {

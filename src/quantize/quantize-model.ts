@@ -45,6 +45,8 @@ export interface QuantizeOptions {
 	readonly observer?: ObserverName | undefined;
 	/** Choose codes of 4 and 8 bits by GPTQ on the samples; default true. */
 	readonly gptq?: boolean | undefined;
+	/** Make and run the model without GPTQ, too, and say what GPTQ gained; default true. */
+	readonly gptqGain?: boolean | undefined;
 	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
 	/** Write the model although the target would refuse it or compute it wrong. */
@@ -79,6 +81,21 @@ export interface Quantization {
 	readonly onTarget: Verification | null;
 	/** Why it did not run on the target's emulator. */
 	readonly notOnTarget: string | null;
+	/** Null where nothing was run, or GPTQ had no part in it. */
+	readonly gptqGain: GptqGain | null;
+}
+
+/** What GPTQ gained at the outputs, against the same recipe with scales and codes of least error. */
+export interface GptqGain {
+	readonly onCpu: OutputGain | null;
+	readonly onTarget: OutputGain | null;
+}
+
+export interface OutputGain {
+	/** The worst output without GPTQ, dB. */
+	readonly withoutDb: number;
+	/** By how much the worst output with GPTQ is better. */
+	readonly gainDb: number;
 }
 
 const DEFAULT_RECIPE = "16a8w";
@@ -152,7 +169,7 @@ class Quantizer {
 			weights: this.#weights,
 			diagnostics: this.#diagnostics,
 			findings,
-			...(await this.#judge(samples)),
+			...(await this.#judge(samples, recipe, statistics)),
 		};
 	}
 
@@ -164,7 +181,7 @@ class Quantizer {
 		const lengths = await lengthsOfSamples(model, data);
 		if (lengths.length > 0) await this.#passes(model, [fixShapes({ dim: lengths })]);
 		const source = openSamples(model, data);
-		return { source, ...(await splitSamples(source, holdOut)) };
+		return { source, dim: [...dim, ...lengths], ...(await splitSamples(source, holdOut)) };
 	}
 
 	/** The recipe to follow: that of the user, or a file with what the budget allows. */
@@ -213,33 +230,57 @@ class Quantizer {
 		});
 	}
 
-	/** Runs the result on samples that it does not know, where there are any. */
+	/** Runs the result on samples that it does not know, where there are any, and what it would be without GPTQ. */
 	async #judge(
 		samples: PreparedSamples | undefined,
-	): Promise<Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">> {
-		const { verify = true, target } = this.#options;
-		const nothing = { onCpu: null, onTarget: null, notOnTarget: null };
-		if (!verify || samples === undefined) return nothing;
+		recipe: string,
+		statistics: StatisticsFiles,
+	): Promise<Judgement & Pick<Quantization, "gptqGain">> {
+		const { verify = true, gptqGain = true } = this.#options;
+		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null };
 		const files = await writeSamples(samples.source, samples.first, Math.max(1, samples.heldOut), this.#folder);
-		const onCpu = await this.#compare("cpu", files);
-		if (target === undefined) return { ...nothing, onCpu };
+		const judgement = await this.#runs(this.#output, files);
+		if (!gptqGain || this.#weights.every(({ fit }) => fit !== "gptq")) return { ...judgement, gptqGain: null };
+		const plain = path.join(this.#folder, "without-gptq.onnx");
+		await new Quantizer(this.#input, plain, this.#withoutGptq(samples, recipe, statistics), this.#folder).run();
+		const without = await this.#runs(plain, files, WITHOUT_GPTQ);
+		const gain = {
+			onCpu: gainOf(judgement.onCpu, without.onCpu),
+			onTarget: gainOf(judgement.onTarget, without.onTarget),
+		};
+		return { ...judgement, gptqGain: gain };
+	}
+
+	/** What makes the same model without GPTQ. */
+	#withoutGptq({ dim }: PreparedSamples, recipe: string, { encodings }: StatisticsFiles): QuantizeOptions {
+		const onProgress = (step: string, done: number, total: number) =>
+			this.#progress(`${WITHOUT_GPTQ}${step}`, done, total);
+		const { target, products, signal } = this.#options;
+		return { recipe, encodings, dim, target, products, signal, onProgress, allowIllegal: true };
+	}
+
+	/** Compares a model with the input on the CPU and on the target. */
+	async #runs(model: string, files: readonly string[], prefix = ""): Promise<Judgement> {
+		const { target } = this.#options;
+		const onCpu = await this.#compare(model, "cpu", files, prefix);
+		if (target === undefined) return { ...NOT_RUN, onCpu };
 		try {
-			return { onCpu, onTarget: await this.#compare(target, files), notOnTarget: null };
+			return { onCpu, onTarget: await this.#compare(model, target, files, prefix), notOnTarget: null };
 		} catch (error) {
 			if (!(error instanceof QGraphError) || !error.code.startsWith("htp/")) throw error;
 			return { onCpu, onTarget: null, notOnTarget: error.message };
 		}
 	}
 
-	#compare(on: "cpu" | Target, inputs: readonly string[]): Promise<Verification> {
+	#compare(model: string, on: "cpu" | Target, inputs: readonly string[], prefix: string): Promise<Verification> {
 		const { minSqnrDb, htpHome, signal } = this.#options;
-		return verifyModels(this.#input, this.#output, {
+		return verifyModels(this.#input, model, {
 			on,
 			inputs,
 			minSqnrDb,
 			htpHome,
 			signal,
-			onProgress: (step, done, total) => this.#progress(step, done, total),
+			onProgress: (step, done, total) => this.#progress(`${prefix}${step}`, done, total),
 		});
 	}
 
@@ -250,4 +291,18 @@ class Quantizer {
 
 interface PreparedSamples extends SplitSamples {
 	readonly source: SampleSource;
+	/** Lengths that the samples were prepared for. */
+	readonly dim: readonly string[];
+}
+
+type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;
+
+const NOT_RUN: Judgement = { onCpu: null, onTarget: null, notOnTarget: null };
+
+/** In front of the steps of the model that is made only to be compared with. */
+const WITHOUT_GPTQ = "without GPTQ, ";
+
+function gainOf(withGptq: Verification | null, without: Verification | null): OutputGain | null {
+	const [better, worse] = [withGptq?.worstSqnrDb ?? null, without?.worstSqnrDb ?? null];
+	return better === null || worse === null ? null : { withoutDb: worse, gainDb: better - worse };
 }

@@ -37,7 +37,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 test("quantize prints one report", async () => {
 	const { code, out } = await qgraph(folder, "quantize", model, output, "--data", "random:20");
 	expect(code).toBe(0);
-	expect(out.replace(/\d+\.\d dB/g, "N dB")).toBe(`operator  activations  weights                    count
+	expect(out.replace(/-?\d+\.\d dB/g, "N dB")).toBe(`operator  activations  weights                    count
 MatMul    16 bits      8 bits, a scale a channel      1
 
 recipe 16a8w, calibrated with 18 samples, 2 held out
@@ -50,8 +50,12 @@ against the float model, on samples that were held out:
 
 N dB on the CPU
 
+gained by GPTQ: N dB on the CPU (N dB without)
+
 written: <folder>/out.onnx
 `);
+	const without = await qgraph(folder, "quantize", model, output, "--data", "random:4", "--no-gptq-gain", "--force");
+	expect(without.out).not.toContain("gained");
 });
 
 test("quantize --json, and --min-sqnr that is not reached", async () => {

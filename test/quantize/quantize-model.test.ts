@@ -128,6 +128,24 @@ describe("quantizeModel", () => {
 		];
 		expect(gptq.result.weights.filter(({ fit }) => fit === "gptq").length).toBe(6);
 		expect(gptq.sqnr).toBeGreaterThan(plain.sqnr + 1);
+		expect(plain.result.gptqGain).toBeNull();
+		const { onCpu, onTarget } = gptq.result.gptqGain!;
+		expect(onCpu!.withoutDb).toBeCloseTo(plain.sqnr, 5);
+		expect(onCpu!.gainDb).toBeCloseTo(gptq.sqnr - plain.sqnr, 5);
+		expect(onTarget).toBeNull();
+	});
+
+	test("what GPTQ gained is left out on request, and where nothing runs", async () => {
+		const steps = new Set<string>();
+		const onProgress = (step: string) => void steps.add(step);
+		const result = async (options: Parameters<typeof quantizeModel>[2]) =>
+			quantizeModel(model, place("gain.onnx"), { data: [data], onProgress, overwrite: true, ...options });
+		expect((await result({ gptqGain: false })).gptqGain).toBeNull();
+		expect(await result({ verify: false })).toMatchObject({ onCpu: null, gptqGain: null });
+		expect([...steps].filter((step) => step.startsWith("without GPTQ"))).toEqual([]);
+		expect((await result({ recipe: "16a16w" })).gptqGain).toBeNull();
+		expect((await result({ budget: parseBudget("6bpw") })).gptqGain!.onCpu!.withoutDb).toBeGreaterThan(5);
+		expect(steps).toContain("without GPTQ, writing");
 	});
 
 	test("a budget instead of a recipe", async () => {
@@ -161,6 +179,9 @@ describe("quantizeModel", () => {
 		expect(result.findings.filter(({ consequence }) => consequence !== "slow")).toEqual([]);
 		expect(result.onTarget!.failure).toBeNull();
 		expect(result.onTarget!.worstSqnrDb).toBeGreaterThan(31);
+		const { onCpu, onTarget } = result.gptqGain!;
+		expect(onTarget!.withoutDb + onTarget!.gainDb).toBeCloseTo(result.onTarget!.worstSqnrDb!, 5);
+		expect(Math.abs(onTarget!.gainDb - onCpu!.gainDb)).toBeLessThan(0.5);
 	});
 
 	test.skipIf("missing" in htp)(

@@ -55,6 +55,12 @@ export const quantize: Command = {
 				default: true,
 				describe: "Choose codes of weights by GPTQ on the samples; --no-gptq: by their own error alone",
 			})
+			.option("gptq-gain", {
+				type: "boolean",
+				default: true,
+				describe:
+					"Make and run it without GPTQ, too, to say what GPTQ gained; --no-gptq-gain: do not, in half the time",
+			})
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",
@@ -120,6 +126,7 @@ function optionsOf(args: Arguments) {
 		holdOut: args["hold-out"] as number | undefined,
 		observer: args.observer as ObserverName | undefined,
 		gptq: args.gptq !== false,
+		gptqGain: args["gptq-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,
 		verify: args.verify !== false,
 		minSqnrDb: args["min-sqnr"] as number | undefined,
