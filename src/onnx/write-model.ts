@@ -72,14 +72,18 @@ export interface ModelSkeleton {
 	readonly dataFolder: string | undefined;
 }
 
-/** The bytes of a model file with those weights inside it that are in no data file; the others stay where they are. */
-export function serializeSkeleton(model: Model): ModelSkeleton {
+/**
+ * The bytes of a model file with those weights inside it that are in no data file; the others stay where they are.
+ *
+ * @param source the model that was read with these weights, where `model` has taken them over.
+ */
+export function serializeSkeleton(model: Model, source: Model = model): ModelSkeleton {
 	let isSplit = false;
 	const record = encodeModel(model, (tensor) => {
 		isSplit ||= isStoredExternally(tensor);
 		return isStoredExternally(tensor) ? "stored" : "inline";
 	});
-	return { bytes: bytesOf(record), dataFolder: isSplit ? sourceOf(model)?.folder : undefined };
+	return { bytes: bytesOf(record), dataFolder: isSplit ? sourceOf(source)?.folder : undefined };
 }
 
 function bytesOf(record: WireRecord<"ModelProto">): Uint8Array {

@@ -2,7 +2,7 @@ import type { Setting } from "../recipe/recipe.js";
 import type { Target } from "../targets/target.js";
 import type { Analysis } from "./analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
-import type { IsolatedUnit, QuantizedNoise } from "./measure-sensitivity.js";
+import type { IsolatedUnit, QuantizedNoise } from "./measure-options.js";
 import type { TokenData } from "./recipe-perplexity.js";
 import type { Suggestion } from "./suggest-precisions.js";
 

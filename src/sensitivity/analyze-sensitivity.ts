@@ -12,7 +12,8 @@ import { type Setting, settingOf } from "../recipe/recipe.js";
 import type { AnalyzeOptions, SensitivityAnalysis } from "./analyze-options.js";
 import { assembleAnalysis } from "./assemble-analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
-import { type MeasureSamples, SensitivityMeasure } from "./measure-sensitivity.js";
+import type { MeasureSamples } from "./measure-options.js";
+import { SensitivityMeasure } from "./measure-sensitivity.js";
 import { checkTokenData, recipePerplexity } from "./recipe-perplexity.js";
 
 const DEFAULT_RECIPE = "16a4w_block";

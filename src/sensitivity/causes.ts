@@ -1,8 +1,12 @@
 import { isFloat } from "../arrays/element-type.js";
 import type { Node } from "../ir/node.js";
+import { elementCount } from "../ir/types.js";
+import { partOf, slabRanges } from "../passes/support/block-weight.js";
+import { tableSource } from "../passes/support/float-source.js";
+import type { TaskPool } from "../passes/support/task-pool.js";
+import { type Spread, spreadOf } from "../quant/measure.js";
 import { floatsOf } from "../runtime/live-session.js";
 import type { SensitivityUnit, UnitPart } from "./find-sensitivity-units.js";
-import { floatArray } from "./isolated-noise.js";
 import type { InputKeeper } from "./layer-inputs.js";
 import { median } from "./statistics.js";
 
@@ -10,11 +14,16 @@ import { median } from "./statistics.js";
 const [LARGE_CHANNEL, WIDE_INPUT, FAR_WEIGHT] = [20, 200, 20];
 
 /** What there is about the inputs and weights of a unit that quantization does not like. */
-export function causesOf(unit: SensitivityUnit, inputs: ReadonlyMap<Node, InputKeeper>): string[] {
-	const causes = unit.parts.flatMap((part) => [
-		...weightCauses(part),
-		...part.operators.flatMap((node) => inputCauses(inputs.get(node))),
-	]);
+export async function causesOf(
+	unit: SensitivityUnit,
+	inputs: ReadonlyMap<Node, InputKeeper>,
+	pool: TaskPool,
+): Promise<string[]> {
+	const causes: string[] = [];
+	for (const part of unit.parts) {
+		causes.push(...(await weightCauses(part, pool)));
+		for (const node of part.operators) causes.push(...inputCauses(inputs.get(node)));
+	}
 	return [...new Set(causes)];
 }
 
@@ -35,25 +44,27 @@ function inputCauses(keeper: InputKeeper | undefined): string[] {
 			causes.push(`input channel ${channel} is ${ratio.toFixed(0)} times as large as the median one`);
 		}
 	}
-	const ratio = largestTo(elements);
+	const ratio = timesRootMeanSquare(spreadOf(elements), elements.length);
 	if (ratio > WIDE_INPUT) causes.push(`its input reaches to ${ratio.toFixed(0)} times its root mean square`);
 	return causes;
 }
 
-function weightCauses({ constant }: UnitPart): string[] {
+async function weightCauses({ constant }: UnitPart, pool: TaskPool): Promise<string[]> {
 	if (constant === undefined) return [];
-	const elements = floatsOf(floatArray(constant.tensor));
-	const ratio = largestTo(elements);
+	const source = tableSource(constant.tensor);
+	const spread = { largest: 0, squares: 0 };
+	await pool.each(
+		slabRanges(source.layout),
+		(range) => ({ kind: "measure-spread", part: partOf(source, range) }),
+		({ largest, squares }) => {
+			spread.largest = Math.max(spread.largest, largest);
+			spread.squares += squares;
+		},
+	);
+	const ratio = timesRootMeanSquare(spread, elementCount(constant.tensor.shape));
 	return ratio > FAR_WEIGHT ? [`a weight is ${ratio.toFixed(0)} times the root mean square of all`] : [];
 }
 
-/** How many times the root mean square the largest element is. */
-function largestTo(elements: Float32Array): number {
-	let [largest, squares] = [0, 0];
-	for (let index = 0; index < elements.length; index++) {
-		const square = elements[index]! ** 2;
-		if (square > largest) largest = square;
-		squares += square;
-	}
-	return Math.sqrt((largest * elements.length) / squares);
+function timesRootMeanSquare({ largest, squares }: Spread, count: number): number {
+	return largest / Math.sqrt(squares / count);
 }

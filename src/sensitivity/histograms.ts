@@ -9,7 +9,8 @@ import { floatsOf } from "../runtime/live-session.js";
 import { constantOf } from "../weights/constant.js";
 import type { CodeHistogram, Histogram } from "./analysis.js";
 import { candidateName, type SensitivityUnit } from "./find-sensitivity-units.js";
-import { type CandidateNoise, floatArray } from "./isolated-noise.js";
+import type { CandidateNoise } from "./isolated-noise.js";
+import { floatArray } from "./isolated-operator.js";
 
 const BINS = 64;
 

@@ -1,38 +1,28 @@
 import path from "node:path";
-import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
-import { readAll } from "../ir/data.js";
+import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import type { Node } from "../ir/node.js";
-import type { Tensor } from "../ir/tensor.js";
 import { bytesOf } from "../ir/tensor.js";
-import { DataType } from "../ir/types.js";
 import { serializeModel, writeModel } from "../onnx/file.js";
+import { type BlockWeight, partOf, slabRanges } from "../passes/support/block-weight.js";
 import { gptqInputs } from "../passes/support/gptq-inputs.js";
 import type { MomentsFolder } from "../passes/support/input-statistics.js";
 import { quantizeWeight } from "../passes/support/quantize-weight.js";
 import { DEFAULT_EXPONENT, type QuantizeTools, type WeightFitOptions } from "../passes/support/quantized-weight.js";
 import { groupDecisions, type RecipeGroup } from "../passes/support/recipe-groups.js";
-import { decodeBfloat16, decodeFloat16 } from "../quant/float16.js";
 import type { Interval } from "../quant/grid.js";
-import { type ErrorSum, errorSum } from "../quant/measure.js";
+import { slabCountOf, slabStart } from "../quant/layout.js";
+import type { ErrorSum } from "../quant/measure.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Setting } from "../recipe/recipe.js";
-import { floatsOf, LiveSession } from "../runtime/live-session.js";
-import { convertedTo } from "../runtime/sample-arrays.js";
+import { LiveSession } from "../runtime/live-session.js";
 import { candidateName, type SensitivityUnit, type UnitPart } from "./find-sensitivity-units.js";
-import { type ActivationBits, type InputKeeper, type KeptInput, type Rounding, stepOf } from "./layer-inputs.js";
-import {
-	activationName,
-	constantModel,
-	type OperatorInputs,
-	OUTPUT,
-	onlyConstants,
-	operatorInputs,
-	operatorModel,
-	WEIGHT,
-} from "./part-model.js";
+import { IsolatedOperator, roundingOf } from "./isolated-operator.js";
+import type { InputKeeper } from "./layer-inputs.js";
+import { constantModel, onlyConstants, operatorInputs } from "./part-model.js";
+import { SharedSessions } from "./shared-sessions.js";
 
 /** What a unit loses as one of its candidates. */
 export interface CandidateNoise {
@@ -53,12 +43,14 @@ export interface QuantizedPart {
 }
 
 export interface IsolatedOptions {
+	/** That units are of. */
+	readonly model: Model;
 	readonly fit: "max" | "search" | "gptq";
 	/** Second moments of inputs, for `gptq`. */
 	readonly moments: MomentsFolder | undefined;
 	readonly tools: QuantizeTools;
-	/** Where quantized constants are put. */
-	readonly folder: string;
+	/** Where quantized constants are kept for later; undefined where nobody will ask for them. */
+	readonly folder: string | undefined;
 	/** Of the values of the model, as far as known. */
 	readonly rangeOf: (value: string) => Interval | undefined;
 	/** What operators of the model read; none in data-free mode. */
@@ -68,6 +60,7 @@ export interface IsolatedOptions {
 /** Quantizes units one at a time and measures what that changes at their outputs, without running the rest of the model. */
 export class IsolatedNoise {
 	readonly #options: IsolatedOptions;
+	readonly #sessions = new SharedSessions();
 
 	constructor(options: IsolatedOptions) {
 		this.#options = options;
@@ -90,6 +83,10 @@ export class IsolatedNoise {
 		}
 	}
 
+	async close(): Promise<void> {
+		await this.#sessions.close();
+	}
+
 	/** Samples of which a unit got something infinite or no number. */
 	notFinite(unit: SensitivityUnit): number {
 		const counts = unit.parts.flatMap(({ operators }) =>
@@ -100,12 +97,15 @@ export class IsolatedNoise {
 
 	async #open(unit: SensitivityUnit): Promise<Map<Node, IsolatedOperator>> {
 		const operators = new Map<Node, IsolatedOperator>();
+		const shared = { model: this.#options.model, sessions: this.#sessions };
 		for (const part of unit.parts) {
-			const weights = part.constant === undefined ? undefined : floatArray(part.constant.tensor);
 			for (const node of part.operators) {
 				const kept = this.#options.inputs.get(node)?.kept ?? [];
 				if (kept.length === 0) continue;
-				operators.set(node, await IsolatedOperator.open(operatorInputs(node, part), kept, weights));
+				operators.set(
+					node,
+					await IsolatedOperator.open(operatorInputs(node, part), kept, part.constant?.tensor, shared),
+				);
 			}
 		}
 		return operators;
@@ -128,9 +128,9 @@ export class IsolatedNoise {
 				bytes += made.bytes;
 				chosen = made.setting;
 				add(weights, made.error);
-				constants.push(made);
+				if (made.constants !== undefined) constants.push(made.constants);
 			}
-			const values = made && operators.size > 0 ? await constantsOf(made) : undefined;
+			const values = made && operators.size > 0 ? await made.values() : undefined;
 			for (const [number, node] of part.operators.entries()) {
 				const operator = operators.get(node);
 				if (operator === undefined) continue;
@@ -141,7 +141,7 @@ export class IsolatedNoise {
 		return {
 			setting: chosen,
 			bytes,
-			weights: constants.length === 0 ? null : weights,
+			weights: unit.elements === 0 ? null : weights,
 			output: operators.size === 0 ? null : output,
 			constants,
 		};
@@ -156,6 +156,7 @@ export class IsolatedNoise {
 		const names = new NameScope(model);
 		const error = { signal: 0, error: 0 };
 		let [bytes, chosen] = [0, setting];
+		let blocks: BlockWeight | undefined;
 		for (const group of groups) {
 			if (group.unfit !== undefined) return undefined;
 			const known = this.#statistics(group);
@@ -164,14 +165,35 @@ export class IsolatedNoise {
 			const made = await quantizeWeight(group.weight, group.setting, options, tools);
 			if ("code" in made) return undefined;
 			made.insert(names);
+			blocks = made.blocks;
 			bytes += made.bytes;
 			chosen = group.setting;
 			add(error, await made.error());
 		}
-		const outputs = onlyConstants(model, part.constant!.tensor);
+		const { tensor } = part.constant!;
+		const outputs = onlyConstants(model, tensor);
+		const only = groups.length === 1 ? blocks : undefined;
+		const values = async (): Promise<NumpyArray[]> => {
+			if (only === undefined) return madeBy(serializeModel(model), outputs);
+			const array: NumpyArray = { type: "float32", shape: tensor.shape, bytes: await this.#valuesOf(only) };
+			return part.operators.map(() => array);
+		};
+		if (folder === undefined) return { values, bytes, setting: chosen, error };
 		const file = path.join(folder, `${key}-${candidateName(chosen).replace(":", "-")}.onnx`);
 		await writeModel(model, file);
-		return { file, outputs, bytes, setting: chosen, error };
+		return { values, constants: { file, outputs }, bytes, setting: chosen, error };
+	}
+
+	/** What codes and scales in blocks stand for, read on all cores. */
+	async #valuesOf(blocks: BlockWeight): Promise<Uint8Array> {
+		const { layout } = blocks;
+		const elements = new Float32Array(slabStart(layout, slabCountOf(layout)));
+		await this.#options.tools.pool.each(
+			slabRanges(layout),
+			(range) => ({ kind: "read-values", part: partOf(blocks, range) }),
+			(values, { first }) => elements.set(values, slabStart(layout, first)),
+		);
+		return bytesOf(elements);
 	}
 
 	#statistics({ weight, setting }: RecipeGroup): Pick<WeightFitOptions, "importance" | "moments"> {
@@ -187,103 +209,17 @@ export class IsolatedNoise {
 
 /** The constants that the operators of a part read, as float32. */
 export async function constantsOf({ file, outputs }: QuantizedPart): Promise<NumpyArray[]> {
-	const session = await LiveSession.open(file);
+	return madeBy(file, outputs);
+}
+
+async function madeBy(model: string | Uint8Array, outputs: readonly string[]): Promise<NumpyArray[]> {
+	const session = await LiveSession.open(model);
 	try {
 		const made = await session.run(new Map());
 		return outputs.map((name) => made.get(name)!);
 	} finally {
 		await session.close();
 	}
-}
-
-/** To how many bits a setting rounds the activations of an operator; undefined where they stay as they are. */
-export function roundingOf({ precision }: Setting, node: Node, { constant }: UnitPart): Rounding | undefined {
-	const { activationBits, weightBits } = PRECISION_FACTS[precision];
-	if (activationBits === undefined) return undefined;
-	const right: ActivationBits = weightBits === 16 ? 16 : 8;
-	return { bits: constant === undefined ? [activationBits, right] : node.inputs.map(() => activationBits) };
-}
-
-/** The elements of a float tensor as float32. */
-export function floatArray({ dtype, shape, data }: Tensor): NumpyArray {
-	const bytes = readAll(data);
-	if (dtype === DataType.FLOAT) return { type: "float32", shape, bytes };
-	const elements = dtype === DataType.FLOAT16 ? decodeFloat16(bytes) : decodeBfloat16(bytes);
-	return { type: "float32", shape, bytes: bytesOf(elements) };
-}
-
-/** An operator in a session of its own, with what it makes of the kept inputs as they are. */
-class IsolatedOperator {
-	readonly #session: LiveSession;
-	readonly #inputs: OperatorInputs;
-	readonly #kept: readonly KeptInput[];
-	readonly #wanted: readonly Float32Array[];
-
-	private constructor(
-		session: LiveSession,
-		inputs: OperatorInputs,
-		kept: readonly KeptInput[],
-		wanted: readonly Float32Array[],
-	) {
-		this.#session = session;
-		this.#inputs = inputs;
-		this.#kept = kept;
-		this.#wanted = wanted;
-	}
-
-	static async open(
-		inputs: OperatorInputs,
-		kept: readonly KeptInput[],
-		weights: NumpyArray | undefined,
-	): Promise<IsolatedOperator> {
-		const types = new Map(inputs.activations.map(({ value }, index) => [value, kept[0]!.plain[index]!.type] as const));
-		const model = operatorModel(inputs, (value) => !isFloat(types.get(value)!));
-		const session = await LiveSession.open(serializeModel(model));
-		const wanted: Float32Array[] = [];
-		for (const { plain } of kept) wanted.push(await runOnce(session, inputs, plain, weights));
-		return new IsolatedOperator(session, inputs, kept, wanted);
-	}
-
-	/**
-	 * @param rounding of what it reads and makes.
-	 * @param range of what it makes.
-	 */
-	async noise(
-		rounding: Rounding | undefined,
-		weights: NumpyArray | undefined,
-		range: Interval | undefined,
-	): Promise<ErrorSum> {
-		const sum = { signal: 0, error: 0 };
-		for (const [index, kept] of this.#kept.entries()) {
-			const inputs = rounding === undefined ? kept.plain : kept.rounded(rounding);
-			const wanted = this.#wanted[index]!;
-			add(sum, errorSum(wanted, await runOnce(this.#session, this.#inputs, inputs, weights)));
-			if (rounding !== undefined && range !== undefined) {
-				sum.error += (wanted.length * stepOf(range, rounding.bits[0]!) ** 2) / 12;
-			}
-		}
-		return sum;
-	}
-
-	async close(): Promise<void> {
-		await this.#session.close();
-	}
-}
-
-async function runOnce(
-	session: LiveSession,
-	{ activations }: OperatorInputs,
-	inputs: readonly NumpyArray[],
-	weights: NumpyArray | undefined,
-): Promise<Float32Array> {
-	const feeds = new Map(
-		activations.map(({ index }, position) => {
-			const array = inputs[position]!;
-			return [activationName(index), isFloat(array.type) ? array : convertedTo(array, "int64")] as const;
-		}),
-	);
-	if (weights !== undefined) feeds.set(WEIGHT, weights);
-	return floatsOf((await session.run(feeds)).get(OUTPUT)!);
 }
 
 function add(sum: { signal: number; error: number }, { signal, error }: ErrorSum): void {

@@ -1,13 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import type { SampleSource } from "../calibration/calibration.js";
 import { instrument } from "../calibration/instrument.js";
 import { inferTypes } from "../inference/index.js";
 import { intOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
-import { writeModel } from "../onnx/file.js";
+import { type ModelSkeleton, serializeSkeleton } from "../onnx/file.js";
 import type { Interval } from "../quant/grid.js";
 import { LiveSession } from "../runtime/live-session.js";
 import { inputsOf } from "../runtime/model-inputs.js";
@@ -52,28 +49,23 @@ export async function keepInputs(
 		}
 	}
 	const inputs = inputsOf(model);
-	const folder = await mkdtemp(path.join(tmpdir(), "qgraph-inputs-"));
+	const { session, outputs } = await open(model, watches);
 	try {
-		const { session, outputs } = await open(model, watches, path.join(folder, "model.onnx"));
-		try {
-			let done = 0;
-			for await (const { arrays, origin } of source.samples(first)) {
-				if (done === samples) break;
-				signal?.throwIfAborted();
-				const found = await session.run(feedsOf(inputs, arrays, origin), [...new Set(outputs.values())]);
-				for (const { values, keeper } of watches.values()) {
-					keeper.add(
-						values.map((name) => found.get(outputs.get(name)!)!),
-						values.map(rangeOf),
-					);
-				}
-				onProgress(++done, samples);
+		let done = 0;
+		for await (const { arrays, origin } of source.samples(first)) {
+			if (done === samples) break;
+			signal?.throwIfAborted();
+			const found = await session.run(feedsOf(inputs, arrays, origin), [...new Set(outputs.values())]);
+			for (const { values, keeper } of watches.values()) {
+				keeper.add(
+					values.map((name) => found.get(outputs.get(name)!)!),
+					values.map(rangeOf),
+				);
 			}
-		} finally {
-			await session.close();
+			onProgress(++done, samples);
 		}
 	} finally {
-		await rm(folder, { recursive: true, force: true });
+		await session.close();
 	}
 	return keepers;
 }
@@ -101,7 +93,7 @@ function readsRows(node: Node, { constant }: UnitPart): boolean {
 }
 
 /** A session that also gives the watched values, and under which names. */
-async function open(model: Model, watches: ReadonlyMap<string, Watch>, file: string) {
+async function open(model: Model, watches: ReadonlyMap<string, Watch>) {
 	const types = inferTypes(model);
 	const watched = new Set([...watches.values()].flatMap(({ values }) => values));
 	const elements = [...model.graph.inputs, ...[...model.graph.nodes].flatMap((node) => node.outputs)]
@@ -112,11 +104,13 @@ async function open(model: Model, watches: ReadonlyMap<string, Watch>, file: str
 			return { value, dtype, rank: types.shapeOf(value)?.length };
 		});
 	const { outputs, remove } = instrument(model, { ranges: [], elements, sampled: [], squares: [], rows: [] });
+	let instrumented: ModelSkeleton;
 	try {
-		await writeModel(model, file);
+		instrumented = serializeSkeleton(model);
 	} finally {
 		remove();
 	}
-	const session = await LiveSession.open(file);
+	const { bytes, dataFolder } = instrumented;
+	const session = await LiveSession.open(bytes, { dataFolder, prepacks: dataFolder === undefined });
 	return { session, outputs: new Map(outputs.elements.map(({ name, output }) => [name, output] as const)) };
 }

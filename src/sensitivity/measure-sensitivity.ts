@@ -1,17 +1,13 @@
 import { existsSync, mkdirSync } from "node:fs";
 import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
-import type { SampleSource } from "../calibration/calibration.js";
 import { calibrationEncodings } from "../calibration/calibration-encodings.js";
 import { fingerprint } from "../calibration/state.js";
 import type { Diagnostic } from "../diagnostics.js";
 import { writeEncodings } from "../encodings/write-encodings.js";
 import type { Model } from "../ir/model.js";
 import type { Node } from "../ir/node.js";
-import { readModel } from "../onnx/file.js";
 import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
-import { fixShapes } from "../passes/fix-shapes.js";
-import type { Pass } from "../passes/infra/pass.js";
 import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
 import { mapAhead } from "../passes/support/map-ahead.js";
@@ -19,75 +15,23 @@ import type { ModelDecision } from "../passes/support/recipe-groups.js";
 import { Spool } from "../passes/support/spool.js";
 import { TaskPool } from "../passes/support/task-pool.js";
 import type { Interval } from "../quant/grid.js";
-import type { ErrorSum } from "../quant/measure.js";
 import { passesAround } from "../quantize/passes-around.js";
 import { decide } from "../recipe/decide.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Recipe, Setting } from "../recipe/recipe.js";
-import { runPasses } from "../run-passes.js";
-import { checkModel, type Finding } from "../targets/check-model.js";
-import type { Target } from "../targets/target.js";
+import { checkModel } from "../targets/check-model.js";
 import { AnalysisState } from "./analysis-state.js";
 import { causesOf } from "./causes.js";
 import { cumulativeNoise } from "./cumulative-noise.js";
 import { findSensitivityUnits, type SensitivityUnit } from "./find-sensitivity-units.js";
-import { type CandidateNoise, IsolatedNoise } from "./isolated-noise.js";
+import { IsolatedNoise } from "./isolated-noise.js";
 import { keepInputs } from "./keep-inputs.js";
 import type { ActivationBits, InputKeeper } from "./layer-inputs.js";
+import type { IsolatedUnit, MeasureOptions, MeasureSamples, QuantizedNoise } from "./measure-options.js";
 import type { OutputNoise } from "./output-noise.js";
+import { prepared, runOn } from "./prepare-model.js";
 import { type Choice, SwitchedModel } from "./switched-model.js";
-
-export interface MeasureOptions {
-	readonly input: string;
-	/** Lengths of dynamic dimensions. */
-	readonly dim: readonly string[];
-	readonly target: Target | undefined;
-	/** As passes take it: a file or a name. */
-	readonly recipe: string;
-	readonly products: "auto" | "16x16" | "16x8";
-	readonly fit: "max" | "search" | "gptq";
-	/** Folder for what is measured, which a later analysis may go on with. */
-	readonly folder: string;
-	readonly isResumed: boolean;
-	readonly signal: AbortSignal | undefined;
-	readonly onProgress: (step: string, done: number, total: number) => void;
-}
-
-/** Samples to measure with, and those that are held back. */
-export interface MeasureSamples {
-	/** What the model is calibrated with: the first ones. */
-	readonly source: SampleSource;
-	/** All of them. */
-	readonly all: SampleSource;
-	/**
-	 * Number of the first one that noise is measured with, and how many. With GPTQ these are not among those calibrated with:
-	 * on its own samples it looks better than it is.
-	 */
-	readonly firstMeasured: number;
-	readonly measured: number;
-	/** Number of the first one held back; 0 where there are too few to hold any back. */
-	readonly firstHeldOut: number;
-	/** How many there are to judge by. */
-	readonly heldOut: number;
-}
-
-/** What was seen of one unit, JSON. */
-export interface IsolatedUnit {
-	readonly candidates: readonly CandidateNoise[];
-	readonly notFinite: number;
-	/** What may make it sensitive, in words. */
-	readonly causes: readonly string[];
-}
-
-/** What the model quantized throughout loses, JSON. */
-export interface QuantizedNoise {
-	/** By the operator's label, for each sample. */
-	readonly operators: Readonly<Record<string, readonly (ErrorSum | null)[]>>;
-	/** At the outputs, on held-out samples. */
-	readonly outputs: OutputNoise | null;
-	readonly findings: readonly Finding[];
-}
 
 /** Samples that end-to-end noise is measured with. */
 const END_TO_END_SAMPLES = 32;
@@ -179,10 +123,11 @@ export class SensitivityMeasure {
 		const inputs = isKnown ? new Map<Node, InputKeeper>() : await this.#inputs(settingsOf, rangeOf);
 		const moments = path.join(folder, "moments");
 		const noise = new IsolatedNoise({
+			model: this.model,
 			fit,
 			moments: fit === "gptq" && existsSync(moments) ? new MomentsFolder(moments) : undefined,
 			tools: { pool: this.#pool, spool: this.#spool },
-			folder,
+			folder: needsRanges ? folder : undefined,
 			rangeOf,
 			inputs,
 		});
@@ -193,12 +138,16 @@ export class SensitivityMeasure {
 			return this.#state.once(isolatedName(unit, settingsOf), async () => ({
 				candidates: await noise.measure(unit, `unit-${places.get(unit)}`, settingsOf(unit)),
 				notFinite: noise.notFinite(unit),
-				causes: causesOf(unit, inputs),
+				causes: await causesOf(unit, inputs, this.#pool),
 			}));
 		});
-		for await (const [unit, result] of measured) {
-			found.set(unit.name, result);
-			this.#progress("measuring units", found.size, this.units.length);
+		try {
+			for await (const [unit, result] of measured) {
+				found.set(unit.name, result);
+				this.#progress("measuring units", found.size, this.units.length);
+			}
+		} finally {
+			await noise.close();
 		}
 		return found;
 	}
@@ -250,11 +199,12 @@ export class SensitivityMeasure {
 			const { model } = await prepared(this.#options);
 			const hessian = fit === "gptq" ? path.join(folder, "moments") : "";
 			const [, after] = passesAround(target);
-			await this.#passes(model, [
+			const passes = [
 				applyPrecisionRecipe({ recipe, hessian, fit: fit === "max" ? "max" : "search" }),
 				insertActivationQdq({ recipe, encodings: this.encodings, products }),
 				...after.map((pass) => pass()),
-			]);
+			];
+			await runOn(model, passes, this.#options);
 			const findings = target === undefined ? [] : await checkModel(model, target);
 			const { model: float } = await prepared(this.#options);
 			const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
@@ -304,10 +254,6 @@ export class SensitivityMeasure {
 		await this.#pool.close();
 	}
 
-	async #passes(model: Model, passes: readonly Pass[]): Promise<void> {
-		await runOn(model, passes, this.#options);
-	}
-
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress(step, done, total);
 	}
@@ -318,32 +264,4 @@ type SettingsOf = (unit: SensitivityUnit) => readonly Setting[];
 
 function isolatedName(unit: SensitivityUnit, settingsOf: SettingsOf): string {
 	return `isolated ${unit.name} ${JSON.stringify(settingsOf(unit))}`;
-}
-
-/** The float model as quantizing it begins: lengths fixed, operators fused. */
-async function prepared(options: MeasureOptions): Promise<{ model: Model; diagnostics: readonly Diagnostic[] }> {
-	const model = await readModel(options.input);
-	const { dim, target } = options;
-	if (dim.length > 0) await runOn(model, [fixShapes({ dim })], options);
-	const [before] = passesAround(target);
-	return {
-		model,
-		diagnostics: await runOn(
-			model,
-			before.map((pass) => pass()),
-			options,
-		),
-	};
-}
-
-async function runOn(
-	model: Model,
-	passes: readonly Pass[],
-	{ target, signal }: MeasureOptions,
-): Promise<readonly Diagnostic[]> {
-	const report = await runPasses(model, passes, {
-		...(target === undefined ? {} : { target }),
-		...(signal === undefined ? {} : { signal }),
-	});
-	return report.diagnostics;
 }

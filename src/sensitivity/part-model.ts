@@ -36,10 +36,15 @@ export function activationName(index: number): string {
 	return `x${index}`;
 }
 
-/** One operator by itself on floats, what it reads as inputs of the model, its bias left out. */
+/**
+ * One operator by itself on floats, what it reads as inputs of the model, its bias left out.
+ *
+ * @param hasWeight is its constant in the model, and no input of it?
+ */
 export function operatorModel(
 	{ node, weight, activations }: OperatorInputs,
 	isInteger: (value: Value) => boolean,
+	hasWeight: boolean,
 ): Model {
 	const model = emptyModel();
 	const { graph } = model;
@@ -52,7 +57,8 @@ export function operatorModel(
 	if (weight !== undefined) {
 		const { tensor } = constantOf(node.inputs[weight])!;
 		inputs[weight] = graph.createValue(WEIGHT, tensorType(DataType.FLOAT, tensor.shape));
-		graph.addInput(inputs[weight]);
+		if (hasWeight) graph.setInitializer(inputs[weight], tensor);
+		else graph.addInput(inputs[weight]);
 	}
 	const output = graph.createValue(OUTPUT, tensorType(DataType.FLOAT));
 	copyOf(node, graph, inputs, output);

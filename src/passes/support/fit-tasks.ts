@@ -19,7 +19,7 @@ import {
 import { factorsOfInverses, gptqCodesOfGroups } from "../../quant/gptq.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
-import type { ErrorSum } from "../../quant/measure.js";
+import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
 import { type CodesChoice, type MadeCodes, makeCodes } from "./made-codes.js";
@@ -70,6 +70,8 @@ export type FitTask =
 			readonly codeMax: number;
 	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
+	| { readonly kind: "read-values"; readonly part: WeightPart }
+	| { readonly kind: "measure-spread"; readonly part: WeightPart }
 	| { readonly kind: "channel-ranges"; readonly part: WeightPart }
 	| {
 			readonly kind: "channel-errors";
@@ -97,6 +99,8 @@ interface Results {
 	"gptq-factors": boolean;
 	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
+	"read-values": Float32Array;
+	"measure-spread": Spread;
 	"channel-ranges": ChannelRanges;
 	"channel-errors": ChannelErrors;
 }
@@ -126,6 +130,10 @@ export function runFitTask(task: FitTask): FitResult {
 		}
 		case "measure-blocks":
 			return measureBlocks(task.part);
+		case "read-values":
+			return THREAD_READER.values(task.part);
+		case "measure-spread":
+			return spreadOf(THREAD_READER.values(task.part));
 		case "channel-ranges":
 			return channelRanges(
 				THREAD_READER.values(task.part),

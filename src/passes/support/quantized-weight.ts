@@ -2,6 +2,7 @@ import type { NameScope } from "../../ir/names.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import type { Constant } from "../../weights/constant.js";
 import type { WeightSite } from "../../weights/weight-site.js";
+import type { BlockWeight } from "./block-weight.js";
 import type { Refusal } from "./eligibility.js";
 import type { InputMoments } from "./input-statistics.js";
 import type { ConstantUse } from "./insert-quantized.js";
@@ -44,6 +45,8 @@ export interface QuantizedWeight {
 	/** Measures, where the error is not known yet. */
 	readonly error: () => Promise<ErrorSum>;
 	readonly errorOfMax?: ErrorSum | undefined;
+	/** The codes and scales of weights in blocks, to be read before they are inserted. */
+	readonly blocks?: BlockWeight;
 }
 
 /** Where work on all cores and its results go. */
