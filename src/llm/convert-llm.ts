@@ -12,6 +12,7 @@ import { type StageTime, writeProvenance } from "./provenance.js";
 import { type LlmQuantization, type LlmQuantizeOptions, quantizeGraphs } from "./quantize-graphs.js";
 import { splitModel } from "./split-model.js";
 import { type LlmVerification, verifyLlm } from "./verify-llm.js";
+import { widenModel } from "./widen-floats.js";
 import { fingerprintOf, type StageOutput, WorkFolder } from "./work-folder.js";
 import { writeDirectory } from "./write-directory.js";
 
@@ -85,13 +86,16 @@ async function runStages(
 		stages.push({ name, seconds: made.seconds, isReused: made.isReused });
 		return made;
 	};
-	const split = await run("split", { lengths, padToken }, (folder) => splitModel(job, folder, options));
+	const decoder = job.widens
+		? await run("widen", {}, (folder) => widenModel(config.modelFile, folder, options.signal)).then(withModel(job))
+		: job;
+	const split = await run("split", { lengths, padToken }, (folder) => splitModel(decoder, folder, options));
 	const { target, genaiVersion, quantization, compile, layout, splits, head } = job;
 	const quantized =
 		quantization === undefined
 			? undefined
 			: await run("quantize", { target, quantization, files: tokenFiles(quantization) }, (folder) =>
-					quantizeGraphs(job, split.result, split.folder, folder, { ...quantization, ...options }),
+					quantizeGraphs(decoder, split.result, split.folder, folder, { ...quantization, ...options }),
 				);
 	const made = quantized === undefined ? split : { folder: quantized.folder, result: quantized.result.graphs };
 	const arranged =
@@ -132,6 +136,11 @@ async function runStages(
 		verification: verified?.result ?? null,
 		stages,
 	};
+}
+
+/** The same with another file of the decoder. */
+function withModel(job: LlmJob): (made: StageOutput<string>) => LlmJob {
+	return ({ folder, result }) => ({ ...job, config: { ...job.config, modelFile: path.join(folder, result) } });
 }
 
 /** Files that a quantization reads, with what changes when they do. */

@@ -16,7 +16,7 @@ import { transposedData } from "../passes/support/transposed-data.js";
 import { constantOf } from "../weights/constant.js";
 import { type Decoder, embeddedOf, findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
-import { NAMES } from "./layer-graph.js";
+import { freeNames, NAMES } from "./layer-graph.js";
 import { sharedInputsOf } from "./shared-inputs.js";
 
 export interface FrontOptions {
@@ -36,6 +36,7 @@ export interface FrontOptions {
  * and which token is the last that does not fill up.
  */
 export function makeFrontGraph(model: Model, config: GenaiConfig, options: FrontOptions): void {
+	freeNames(model);
 	const decoder = findDecoder(model, config, { sequence: 1, context: options.context });
 	pruneTo(model.graph, new FrontGraphBuilder(model, decoder, config, options).outputs());
 	// GenAI tells positions only to a graph that takes both

@@ -50,6 +50,10 @@ export function readGenaiConfig(folder: string): GenaiConfig {
 		reader.object(decoder, "model.decoder.inputs"),
 		reader.object(decoder, "model.decoder.outputs"),
 	];
+	if (inputs.input_ids === undefined && inputs.inputs_embeds !== undefined)
+		throw unsupported(file, "the model has no table of embeddings (exclude_embeds), expected one that takes token ids");
+	if (outputs.logits === undefined)
+		throw unsupported(file, "the model has no head (exclude_lm_head), expected one that gives logits");
 	const end = model.eos_token_id;
 	return {
 		content: reader.content,

@@ -4,10 +4,11 @@ import { pruneTo } from "../passes/support/prune.js";
 import { forgetTypes } from "./decode-graph.js";
 import { findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
-import { NAMES } from "./layer-graph.js";
+import { freeNames, NAMES } from "./layer-graph.js";
 
 /** Makes a decoder, its embedding cut off, the graph of its head: the state of one token goes in, its logits [1, 1, vocabulary] come out. */
 export function makeHeadGraph(model: Model, config: GenaiConfig): void {
+	freeNames(model);
 	const { graph } = model;
 	const { headInput, dtype, logits } = findDecoder(model, config, { sequence: 1, context: 1 });
 	const input = graph.createValue(NAMES.hidden, tensorType(dtype, [1, 1, config.hiddenSize]));

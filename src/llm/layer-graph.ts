@@ -12,7 +12,7 @@ import { type RotaryTables, rotate } from "../passes/support/rotary.js";
 import { constantOf } from "../weights/constant.js";
 import { type Attention, type Decoder, EMBEDDED, findDecoder, type RotaryNode } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
-import { type RotaryUse, sharedInputsOf } from "./shared-inputs.js";
+import { isMask, isRotary, type RotaryUse, sharedInputsOf } from "./shared-inputs.js";
 
 /** How many tokens the graphs take at once, and how many past ones there is room for. */
 export interface GraphLengths {
@@ -37,12 +37,28 @@ export function isNew(name: string): boolean {
 	return /^new\.\d+\.(key|value)$/.test(name);
 }
 
+const FIXED_NAMES: ReadonlySet<string> = new Set(Object.values(NAMES).filter((name) => typeof name === "string"));
+
+/** Gives values of a decoder that have the name of what goes from one graph of the pipeline to another, and are no inputs, other names. */
+export function freeNames(model: Model): void {
+	const names = new NameScope(model);
+	const { graph } = model;
+	const values = [...graph.initializers].filter((value) => !value.isGraphInput);
+	for (const node of graph.nodes) values.push(...node.outputs);
+	for (const value of values) {
+		const { name } = value;
+		if (FIXED_NAMES.has(name) || isNew(name) || isMask(name) || isRotary(name))
+			value.name = names.fresh(`${name}_inside`);
+	}
+}
+
 /**
  * Makes a decoder, its embedding cut off, the static graph of its layers: embedded tokens, mask, rotary rows and past go in, the state in front of
  * the head and the new keys and values come out, the past stays as it is. Of several tokens only the state of the one at
  * `last_idx` comes out.
  */
 export function makeLayerGraph(model: Model, config: GenaiConfig, lengths: GraphLengths): void {
+	freeNames(model);
 	const decoder = findDecoder(model, config, lengths);
 	const builder = new LayerGraphBuilder(model, decoder, config, lengths);
 	for (const rotary of decoder.rotaries) builder.turn(rotary);

@@ -1,4 +1,5 @@
 import { QGraphError } from "../diagnostics.js";
+import { DataType } from "../ir/types.js";
 import { readModel } from "../onnx/file.js";
 import type { Target } from "../targets/target.js";
 import type { ContextKind } from "./compile-graphs.js";
@@ -7,6 +8,7 @@ import type { GraphLengths } from "./layer-graph.js";
 import { freeToken } from "./pad-token.js";
 import type { LlmQuantizeOptions } from "./quantize-graphs.js";
 import { shortRotaryLength } from "./rotary-caches.js";
+import { halfFloatsOf } from "./widen-floats.js";
 
 /** What static graphs are to be like. */
 export interface LlmSettings {
@@ -42,6 +44,8 @@ export type HeadPlace = "htp" | "cpu";
 
 /** A conversion as it is to be, every default resolved. */
 export interface LlmJob {
+	/** Does the model become one of FLOAT first? One of BFLOAT16, and one of FLOAT16 that is to be quantized. */
+	readonly widens: boolean;
 	/** The directory with the dynamic decoder. */
 	readonly folder: string;
 	readonly config: GenaiConfig;
@@ -62,7 +66,8 @@ const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0
 /** Reads what a directory says of its model and completes the settings. Rejects with `llm/config`, `llm/unsupported`, `llm/length`, `llm/settings` or `llm/pad-token`, and with what reading the model says. */
 export async function readJob(folder: string, settings: LlmSettings): Promise<LlmJob> {
 	const config = readGenaiConfig(folder);
-	const shortLength = shortRotaryLength(await readModel(config.modelFile));
+	const model = await readModel(config.modelFile);
+	const shortLength = shortRotaryLength(model);
 	const lengths = lengthsOf(config, shortLength, settings);
 	const padToken = freeToken(folder, config);
 	if (padToken === undefined) {
@@ -85,7 +90,22 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
-	return { folder, config, lengths, padToken, target, genaiVersion, compile, layout, splits, head, quantization };
+	const half = halfFloatsOf(model);
+	const widens = half === DataType.BFLOAT16 || (half === DataType.FLOAT16 && quantization !== undefined);
+	return {
+		folder,
+		widens,
+		config,
+		lengths,
+		padToken,
+		target,
+		genaiVersion,
+		compile,
+		layout,
+		splits,
+		head,
+		quantization,
+	};
 }
 
 function lengthsOf(

@@ -3,10 +3,9 @@ import path from "node:path";
 import type { Budget } from "../analysis/budget.js";
 import { planPrecision } from "../analysis/plan-precision.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
-import { type Diagnostic, QGraphError } from "../diagnostics.js";
+import type { Diagnostic } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import { DataType, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { foldShapes } from "../passes/fold-shapes.js";
@@ -77,8 +76,6 @@ export interface LlmQuantization {
 }
 
 const DEFAULT_RECIPE = "16a8w";
-
-const HALF_FLOATS: readonly DataType[] = [DataType.FLOAT16, DataType.BFLOAT16];
 
 /** The first operator set with 16-bit codes. */
 const CODES_OPSET = 21;
@@ -194,11 +191,6 @@ class GraphsQuantizer {
 	/** Runs the passes in front of the recipe on a float graph; returns the file with the result. */
 	async #prepare(role: GraphRole, recipe: string): Promise<string> {
 		const model = await readModel(path.join(this.#from, `${role}.onnx`));
-		for (const { name, type } of model.graph.inputs) {
-			if (type?.kind !== "tensor" || !HALF_FLOATS.includes(type.elementType)) continue;
-			const message = `'${name}' is ${dataTypeName(type.elementType)}: models of half floats cannot be quantized; export the model as FLOAT`;
-			throw new QGraphError("llm/unsupported", message, { value: name });
-		}
 		const [before] = passesAround(this.#job.target);
 		// lengths that are computed must go on being so: decode is the same graph with others
 		const passes = before.filter((pass) => pass !== foldShapes).map((pass) => pass());

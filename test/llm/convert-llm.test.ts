@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { DataType } from "../../src/ir/types.js";
 import { type ConvertLlmOptions, convertLlm } from "../../src/llm/convert-llm.js";
 import { readModel } from "../../src/onnx/file.js";
 import { ownVersion } from "../../src/runtime/own-version.js";
@@ -56,6 +57,7 @@ const CASES: Readonly<Record<string, DirectoryOptions>> = {
 		prunesHead: true,
 	},
 	"sinks, products apart": { sinks: true, separate: true },
+	"states that come out under the name that they have between graphs": { hiddenOutput: true },
 };
 
 describe("convertLlm", () => {
@@ -75,6 +77,20 @@ describe("convertLlm", () => {
 				expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(1e-5);
 			}
 		});
+	});
+
+	test("computes bfloat16 in float32", async () => {
+		const [input, wide, output] = ["half", "half wide", "half static"].map((name) => path.join(folder, name));
+		writeGenaiDirectory(input!, { half: DataType.BFLOAT16, sinks: true });
+		writeGenaiDirectory(wide!, { half: DataType.BFLOAT16, isWide: true, sinks: true });
+		const { stages } = await convertLlm(input!, output!, LENGTHS);
+		expect(stages.map(({ name }) => name)).toEqual(["widen", "split", "write"]);
+		const prompt = Array.from({ length: 11 }, (_, index) => 3 + ((index * 7) % 40));
+		const [expected, actual] = [await generateDynamic(wide!, prompt, 8), await generateStatic(output!, prompt, 8)];
+		expect(actual.tokens).toEqual(expected.tokens);
+		for (const [index, logits] of expected.logits.entries()) {
+			expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(1e-5);
+		}
 	});
 
 	test("takes prompts as long as the cache at once, which is the default of a short one", async () => {
@@ -268,6 +284,20 @@ describe("convertLlm", () => {
 		],
 		["a context beyond the model's", {}, { context: 65 }, "llm/length", "<= 64, the model's context length"],
 		["an encoder", { config: { encoder: {} } }, LENGTHS, "llm/unsupported", "the model has the part 'encoder'"],
+		[
+			"a model without embeddings",
+			{ decoder: { inputs: { inputs_embeds: "inputs_embeds" } } },
+			LENGTHS,
+			"llm/unsupported",
+			"the model has no table of embeddings (exclude_embeds)",
+		],
+		[
+			"a model without a head",
+			{ decoder: { outputs: {} } },
+			LENGTHS,
+			"llm/unsupported",
+			"has no head (exclude_lm_head)",
+		],
 		["experts", { extra: "MoE" }, LENGTHS, "llm/unsupported", "MoE 'odd' makes it a mixture of experts"],
 		["paged attention", { extra: "PagedAttention" }, LENGTHS, "llm/unsupported", "'odd' makes it paged attention"],
 		["a hybrid", { extra: "LinearAttention" }, LENGTHS, "llm/unsupported", "makes it a hybrid of linear attention"],

@@ -1,10 +1,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { floatAttribute, intAttribute, intsAttribute, tensorAttribute } from "../../src/ir/attribute.js";
+import { readAll } from "../../src/ir/data.js";
 import type { Model } from "../../src/ir/model.js";
 import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
+import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from "../../src/quant/float16.js";
 import { type Attributes, ModelBuilder } from "../support/build.js";
 import { nbitsWeight } from "../support/nbits.js";
 import { mixedSource } from "../support/random.js";
@@ -28,6 +30,8 @@ export interface DirectoryOptions {
 	readonly capsLogits?: boolean;
 	/** Changes of `model` in genai_config.json. */
 	readonly config?: Readonly<Record<string, unknown>>;
+	/** Changes of `model.decoder` there. */
+	readonly decoder?: Readonly<Record<string, unknown>>;
 	/** An operator of com.microsoft to put in. */
 	readonly extra?: string;
 	/** Where queries and keys are turned: by the attention, or by operators in front of it. */
@@ -51,6 +55,11 @@ export interface DirectoryOptions {
 	readonly sinks?: boolean;
 	/** The attention says how its cache is quantized. */
 	readonly cacheScales?: boolean;
+	/** Constants are rounded to half floats of this type, and the model computes in them where it is not `isWide`. */
+	readonly half?: DataType;
+	readonly isWide?: boolean;
+	/** The states in front of the head come out, too. */
+	readonly hiddenOutput?: boolean;
 	/** One more input of the model. */
 	readonly input?: string;
 }
@@ -59,6 +68,7 @@ export interface DirectoryOptions {
 export function writeGenaiDirectory(folder: string, options: DirectoryOptions = {}): Model {
 	mkdirSync(folder, { recursive: true });
 	const model = new DecoderBuilder(options).build();
+	if (options.half !== undefined) roundFloats(model, options.half, options.isWide === true);
 	writeFileSync(path.join(folder, "model.onnx"), serializeModel(model));
 	const { vocabulary, hidden, heads, keyHeads, headSize, layers, context } = SIZES;
 	const config = {
@@ -85,12 +95,29 @@ export function writeGenaiDirectory(folder: string, options: DirectoryOptions = 
 					past_value_names: "past_key_values.%d.value",
 				},
 				outputs: { logits: "logits", present_key_names: "present.%d.key", present_value_names: "present.%d.value" },
+				...options.decoder,
 			},
 		},
 		search: { max_length: context, top_k: 1 },
 	};
 	writeFileSync(path.join(folder, "genai_config.json"), JSON.stringify(config));
 	return model;
+}
+
+function roundFloats({ graph }: Model, half: DataType, isWide: boolean): void {
+	const [encode, decode] =
+		half === DataType.FLOAT16 ? [encodeFloat16, decodeFloat16] : [encodeBfloat16, decodeBfloat16];
+	const type = isWide ? DataType.FLOAT : half;
+	for (const value of [...graph.initializers]) {
+		const { initializer } = value;
+		if (initializer?.dtype !== DataType.FLOAT) continue;
+		const rounded = encode(new Float32Array(Uint8Array.from(readAll(initializer.data)).buffer));
+		graph.setInitializer(value, tensor(type, initializer.shape, isWide ? bytesOf(decode(rounded)) : rounded));
+	}
+	for (const value of [...graph.inputs, ...graph.outputs]) {
+		if (value.type?.kind !== "tensor" || value.type.elementType !== DataType.FLOAT) continue;
+		value.type = tensorType(type, value.type.shape);
+	}
 }
 
 const { vocabulary, hidden, heads, keyHeads, headSize, layers, context } = SIZES;
@@ -128,6 +155,10 @@ class DecoderBuilder {
 		if (extra !== undefined) {
 			builder.node({ domain: MICROSOFT, type: extra }, [normal], ["extra"], {}, "odd");
 			normal = "extra";
+		}
+		if (this.#options.hiddenOutput === true) {
+			normal = this.#emit("Identity", [normal], "hidden_states");
+			builder.output("hidden_states");
 		}
 		this.#head(normal);
 		for (let layer = 0; layer < layers; layer++) {

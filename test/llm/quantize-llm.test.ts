@@ -144,6 +144,14 @@ describe("convertLlm with a recipe", () => {
 		60_000,
 	);
 
+	test("quantizes a model of float16", async () => {
+		const [input, wide, output] = ["half", "half wide", "half 8 bits"].map((name) => path.join(folder, name));
+		writeGenaiDirectory(input!, { half: DataType.FLOAT16 });
+		writeGenaiDirectory(wide!, { half: DataType.FLOAT16, isWide: true });
+		await convertLlm(input!, output!, { ...LENGTHS, target: TARGET, quantization: { recipe: "16a8w", gptq: false } });
+		expect(await generationDb(wide!, output!)).toBeGreaterThan(30);
+	}, 60_000);
+
 	test("calibrates with token ids of files, and is judged by others", async () => {
 		const [input, output] = [path.join(folder, "plain"), path.join(folder, "plain from files")];
 		const [data, evaluation] = [path.join(folder, "prompts.json"), path.join(folder, "others.json")];
