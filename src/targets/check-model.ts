@@ -51,11 +51,13 @@ export function brokenRules(
 	target: Target,
 	isWanted: (rule: Rule) => boolean = () => true,
 ): BrokenRule[] {
-	const operators = operatorFacts(model, typeSource(inferTypes(model)));
+	const types = typeSource(inferTypes(model));
+	const operators = operatorFacts(model, types);
 	const options = providerOptionsFor(operators, target);
 	const context: RuleContext = {
 		architecture: target.architecture,
 		blockQuantOptimization: options.enable_block_quant_weight_optimization === "1",
+		types,
 	};
 	const rules = HTP_RULES.flatMap((group) => group.rules).filter(
 		(rule) => isWithin(target.architecture, rule.since, rule.until) && isWanted(rule),

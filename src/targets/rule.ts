@@ -1,5 +1,6 @@
 import type { OperatorFacts } from "./operator-facts.js";
 import type { HtpArchitecture } from "./target.js";
+import type { TypeSource } from "./type-source.js";
 
 /**
  * What becomes of an operator that breaks a rule: the compiler refuses it, its process ends, it compiles and computes
@@ -12,6 +13,8 @@ export interface RuleContext {
 	readonly architecture: HtpArchitecture;
 	/** QNN's option `enable_block_quant_weight_optimization`: are block scales made LPBQ? */
 	readonly blockQuantOptimization: boolean;
+	/** Of values that are no operands of the operator. */
+	readonly types: TypeSource;
 }
 
 /** One thing that the HTP does not take, or takes and gets wrong. */

@@ -434,4 +434,47 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 				{ dtype: UINT8, scale: 2 ** -5 },
 			),
 	},
+	{
+		rule: "htp/conv-int16",
+		name: "a depthwise Conv of INT16",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, K, rows, 3],
+				(_, x) => {
+					const w = weight(b, "w", { shape: [K, 1, 1, 1], axis: 0 });
+					b.node("Conv", [x, w], ["conv"], { group: intAttribute(K) }, "conv");
+					return pair(b, "conv", { dtype: INT16 });
+				},
+				{ dtype: INT16 },
+			),
+	},
+	{
+		rule: "htp/relu-int4-rows",
+		name: "a Relu of several matrices behind INT4 with one scale a channel",
+		write: (b, rows) =>
+			model(b, [2, rows, K], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { bits: 4 })], "mm"));
+				return pair(b, node(b, "Relu", [product], "relu"), { scale: 2 ** -14, zero: 0 });
+			}),
+	},
+	{
+		rule: "htp/reshape-square",
+		name: "a matrix that becomes squares of rank 5",
+		write: (b, rows) =>
+			model(b, [2 * N, rows], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [rows, N] })], "mm"));
+				b.initializer("shape", int64Tensor([5], [1, 1, 2, N, N]));
+				return pair(b, node(b, "Reshape", [product, "shape"], "squares"));
+			}),
+	},
+	{
+		rule: "htp/reshape-halved",
+		name: "a Reshape of rank 5 to half of a length",
+		write: (b, rows) =>
+			model(b, [1, 1, rows, 2, 1], (_, x) => {
+				b.initializer("shape", int64Tensor([2], [2 * rows, 1]));
+				return pair(b, node(b, "Reshape", [x, "shape"], "column"));
+			}),
+	},
 ];

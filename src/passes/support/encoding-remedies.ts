@@ -61,6 +61,15 @@ export const retypeResult: Remedy = ({ outputs: [output] }, { model, names }) =>
 	return true;
 };
 
+/** INT16 activations on both sides of a convolution as UINT16 of the same scale. */
+export const unsign: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
+	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
+	if (before === undefined) return false;
+	node.setInput(0, addQdq(node.graph!, input!.value, recoded(before, DataType.UINT16), names, node));
+	if (behind?.dtype === DataType.INT16) insertPair(model, output!.value, recoded(behind, DataType.UINT16), names);
+	return true;
+};
+
 const contains = (a: Interval, b: Interval) => a.lo <= b.lo && a.hi >= b.hi;
 
 /** Updates of a ScatterElements in the encoding of its data, where that is the result's and reaches over them. */

@@ -4,15 +4,15 @@ import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
-import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult } from "./encoding-remedies.js";
+import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
-import { addRow, flatten, square } from "./shape-remedies.js";
+import { addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-import { foldFactors, joinGroups, makeRoomForBias, widenCodes } from "./weight-remedies.js";
+import { foldFactors, joinGroups, makeRoomForBias, widenCodes, widenProduct } from "./weight-remedies.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -109,6 +109,10 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],
+	["htp/reshape-square", throughVector],
+	["htp/reshape-halved", throughVector],
+	["htp/relu-int4-rows", widenProduct],
+	["htp/conv-int16", unsign],
 	["htp/channel-scalar", addRow],
 	["htp/channel-scale-large", widenCodes],
 	["htp/bias-overflow", makeRoomForBias],

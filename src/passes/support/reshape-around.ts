@@ -28,7 +28,7 @@ export function reshapeAround(model: Model, node: Node, shapes: Reshaping, names
 	const input = node.inputs[0]!;
 	const output = node.outputs[0]!;
 	const flat = graph.createValue(names.fresh(`${input.name}_matrix`));
-	reshape(node, { from: input, to: flat, shape: shapes.input, name: input.name, suffix: "flatten" }, names, node);
+	addReshape(node, { from: input, to: flat, shape: shapes.input, name: input.name, suffix: "flatten" }, names, node);
 	const encoding = encodingBehind(input);
 	node.setInput(0, encoding === undefined ? flat : addQdq(graph, flat, encoding, names, node));
 
@@ -40,7 +40,7 @@ export function reshapeAround(model: Model, node: Node, shapes: Reshaping, names
 	replaceValue(model, output, result, names.fresh(`${output.name}_matrix`));
 	output.type = type?.kind === "tensor" ? tensorType(type.elementType, shapes.result) : type;
 	const rounded = behind === undefined ? output : addQdq(graph, output, behind, names, before);
-	reshape(node, { from: rounded, to: result, shape: shapes.output, name, suffix: "unflatten" }, names, before);
+	addReshape(node, { from: rounded, to: result, shape: shapes.output, name, suffix: "unflatten" }, names, before);
 }
 
 interface Reshape {
@@ -52,7 +52,8 @@ interface Reshape {
 	readonly suffix: string;
 }
 
-function reshape(
+/** A Reshape in front of `before`, named for `node`. */
+export function addReshape(
 	{ graph, name: nodeName }: Node,
 	{ from, to, shape, name, suffix }: Reshape,
 	names: NameScope,

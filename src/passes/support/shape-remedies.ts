@@ -8,7 +8,7 @@ import { addConstant } from "../../weights/constant.js";
 import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { replaceValue } from "./replace-value.js";
-import { reshapeAround } from "./reshape-around.js";
+import { addReshape, reshapeAround } from "./reshape-around.js";
 
 /** Shapes, where all are fixed. */
 function staticShapes({ inputs, outputs }: OperatorFacts): { input: number[]; output: number[] } | undefined {
@@ -54,6 +54,27 @@ export const square: Remedy = (operator, tools) => {
 	const squared = (shape: readonly number[]) => (isRows ? [4, 4, shape.at(-1)!] : [1, shape[1]!, 4, 4]);
 	const around = { input: squared(input), result: squared(output), output };
 	reshapeAround(tools.model, operator.node, around, tools.names, isMatMul);
+	return true;
+};
+
+/** `Reshape` -> `Reshape -> Q -> DQ -> Reshape` by way of a vector, in the encoding that is in front or behind. */
+export const throughVector: Remedy = (operator, { model, names }) => {
+	const { node } = operator;
+	const shapes = staticShapes(operator);
+	const [source, output] = [node.inputs[0]!, node.outputs[0]!];
+	const quantizer = output.uses.find((use) => isOnnxOp(use.node, "QuantizeLinear"))?.node;
+	const encoding = encodingBehind(source) ?? (quantizer && encodingAt(quantizer));
+	if (shapes === undefined || encoding === undefined) return false;
+	const graph = node.graph!;
+	const vector = graph.createValue(names.fresh(`${source.name}_vector`));
+	const result = graph.createValue(names.fresh(`${output.name}_reshaped`));
+	const { name } = output;
+	replaceValue(model, output, result, names.fresh(`${name}_before`));
+	const length = [elementCount(shapes.input)];
+	addReshape(node, { from: source, to: vector, shape: length, name: source.name, suffix: "vector" }, names, node);
+	const rounded = addQdq(graph, vector, encoding, names, node);
+	addReshape(node, { from: rounded, to: result, shape: shapes.output, name, suffix: "shaped" }, names, node);
+	node.remove();
 	return true;
 };
 

@@ -1,12 +1,13 @@
 import { floatOf, intAttribute, intOf } from "../../ir/attribute.js";
 import { computedData } from "../../ir/data.js";
+import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType, elementCount } from "../../ir/types.js";
 import { packInt4 } from "../../quant/packing.js";
 import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
-import { weightSiteAt } from "../../weights/weight-site.js";
+import { type WeightSite, weightSiteAt } from "../../weights/weight-site.js";
 import { guardScales } from "./guard-scales.js";
 import { addQuantizedConstant, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -19,12 +20,13 @@ import { smallConstantOf } from "./small-constant.js";
 const WIDER = 16;
 
 /** `DQ(INT4 codes, scale)` -> `DQ(INT8 codes of 16 times that, a sixteenth of the scale)`: the same weight in finer products. */
-export const widenCodes: Remedy = ({ node, weight }, { names }) => {
-	const { site, dtype } = weight!;
-	const { dequantization } = site;
+export const widenCodes: Remedy = ({ weight }, { names }) => widenWeight(weight!.site, names);
+
+function widenWeight(site: WeightSite, names: NameScope): boolean {
+	const { node, dequantization } = site;
 	const scale = smallConstantOf(dequantization?.node.inputs[1]);
-	if (dtype !== DataType.INT4 || weight!.blockSize > 0 || dequantization === undefined || scale === undefined)
-		return false;
+	if (site.stored.tensor.dtype !== DataType.INT4 || dequantization === undefined || scale === undefined) return false;
+	if (dequantization.blockSize > 0) return false;
 	if (site.indirect !== undefined || dequantization.scaleNode !== undefined) return false;
 	const before = node.inputs[site.input]!;
 	const graph = node.graph!;
@@ -43,6 +45,14 @@ export const widenCodes: Remedy = ({ node, weight }, { names }) => {
 	node.setInput(site.input, made);
 	removeUnused(before);
 	return true;
+}
+
+/** As {@link widenCodes}, of the MatMul or Gemm whose result comes, through quantizers and views, into the operator. */
+export const widenProduct: Remedy = ({ node, graphSite, opset }, { names }) => {
+	let producer = node.inputs[0]?.producer;
+	while (producer !== undefined && !isOnnxOp(producer, "MatMul", "Gemm")) producer = producer.inputs[0]?.producer;
+	const site = producer && weightSiteAt(producer, 1, graphSite, opset);
+	return site !== undefined && widenWeight(site, names);
 };
 
 function emptyInt4(shape: readonly number[]): Tensor {

@@ -1,7 +1,9 @@
-import { isOnnxOp } from "../../ir/node.js";
-import { bitsPerElement, type Dimension } from "../../ir/types.js";
-import type { OperatorFacts } from "../operator-facts.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, DataType, type Dimension } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
+import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import { isBlockProduct, isIntegerProduct, sourceOf } from "./producers.js";
 
@@ -19,6 +21,67 @@ function hasSixteenPositions(shape: readonly Dimension[] | undefined): boolean {
 function isConvolved(operator: OperatorFacts, { blockQuantOptimization }: RuleContext): boolean {
 	const { scheme } = operator.weight ?? {};
 	return scheme === "per-channel" || (scheme === "block" && blockQuantOptimization && becomesLpbq(operator));
+}
+
+/** Is an operand of 16 bits cut off at 0 by its quantizer? */
+function isPositive({ quantization }: OperandFacts): boolean {
+	if (quantization?.dtype === undefined || bitsPerElement(quantization.dtype) !== 16) return false;
+	return codeInterval(quantization)?.lo === 0;
+}
+
+function hasSeveral(shape: readonly Dimension[] | undefined): boolean {
+	return shape?.slice(0, -2).some((dim) => dim !== 1) === true;
+}
+
+/** Shapes without the ones in front. */
+function trimmed(shape: readonly Dimension[]): readonly Dimension[] {
+	const first = shape.findIndex((dim) => dim !== 1);
+	return first < 0 ? [] : shape.slice(first);
+}
+
+/** The linear operator whose result `value` is, quantizers and Reshapes aside, where each of these is the only reader. */
+function linearBehind(value: Value): Node | undefined {
+	let at = value;
+	while (at.producer !== undefined && at.uses.length === 1) {
+		const { producer } = at;
+		if (isOnnxOp(producer, "MatMul", "Gemm")) return producer;
+		if (!isOnnxOp(producer, "QuantizeLinear", "DequantizeLinear", "Reshape")) return undefined;
+		at = producer.inputs[0]!;
+	}
+	return undefined;
+}
+
+/** Is the weight of `node` INT4 with one scale a channel, of two channels or more? */
+function hasInt4Channels(node: Node, { types }: RuleContext): boolean {
+	const dequantize = node.inputs[1]?.producer;
+	if (dequantize === undefined || !isOnnxOp(dequantize, "DequantizeLinear")) return false;
+	const [codes, scale] = dequantize.inputs;
+	if (types.elementTypeOf(codes!) !== DataType.INT4 || dequantize.attributes.has("block_size")) return false;
+	const [channels] = types.shapeOf(scale!) ?? [];
+	return typeof channels === "number" && channels > 1;
+}
+
+/** Between 5 dimensions, [a, b, c, 2w, d], and as many, [a, b, 2c, w, d], or four where d is 1. */
+function isHalved(input: readonly number[], output: readonly number[]): boolean {
+	const [a, b, c, width, d] = input;
+	if (input.length !== 5 || width! % 2 !== 0) return false;
+	const halved = [a!, b!, 2 * c!, width! / 2];
+	const isOf = (expected: readonly number[], shape: readonly number[]) =>
+		shape.length === expected.length && expected.every((length, axis) => shape[axis] === length);
+	if (isOf([...halved, d!], output)) return true;
+	const padded = [...new Array<number>(Math.max(0, 4 - output.length)).fill(1), ...output];
+	return d === 1 && isOf(halved, padded);
+}
+
+/** Is the result of `node` one of integers, its weight with one scale or one a channel, or a Gemm's? */
+function isPlainProduct(node: Node, context: RuleContext): boolean {
+	const dequantize = node.inputs[1]?.producer;
+	if (isOnnxOp(node, "Gemm")) return true;
+	return isIntegerProduct(node, context) && dequantize?.attributes.has("block_size") === false;
+}
+
+function numbers(shape: readonly Dimension[] | undefined): readonly number[] | undefined {
+	return shape?.every((dim) => typeof dim === "number") === true ? (shape as readonly number[]) : undefined;
 }
 
 export const ANOMALY_RULES: RuleGroup = {
@@ -61,6 +124,63 @@ export const ANOMALY_RULES: RuleGroup = {
 				const isImage = isOnnxOp(producer, "Conv", "ConvTranspose");
 				if (!(isImage ? hasSixteenPositions : hasSixteenRows)(input!.shape)) return undefined;
 				return `its 16 ${isImage ? "positions" : "rows"} come out of ${producer.op.type} '${producer.name}'`;
+			},
+		},
+		{
+			id: "htp/relu-int4-rows",
+			about:
+				"A Relu of 16 bits, whose quantizer cuts off at 0, alone behind the quantized result of a MatMul or Gemm whose weight is INT4 with one scale a channel, is on that one matrix.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"0.6 dB with [2, 9, K] and [2, 1, K] inputs, and with a Reshape from or to several matrices in between; 64 dB with one matrix, as [1, 9, K] or [9, K], with two readers, a Clip, a Relu in front of the quantizer, another zero point, 79 dB with INT8, right with one scale, LPBQ, 8-bit activations and in convolutions",
+			remedy: "make the weight's codes INT8, 16 times as large, and its scales a sixteenth",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }, context) {
+				if (!isOnnxOp(node, "Relu") || output === undefined || !isPositive(output)) return undefined;
+				const producer = linearBehind(input!.value);
+				if (producer === undefined || !hasInt4Channels(producer, context)) return undefined;
+				const result = context.types.shapeOf(producer.outputs[0]!);
+				if (input!.shape === undefined || result === undefined) return undefined;
+				const isSame = String(trimmed(result)) === String(trimmed(input!.shape));
+				if (isSame && !hasSeveral(result)) return undefined;
+				return `it is on [${input!.shape.join(", ")}] out of ${producer.op.type} '${producer.name}'`;
+			},
+		},
+		{
+			id: "htp/reshape-square",
+			about:
+				"A Reshape or Unsqueeze of a matrix that a MatMul or Gemm makes to rank 5 does not end with two equal lengths.",
+			consequence: "wrong",
+			measured:
+				"-20 to 0 dB with [10, 5] to [1, 1, 2, 5, 5], on every architecture, with UINT8 too, weights of one scale and one a channel, Gemms with float weights; right to [1, 2, 5, 5], [1, 1, 5, 2, 5], out of [2, 5, 5], with LPBQ, with block and float weights of a MatMul, behind a Relu and behind a Conv",
+			remedy: "put a Reshape to a vector, QuantizeLinear and DequantizeLinear in front",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }, context) {
+				const shape = output?.shape;
+				if (!isOnnxOp(node, "Reshape", "Unsqueeze") || shape?.length !== 5 || shape[3] !== shape[4]) return undefined;
+				if (input?.shape === undefined || trimmed(input.shape).length > 2) return undefined;
+				const producer = sourceOf(input.value, []);
+				if (producer === undefined || !isOnnxOp(producer, "MatMul", "Gemm") || !isPlainProduct(producer, context))
+					return undefined;
+				return `the result of ${producer.op.type} '${producer.name}' becomes [${shape.join(", ")}]`;
+			},
+		},
+		{
+			id: "htp/reshape-halved",
+			about:
+				"A Reshape or Flatten of rank 5 does not make [a, b, 2c, w, d] of [a, b, c, 2w, d], or [a, b, 2c, w] where d is 1.",
+			consequence: "refused",
+			measured:
+				"the graph fails to compile ('memory allocation related error'), on codes and on floats, on every architecture: [1, 1, 2, 2, 1] to [4, 1], [2, 3, 1, 4, 2] to [2, 3, 2, 2, 2]; right with a third or a quarter instead of a half, to [6, 2, 2], and by way of a vector that is quantized",
+			remedy: "put a Reshape to a vector, QuantizeLinear and DequantizeLinear in front",
+			appliedBy: "legalize-operators",
+			needsEncodings: true,
+			broken({ node, inputs: [input], outputs: [output] }) {
+				if (!isOnnxOp(node, "Reshape", "Flatten")) return undefined;
+				const [from, to] = [numbers(input?.shape), numbers(output?.shape)];
+				if (from === undefined || to === undefined || !isHalved(from, to)) return undefined;
+				return `[${from.join(", ")}] becomes [${to.join(", ")}]`;
 			},
 		},
 	],

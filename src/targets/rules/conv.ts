@@ -121,5 +121,21 @@ export const CONV_RULES: RuleGroup = {
 				return add && `Add '${nodeLabel(add)}' behind it adds the vector '${add.inputs[1]!.name}' as second operand`;
 			},
 		},
+		{
+			id: "htp/conv-int16",
+			about: "A depthwise Conv, and one of three dimensions, is not on INT16 activations.",
+			consequence: "refused",
+			measured:
+				"refused with as many groups as input and output channels, one of each too, of one or two dimensions, and with kernels of three, on every architecture; right with UINT16, with two channels a group, two outputs a channel, and as a ConvTranspose",
+			remedy: "quantize input and output as UINT16",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, weight }) {
+				const shape = weight?.shape ?? [];
+				if (!isOnnxOp(node, "Conv") || inputs[0]?.quantization?.dtype !== DataType.INT16) return undefined;
+				const isDepthwise = shape[1] === 1 && shape[0] === intOf(node, "group", 1);
+				if (!isDepthwise && shape.length < 5) return undefined;
+				return `weight '${weight!.name}' is [${shape.join(", ")}], and the activations are INT16`;
+			},
+		},
 	],
 };

@@ -1,0 +1,145 @@
+import { expect, test } from "vitest";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
+import { DataType, elementCount } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { type ModelBuilder, modelOf } from "../support/build.js";
+import { int4Tensor, randomScales } from "../support/weights.js";
+
+/* Rules about single shapes and types, each with models beside it that the emulator computes right. */
+
+const { FLOAT, UINT16, INT16, UINT8, INT8 } = DataType;
+type Codes = typeof UINT16 | typeof INT16 | typeof UINT8;
+
+async function rulesOf(fill: (b: ModelBuilder) => void, target = "v79"): Promise<string[]> {
+	const findings = await checkModel(modelOf(fill), parseTarget(`qnn-htp:${target}`));
+	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
+}
+
+/** `Q -> DQ`, in codes from 0 on where `zero` is 0. */
+function pair(b: ModelBuilder, value: string, dtype: Codes = UINT16, zero = dtype === UINT16 ? 0x8000 : 0): string {
+	b.initializer(`${value}_s`, floatTensor([], [2 ** -13]));
+	b.initializer(`${value}_z`, codesTensor(dtype, [], [zero]));
+	b.node("QuantizeLinear", [value, `${value}_s`, `${value}_z`], [`${value}_q`]);
+	b.node("DequantizeLinear", [`${value}_q`, `${value}_s`, `${value}_z`], [`${value}_dq`]);
+	return `${value}_dq`;
+}
+
+type Scheme = "int8" | "int4" | "one scale" | "float";
+
+function weight(b: ModelBuilder, shape: readonly number[], scheme: Scheme, axis = 1): string {
+	const count = elementCount(shape);
+	if (scheme === "float") {
+		b.initializer("w", floatTensor(shape, randomScales(count, 3)));
+		return "w";
+	}
+	const stored = (dims: readonly number[], code: number) =>
+		scheme === "int4"
+			? int4Tensor(dims, new Int8Array(elementCount(dims)).fill(code))
+			: tensor(INT8, dims, new Uint8Array(elementCount(dims)).fill(code));
+	const channels = scheme === "one scale" ? [] : [shape[axis]!];
+	b.initializer("w", stored(shape, 3));
+	b.initializer("w_s", floatTensor(channels, randomScales(elementCount(channels), 4)));
+	b.initializer("w_z", stored(channels, 0));
+	const attributes = scheme === "one scale" ? {} : { axis: intAttribute(axis) };
+	b.node("DequantizeLinear", ["w", "w_s", "w_z"], ["w_dq"], attributes);
+	return "w_dq";
+}
+
+function reshape(b: ModelBuilder, value: string, shape: readonly number[]): string {
+	b.initializer(`${value}_shape`, int64Tensor([shape.length], shape));
+	b.node("Reshape", [value, `${value}_shape`], [`${value}_reshaped`]);
+	return `${value}_reshaped`;
+}
+
+test.each([
+	[[1, 1, 2, 2, 1], [4, 1], true],
+	[[1, 1, 2, 2, 1], [1, 1, 4, 1], true],
+	[[2, 3, 1, 4, 1], [2, 3, 2, 2], true],
+	[[2, 3, 1, 4, 2], [2, 3, 2, 2, 2], true],
+	[[1, 1, 2, 4, 1], [1, 1, 4, 2, 1], true],
+	[[1, 1, 2, 5, 1], [10, 1], false],
+	[[1, 1, 2, 4, 1], [8, 1], false],
+	[[1, 2, 2, 2, 1], [8, 1], false],
+	[[1, 1, 3, 3, 1], [9, 1], false],
+	[[2, 3, 1, 4, 1], [6, 2, 2], false],
+	[[1, 1, 1, 4, 1], [1, 2, 2, 1], false],
+	[[1, 1, 2, 2, 1], [4], false],
+	[[1, 1, 1, 4, 2], [2, 2, 2], false],
+	[[1, 2, 2, 1], [4, 1], false],
+])("a Reshape of %j to %j", async (from, to, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, from);
+		b.output(pair(b, reshape(b, pair(b, "x"), to)));
+	});
+	expect(rules).toEqual(isBroken ? ["htp/reshape-halved"] : []);
+});
+
+test.each([
+	[[10, 6], "MatMul", "int8", [1, 1, 2, 5, 5], true],
+	[[10, 6], "MatMul", "one scale", [1, 1, 2, 5, 5], true],
+	[[5, 6], "MatMul", "int4", [1, 1, 1, 5, 5], true],
+	[[10, 6], "MatMul", "float", [1, 1, 2, 5, 5], false],
+	[[10, 6], "MatMul", "int8", [1, 2, 5, 5], false],
+	[[10, 6], "MatMul", "int8", [1, 1, 5, 2, 5], false],
+	[[2, 5, 6], "MatMul", "int8", [1, 1, 2, 5, 5], false],
+] as const)("%j by %s with %s to %j", async (rows, op, scheme, shape, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, rows);
+		b.node(op, [pair(b, "x"), weight(b, [6, 5], scheme)], ["y"]);
+		b.output(pair(b, reshape(b, "y", shape)));
+	});
+	expect(rules).toEqual(isBroken ? ["htp/reshape-square"] : []);
+});
+
+test("a Relu in front of the Reshape", async () => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [10, 6]);
+		b.node("MatMul", [pair(b, "x"), weight(b, [6, 5], "int8")], ["y"]);
+		b.node("Relu", [pair(b, "y")], ["positive"]);
+		b.output(pair(b, reshape(b, pair(b, "positive"), [1, 1, 2, 5, 5])));
+	});
+	expect(rules).toEqual([]);
+});
+
+test.each<[string, string, readonly number[], readonly number[] | undefined, Scheme, Codes, number, boolean]>([
+	["two matrices", "v79", [2, 9, 6], undefined, "int4", UINT16, 0, true],
+	["INT16", "v79", [2, 9, 6], undefined, "int4", INT16, -0x8000, true],
+	["two matrices made of one", "v73", [18, 6], [2, 9, 5], "int4", UINT16, 0, true],
+	["one matrix made of two", "v79", [2, 9, 6], [18, 5], "int4", UINT16, 0, true],
+	["on v69", "v69", [2, 9, 6], undefined, "int4", UINT16, 0, false],
+	["one matrix", "v79", [1, 9, 6], undefined, "int4", UINT16, 0, false],
+	["one matrix of a matrix", "v79", [9, 6], [1, 9, 5], "int4", UINT16, 0, false],
+	["INT8", "v79", [2, 9, 6], undefined, "int8", UINT16, 0, false],
+	["another zero point", "v79", [2, 9, 6], undefined, "int4", UINT16, 1, false],
+	["8 bits", "v79", [2, 9, 6], undefined, "int4", UINT8, 0, false],
+])("a Relu on %s", async (_name, target, rows, view, scheme, dtype, zero, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, rows);
+		b.node("MatMul", [pair(b, "x", dtype), weight(b, [6, 5], scheme)], ["y"]);
+		const product = pair(b, view === undefined ? "y" : reshape(b, "y", view), dtype);
+		b.node("Relu", [product], ["positive"]);
+		b.output(pair(b, "positive", dtype, zero));
+	}, target);
+	expect(rules).toEqual(isBroken ? ["htp/relu-int4-rows"] : []);
+});
+
+test.each<[string, readonly number[], readonly number[], number, Codes, boolean]>([
+	["depthwise", [1, 6, 5, 5], [6, 1, 3, 3], 6, INT16, true],
+	["depthwise of one dimension", [1, 6, 5], [6, 1, 3], 6, INT16, true],
+	["of one channel", [1, 1, 5, 5], [1, 1, 3, 3], 1, INT16, true],
+	["of three dimensions", [1, 6, 3, 5, 5], [4, 6, 1, 3, 3], 1, INT16, true],
+	["depthwise on UINT16", [1, 6, 5, 5], [6, 1, 3, 3], 6, UINT16, false],
+	["of two outputs a channel", [1, 6, 5, 5], [12, 1, 3, 3], 6, INT16, false],
+	["of groups", [1, 6, 5, 5], [6, 2, 3, 3], 3, INT16, false],
+])("a Conv %s", async (_name, image, shape, group, dtype, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, image);
+		const attributes = { group: intAttribute(group), kernel_shape: intsAttribute(shape.slice(2)) };
+		b.node("Conv", [pair(b, "x", dtype), weight(b, shape, "int8", 0)], ["y"], attributes);
+		b.output(pair(b, "y", dtype));
+	});
+	expect(rules).toEqual(isBroken ? ["htp/conv-int16"] : []);
+});
