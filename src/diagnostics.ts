@@ -167,6 +167,9 @@ export const CODES = {
 	"weight/copied": remark(
 		"The weight is read in two forms or orders, so that the model holds a copy of it beside the original.",
 	),
+	"weight/split": remark(
+		"The weight became the sum of two with the same codes, whose block scales are LPBQ's. The figure is that of the sum.",
+	),
 	"weight/not-block": remark("The weight has one scale, or one a channel; LPBQ needs one a block."),
 	"weight/not-int4": remark("LPBQ has 4-bit codes only; weights of other types stay as they are."),
 	"weight/opset": remark(
@@ -274,6 +277,10 @@ export const CODES = {
 	"lpbq/htp-block-size": warning(
 		"The HTP computes this block size wrong: it wants 16 or a multiple of 32, and K a multiple of 32 (docs/lpbq.md).",
 	),
+	"split/activations": remark(
+		"The operator reads or makes values of 8 bits or floats: between these, splitting its weight gains nothing.",
+	),
+	"split/scales": remark("Some block scales of the weight are 0 or negative, which cannot be split into two."),
 	"silu/float": remark("A Sigmoid of values that are not quantized is computed in float."),
 	"silu/8-bit": remark(
 		"Between values of 8 bits a Sigmoid is left in float, as it was: where the HTP has float16, that is closer.",

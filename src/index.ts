@@ -153,6 +153,7 @@ export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normali
 export { removeQdq } from "./passes/remove-qdq.js";
 export { saveAnnotations } from "./passes/save-annotations.js";
 export { separateMatmulOutputs } from "./passes/separate-matmul-outputs.js";
+export { splitBlockScales } from "./passes/split-block-scales.js";
 export { type SplitGraphOptions, splitGraph } from "./passes/split-graph.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";

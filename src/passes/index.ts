@@ -30,6 +30,7 @@ import { normalizeWeights } from "./normalize-weights.js";
 import { removeQdq } from "./remove-qdq.js";
 import { saveAnnotations } from "./save-annotations.js";
 import { separateMatmulOutputs } from "./separate-matmul-outputs.js";
+import { splitBlockScales } from "./split-block-scales.js";
 import { splitGraph } from "./split-graph.js";
 import { upgradeOpset } from "./upgrade-opset.js";
 
@@ -60,6 +61,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	separateMatmulOutputs,
 	legalizeSilu,
 	legalizeWeights,
+	splitBlockScales,
 	lpbqToBq,
 	annotateBlockQuant,
 	bqToLpbq,
@@ -93,7 +95,8 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 
 /**
  * Those of {@link allPasses} that make a model legal on its target, in order: what `convert --target` runs. `bq-to-lpbq` is
- * none of them: it loses something, and what it is needed for `legalize-weights` does otherwise.
+ * none of them: it loses something, and what it is needed for `legalize-weights` does otherwise; nor is `split-block-scales`,
+ * which belongs to it.
  */
 export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 	allPasses.filter(
@@ -107,6 +110,7 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 				insertActivationQdq,
 				removeQdq,
 				saveAnnotations,
+				splitBlockScales,
 				splitGraph,
 			].includes(pass),
 	),

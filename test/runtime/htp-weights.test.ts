@@ -216,6 +216,33 @@ describe.skipIf(python === "").each(ARCHITECTURES)("weights on v%s", (architectu
 	});
 });
 
+const withSplit = allPasses.filter((pass) => withLpbq.includes(pass) || pass.definition.name === "split-block-scales");
+
+describe.skipIf(python === "").each(ARCHITECTURES)("sums of two LPBQ weights on v%s", (architecture, leastDb) => {
+	const target = parseTarget(`qnn-htp:v${architecture}`);
+	const change = { scales: spreadScales(160, 6).map((scale) => 0.004 + scale) };
+	const models = [
+		["MatMul", branches(change, [["", {}, plain]])],
+		["Conv", branches({ ...change, op: "Conv" }, [["with a bias", { bias: true }, plain]])],
+	] as const;
+
+	test.each(models.flatMap(([name, build]) => [6, 24].map((rows) => [rows, name, build] as const)))(
+		"%i rows, %s",
+		async (rows, _name, build) => {
+			const model = build(rows);
+			const passes = withSplit.map((pass) => pass());
+			const { weights } = await runPasses(model, passes, { target });
+			expect(weights.filter(({ requantizedSqnrDb }) => (requantizedSqnrDb ?? 0) > 40)).toHaveLength(1);
+			expect((await checkModel(model, target)).filter(({ consequence }) => consequence !== "slow")).toEqual([]);
+			const file = path.join(temporaryFolder(), "model.onnx");
+			writeFileSync(file, serializeModel(model));
+			const report = await checkOnHtp(python, { model: file, options: { ...providerOptions(model, target) } });
+			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
+			expect(report.outputs[0]!.sqnrDb ?? Number.POSITIVE_INFINITY).toBeGreaterThan(leastDb);
+		},
+	);
+});
+
 /* One int8 scale a channel leaves 35.2 to 52.3 dB of scales that spread so much; the other forms lose nothing. */
 test.each(MODELS)("%s: against the input", async (_name, build) => {
 	for (const architecture of ["v68", "v79"]) {

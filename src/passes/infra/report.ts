@@ -35,7 +35,7 @@ export interface WeightEntry {
 	readonly sqnrDb?: number | null;
 	/** The same for `fit: max`, where `search` found something else. */
 	readonly sqnrDbOfMax?: number | null;
-	/** The same for the symmetric 4-bit weight that an asymmetric one was made into first, against that; null means exact. */
+	/** The same for what another pass made of the weight first, such as symmetric 4 bits or a sum, against what was there; null means exact. */
 	readonly requantizedSqnrDb?: number | null;
 	/** What `sqnrDb` compares with: the block-quantized weight or the float one. */
 	readonly reference?: "bq" | "float";
