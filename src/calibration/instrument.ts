@@ -2,8 +2,8 @@ import { type Attribute, intAttribute, intsAttribute } from "../ir/attribute.js"
 import { type Model, onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, isStandardDomain, type Node } from "../ir/node.js";
-import { floatTensor, int64Tensor, type Tensor } from "../ir/tensor.js";
-import { DataType } from "../ir/types.js";
+import { int64Tensor } from "../ir/tensor.js";
+import { DataType, elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
 import type { RowPlan } from "./row-plan.js";
@@ -27,6 +27,8 @@ export interface ChannelInput extends Watched {
 	readonly axis: number;
 	/** Steps along the axes in which the operator looks at its input; undefined where it looks at all. */
 	readonly strides: readonly number[] | undefined;
+	/** Lengths of what it looks at; undefined where they are not known. */
+	readonly looked: readonly number[] | undefined;
 }
 
 /** A value with rows of inputs of a weight, and how to read them. */
@@ -40,6 +42,13 @@ export interface RowInput extends Watched {
 	readonly most: number;
 }
 
+/** A value of which every `step`-th element is looked at. */
+export interface SampledValue extends Watched {
+	readonly step: number;
+	/** How many elements that are; undefined where it is not known. */
+	readonly count: number | undefined;
+}
+
 /** What is to be had of a model when it runs. */
 export interface Instruments {
 	/** The smallest and the largest element. */
@@ -47,21 +56,29 @@ export interface Instruments {
 	/** All elements. */
 	readonly elements: readonly Watched[];
 	/** Every `step`-th element. */
-	readonly sampled: readonly (Watched & { readonly step: number })[];
+	readonly sampled: readonly SampledValue[];
 	/** Sums of squares by channel. */
 	readonly squares: readonly ChannelInput[];
 	/** All elements, to read rows out of. */
 	readonly rows: readonly RowInput[];
 }
 
-/** Under which names the instruments of a model are among its outputs. */
+/** Some elements of an output, FLOAT. */
+export interface Section {
+	readonly output: string;
+	readonly start: number;
+	/** undefined: all of them. */
+	readonly length: number | undefined;
+}
+
+/** Where the instruments of a model are among its outputs. */
 export interface InstrumentOutputs {
-	/** FLOAT, of `names[i]` the smallest element at 2 i and the largest at 2 i + 1. */
-	readonly ranges: readonly { readonly output: string; readonly names: readonly string[] }[];
-	readonly elements: readonly { readonly output: string; readonly name: string }[];
-	readonly sampled: readonly { readonly output: string; readonly name: string; readonly step: number }[];
-	/** The sums, and how many elements of all channels went into them. */
-	readonly squares: readonly { readonly output: string; readonly size: string; readonly key: string }[];
+	/** The smallest element and the largest; where one may be no number the sum of all, too. */
+	readonly ranges: readonly { readonly name: string; readonly section: Section }[];
+	readonly elements: readonly { readonly name: string; readonly output: string }[];
+	readonly sampled: readonly { readonly name: string; readonly section: Section; readonly step: number }[];
+	/** The sums, and of how many elements of all channels, or the output that says so. */
+	readonly squares: readonly { readonly key: string; readonly section: Section; readonly size: number | string }[];
 	readonly rows: readonly (Omit<RowInput, keyof Watched> & { readonly output: string })[];
 }
 
@@ -74,21 +91,48 @@ export function instrument(
 	instruments: Instruments,
 ): { readonly outputs: InstrumentOutputs; readonly remove: () => void } {
 	const builder = new Builder(model);
+	const { ranges, sampled, squares } = inOrder(builder, model, instruments);
 	const outputs = {
-		ranges: builder.ranges(instruments.ranges),
+		ranges,
+		sampled,
+		squares,
 		elements: instruments.elements.map(({ value }) => ({ name: value.name, output: builder.expose(value) })),
-		sampled: instruments.sampled.map((item) => ({
-			name: item.value.name,
-			step: item.step,
-			output: builder.sampled(item, item.step),
-		})),
-		squares: instruments.squares.map((input) => builder.squares(input)),
 		rows: instruments.rows.map(({ value, dtype, rank, ...row }) => ({
 			...row,
 			output: builder.floats({ value, dtype, rank }),
 		})),
 	};
+	builder.finish();
 	return { outputs, remove: () => builder.remove() };
+}
+
+/**
+ * ONNX Runtime runs operators in the order in which a walk from the last one back to the inputs comes across them, which
+ * turns to the last operator in the file first. With the reductions of early values at its end each of them runs right
+ * behind the operator whose result it reads: that is still in the cache then, and its memory is free for others afterwards.
+ */
+function inOrder(
+	builder: Builder,
+	{ graph }: Model,
+	{ ranges, sampled, squares }: Instruments,
+): Pick<InstrumentOutputs, "ranges" | "sampled" | "squares"> {
+	const places = new Map([...graph.nodes].map((node, place) => [node, place] as const));
+	const backwards = <Item extends Watched, Found>(items: readonly Item[], add: (item: Item) => Found) => {
+		const found: Found[] = [];
+		const tasks = items.map((item) => {
+			const { producer } = item.value;
+			return { place: producer === undefined ? -1 : places.get(producer)!, run: () => found.push(add(item)) };
+		});
+		return { found, tasks };
+	};
+	const work = [
+		backwards(ranges, (item) => builder.range(item)),
+		backwards(sampled, (item) => builder.sampled(item)),
+		backwards(squares, (item) => builder.squares(item)),
+	] as const;
+	const tasks = work.flatMap((part): { place: number; run: () => number }[] => part.tasks);
+	for (const { run } of tasks.sort((a, b) => b.place - a.place)) run();
+	return { ranges: work[0].found, sampled: work[1].found, squares: work[2].found };
 }
 
 class Builder {
@@ -96,37 +140,25 @@ class Builder {
 	readonly #names: NameScope;
 	readonly #nodes: Node[] = [];
 	readonly #outputs: Value[] = [];
-	readonly #constants: Value[] = [];
+	readonly #constants: Map<string, Value> = new Map();
+	readonly #flat: Map<Value, Value> = new Map();
+	/** What is put together in one output, which has this name. */
+	readonly #gathered: Value[] = [];
+	readonly #gatheredName: string;
+	#gatheredLength = 0;
 
 	constructor(model: Model) {
 		this.#model = model;
 		this.#names = new NameScope(model);
+		this.#gatheredName = this.#names.fresh("qgraph_seen");
 	}
 
-	/** One output for all values of one rank, since only those can be put into one tensor without reshaping each. */
-	ranges(watched: readonly Watched[]): InstrumentOutputs["ranges"] {
-		const byRank = new Map<number, { names: string[]; parts: Value[] }>();
-		for (const item of watched) {
-			const rank = item.rank === undefined || item.rank === 0 ? undefined : item.rank;
-			const group = byRank.get(rank ?? 1) ?? { names: [], parts: [] };
-			byRank.set(rank ?? 1, group);
-			group.names.push(item.value.name);
-			const source = this.#floats(item);
-			const keepdims = intAttribute(rank === undefined ? 0 : 1);
-			for (const op of ["ReduceMin", "ReduceMax"]) {
-				let reduced = this.#add(op, [source], { keepdims });
-				if (op === "ReduceMax" && mayMakeNaN(item.value)) {
-					// reductions to the largest may pass over what is no number; a sum does not
-					const zero = this.#add("Mul", [this.#add("ReduceSum", [source], { keepdims }), this.#zero()]);
-					reduced = this.#add("Add", [reduced, zero]);
-				}
-				group.parts.push(rank === undefined ? this.#add("Reshape", [reduced, this.#constant([1])]) : reduced);
-			}
-		}
-		return [...byRank.values()].map(({ names, parts }) => ({
-			names,
-			output: this.#output(this.#add("Concat", parts, { axis: intAttribute(0) })),
-		}));
+	range(watched: Watched): InstrumentOutputs["ranges"][number] {
+		const flat = this.#flattened(watched);
+		// reductions to the largest may pass over what is no number; a sum does not
+		const ops = ["ReduceMin", "ReduceMax", ...(mayMakeNaN(watched.value) ? ["ReduceSum"] : [])];
+		const found = ops.map((op) => this.#add(op, [flat], { keepdims: intAttribute(1) }));
+		return { name: watched.value.name, section: this.#gather(found, found.length) };
 	}
 
 	/** Makes a value an output. */
@@ -135,14 +167,16 @@ class Builder {
 		return this.#output(value.isGraphInput ? this.#add("Identity", [value]) : value);
 	}
 
-	sampled(watched: Watched, step: number): string {
-		if (step === 1) return this.expose(watched.value);
-		const flat = this.#add("Reshape", [this.#floats(watched), this.#constant([-1])]);
+	sampled(watched: SampledValue): InstrumentOutputs["sampled"][number] {
+		const { step, count } = watched;
+		const flat = this.#flattened(watched);
 		const [start, end, axis] = [this.#constant([0]), this.#constant([2 ** 31 - 1]), this.#constant([0])];
-		return this.#output(this.#add("Slice", [flat, start, end, axis, this.#constant([step])]));
+		const found = step === 1 ? flat : this.#add("Slice", [flat, start, end, axis, this.#constant([step])]);
+		return { name: watched.value.name, step, section: this.#gather([found], count) };
 	}
 
 	squares(input: ChannelInput): InstrumentOutputs["squares"][number] {
+		const { key, axis, looked } = input;
 		const axes = others(input);
 		const source = this.#looked(input);
 		const keepdims = intAttribute(0);
@@ -150,7 +184,8 @@ class Builder {
 			(onnxOpset(this.#model) ?? 0) >= AXES_INPUT_OPSET
 				? this.#add("ReduceSumSquare", [source, this.#constant(axes)], { keepdims })
 				: this.#add("ReduceSumSquare", [source], { keepdims, axes: intsAttribute(axes) });
-		return { key: input.key, output: this.#output(sums), size: this.#output(this.#add("Size", [source])) };
+		const section = this.#gather([sums], looked?.[axis]);
+		return { key, section, size: looked === undefined ? this.#output(this.#add("Size", [source])) : elementCount(looked) };
 	}
 
 	/** Makes an output of a value as FLOAT. */
@@ -158,10 +193,25 @@ class Builder {
 		return watched.dtype === DataType.FLOAT ? this.expose(watched.value) : this.#output(this.#floats(watched));
 	}
 
+	/** To be called when everything is added. */
+	finish(): void {
+		if (this.#gathered.length === 0) return;
+		this.#output(this.#add("Concat", this.#gathered, { axis: intAttribute(0) }, this.#gatheredName));
+	}
+
 	remove(): void {
 		for (const value of this.#outputs) this.#model.graph.removeOutput(value);
 		for (const node of this.#nodes.reverse()) node.remove();
-		for (const value of this.#constants) this.#model.graph.removeInitializer(value);
+		for (const value of this.#constants.values()) this.#model.graph.removeInitializer(value);
+	}
+
+	/** Puts values of one axis behind what is gathered, `length` elements in all; unless that is known they are an output. */
+	#gather(values: readonly Value[], length: number | undefined): Section {
+		if (length === undefined) return { output: this.#output(values[0]!), start: 0, length };
+		const start = this.#gatheredLength;
+		this.#gathered.push(...values);
+		this.#gatheredLength += length;
+		return { output: this.#gatheredName, start, length };
 	}
 
 	/** What an operator looks at of its input. */
@@ -175,28 +225,38 @@ class Builder {
 		return this.#add("Slice", [source, of(starts), of(ends), of(axes), of(axes.map((axis) => strides[axis]!))]);
 	}
 
+	/** A value as FLOAT with one axis. */
+	#flattened(watched: Watched): Value {
+		const known = this.#flat.get(watched.value);
+		if (known !== undefined) return known;
+		const flat = this.#add("Reshape", [this.#floats(watched), this.#constant([-1])]);
+		this.#flat.set(watched.value, flat);
+		return flat;
+	}
+
 	#floats({ value, dtype }: Watched): Value {
 		return dtype === DataType.FLOAT ? value : this.#add("Cast", [value], { to: intAttribute(DataType.FLOAT) });
 	}
 
-	#add(op: string, inputs: readonly Value[], attributes: Readonly<Record<string, Attribute>> = {}): Value {
+	#add(
+		op: string,
+		inputs: readonly Value[],
+		attributes: Readonly<Record<string, Attribute>> = {},
+		name: string = this.#names.fresh(`qgraph_${op}`),
+	): Value {
 		const { graph } = this.#model;
-		const output = graph.createValue(this.#names.fresh(`qgraph_${op}`));
+		const output = graph.createValue(name);
 		this.#nodes.push(graph.createNode({ op, inputs, outputs: [output], attributes }));
 		return output;
 	}
 
 	#constant(values: readonly number[]): Value {
-		return this.#initializer(int64Tensor([values.length], values));
-	}
-
-	#zero(): Value {
-		return this.#initializer(floatTensor([], [0]));
-	}
-
-	#initializer(tensor: Tensor): Value {
+		const key = values.join();
+		const known = this.#constants.get(key);
+		if (known !== undefined) return known;
+		const tensor = int64Tensor([values.length], values);
 		const value = addConstant(this.#model.graph, this.#names.fresh("qgraph_constant"), tensor, undefined);
-		this.#constants.push(value);
+		this.#constants.set(key, value);
 		return value;
 	}
 

@@ -2,7 +2,7 @@ import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { BitHistogram } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
-import type { InstrumentOutputs } from "./instrument.js";
+import type { InstrumentOutputs, Section } from "./instrument.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
 import { readRows } from "./row-plan.js";
 
@@ -70,9 +70,9 @@ export class SampleRunner {
 		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
 		const isWhole = only === undefined;
 		const wanted = [
-			...(isWhole ? [...ranges, ...sampled].map(({ output }) => output) : []),
 			...counted.map(({ output }) => output),
-			...(isWhole ? squares.flatMap(({ output, size }) => [output, size]) : []),
+			...(isWhole ? [...ranges, ...sampled, ...squares].map(({ section }) => section.output) : []),
+			...(isWhole ? squares.flatMap(({ size }) => (typeof size === "string" ? [size] : [])) : []),
 			...(isWhole ? rows.map(({ output }) => output) : []),
 		];
 		const found = await this.#session.run(inputs, [...new Set(wanted)]);
@@ -82,21 +82,20 @@ export class SampleRunner {
 			if (array !== undefined && isFloat(array.type)) seen.push(this.#count(name, floatsOf(array)));
 		}
 		if (!isWhole) return seen;
-		for (const { output, names } of ranges) {
-			const values = floatsOf(found.get(output)!);
-			for (const [index, name] of names.entries()) {
-				const [min, max] = [values[2 * index]!, values[2 * index + 1]!];
-				seen.push({ name, min, max, notFinite: 0, counted: false });
-			}
+		const floats = new Map<string, Float32Array>();
+		const read = ({ output, start, length }: Section): Float32Array => {
+			const all = floats.get(output) ?? floatsOf(found.get(output)!);
+			floats.set(output, all);
+			return length === undefined ? all : all.subarray(start, start + length);
+		};
+		for (const { name, section } of ranges) {
+			const [min, max, sum = 0] = read(section);
+			seen.push({ name, min: min!, max: Number.isNaN(sum * 0) ? Number.NaN : max!, notFinite: 0, counted: false });
 		}
-		for (const { name, output, step } of sampled) this.#histogram(name, step).add(floatsOf(found.get(output)!));
-		for (const { key, output, size } of squares) {
-			const sums = floatsOf(found.get(output)!);
-			this.#addSquares(
-				key,
-				sums,
-				Number(new BigInt64Array(new Uint8Array(found.get(size)!.bytes).buffer)[0]) / sums.length,
-			);
+		for (const { name, section, step } of sampled) this.#histogram(name, step).add(read(section));
+		for (const { key, section, size } of squares) {
+			const sums = read(section);
+			this.#addSquares(key, sums, (typeof size === "number" ? size : integerOf(found.get(size)!)) / sums.length);
 		}
 		for (const row of rows) await this.#addRows(row, found.get(row.output)!);
 		this.#turn++;
@@ -156,4 +155,8 @@ export class SampleRunner {
 		}
 		await sum.add(readRows(plan, array.shape, floatsOf(array), most, this.#turn));
 	}
+}
+
+function integerOf({ bytes }: NumpyArray): number {
+	return Number(new BigInt64Array(new Uint8Array(bytes).buffer)[0]);
 }

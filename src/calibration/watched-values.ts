@@ -9,7 +9,7 @@ import { computedValues, isFloatType } from "../runtime/probes.js";
 import { isView } from "../weights/activation.js";
 import { constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
-import type { ChannelInput, Watched } from "./instrument.js";
+import type { ChannelInput, SampledValue, Watched } from "./instrument.js";
 
 /** Where a shape is not known, a value is taken to be so large. */
 const UNKNOWN_BYTES = 2 ** 24;
@@ -25,13 +25,12 @@ export interface WatchedValues {
 	readonly hidden: readonly string[];
 }
 
-export interface WatchedValue extends Watched {
+/** A histogram needs no more than every `step`-th element. That is a prime, so that rows and columns take turns. */
+export interface WatchedValue extends SampledValue {
 	/** What it is a view of, the same elements in another shape; undefined where it is none. */
 	readonly source: string | undefined;
 	/** Of a float32 copy; a guess where the shape is not known. */
 	readonly bytes: number;
-	/** A histogram needs no more than every `step`-th element. A prime, so that rows and columns take turns. */
-	readonly step: number;
 }
 
 /** Inputs of weights, those of one key summed up together. */
@@ -58,9 +57,16 @@ export function watchedValues(model: Model): WatchedValues {
 	const seen = new Set<string>();
 	const values: WatchedValue[] = [];
 	for (const value of [...given.filter(isFloatType), ...computedValues(model)]) {
-		const bytes = bytesOf(value, types);
-		const step = types.staticShapeOf(value) === undefined ? 1 : nextPrime(bytes / 4 / SAMPLED_ELEMENTS);
-		const watched = { ...watch(value, types), source: sourceOf(value, seen), bytes, step };
+		const shape = types.staticShapeOf(value);
+		const elements = shape && elementCount(shape);
+		const step = elements === undefined ? 1 : nextPrime(elements / SAMPLED_ELEMENTS);
+		const watched = {
+			...watch(value, types),
+			source: sourceOf(value, seen),
+			bytes: elements === undefined ? UNKNOWN_BYTES : elements * 4,
+			step,
+			count: elements && Math.ceil(elements / step),
+		};
 		if (watched.dtype !== undefined && !FLOATS.includes(watched.dtype)) continue;
 		if (watched.bytes === 0) continue;
 		seen.add(value.name);
@@ -98,11 +104,6 @@ export function watch(value: Value, types: TypeTable): Watched {
 		dtype: type?.kind === "tensor" ? type.elementType : undefined,
 		rank: types.shapeOf(value)?.length,
 	};
-}
-
-function bytesOf(value: Value, types: TypeTable): number {
-	const shape = types.staticShapeOf(value);
-	return shape === undefined ? UNKNOWN_BYTES : elementCount(shape) * 4;
 }
 
 /**
@@ -158,7 +159,8 @@ function channelInput(site: WeightSite, types: TypeTable): ChannelInput | undefi
 	if (watched.rank === undefined || watched.rank === 0) return undefined;
 	const axis = channelAxis(node, input, watched.rank);
 	const strides = inputWeight(site).isMatrix ? stridesOf(node, watched.rank) : undefined;
-	return { ...watched, rank: watched.rank, axis, strides, key: `${value.name} ${axis} ${strides?.join() ?? ""}` };
+	const looked = types.staticShapeOf(value)?.map((length, at) => Math.ceil(length / (strides?.[at] ?? 1)));
+	return { ...watched, rank: watched.rank, axis, strides, looked, key: `${value.name} ${axis} ${strides?.join() ?? ""}` };
 }
 
 /** The axis of an operator's activation that runs over the input channels of its weight. */
