@@ -6,8 +6,8 @@ import { SampleRunner } from "./sample-runner.js";
 /** A thread that runs samples. Answers every request in its order; the first thing that it sends is an answer, too. */
 const port = parentPort!;
 
-function reply(message: RunnerReply): void {
-	port.postMessage(message);
+function reply(message: RunnerReply, transferred: readonly ArrayBuffer[] = []): void {
+	port.postMessage(message, transferred);
 }
 
 function failure(error: unknown): RunnerReply {
@@ -21,8 +21,10 @@ async function serve(): Promise<void> {
 	port.on("message", (request: RunnerRequest) => {
 		work = work.then(async () => {
 			try {
-				if (request.kind === "run") reply({ seen: await runner.run(request.arrays, request.only) });
-				else if (request.kind === "take") reply({ sums: await runner.take() });
+				if (request.kind === "run") {
+					const seen = await runner.run(request.arrays, request.only);
+					reply({ seen }, [seen.ranges.buffer]);
+				} else if (request.kind === "take") reply({ sums: await runner.take() });
 				else {
 					await runner.close();
 					port.close();

@@ -15,7 +15,7 @@ import { type MomentInput, momentInputs } from "./moment-inputs.js";
 import { Observations } from "./observations.js";
 import { failing, RunnerPool } from "./runner-pool.js";
 import type { SeenRange } from "./sample-runner.js";
-import { planStages, type Stage } from "./stages.js";
+import { divideRanges, planStages, type Stage } from "./stages.js";
 import { CalibrationState } from "./state.js";
 import { type WatchedValue, type WeightInput, watchedValues, weightInputs } from "./watched-values.js";
 
@@ -211,8 +211,9 @@ class Calibrator {
 	async #open(stage: Stage): Promise<RunnerPool> {
 		const isCounted = ({ value, dtype }: WatchedValue) => dtype === undefined || this.#seen.counted.has(value.name);
 		const reduced = stage.values.filter((value) => !isCounted(value));
+		const { ranges, derived } = divideRanges(reduced);
 		const instruments: Instruments = {
-			ranges: reduced,
+			ranges,
 			elements: stage.values.filter(isCounted),
 			sampled: this.#options.histograms === true ? reduced : [],
 			squares: stage.squares.flatMap(({ sources }) => sources),
@@ -226,7 +227,7 @@ class Calibrator {
 		} finally {
 			remove();
 		}
-		return RunnerPool.open({ model: file, outputs }, this.#runners, availableParallelism());
+		return RunnerPool.open({ model: file, outputs, derived }, this.#runners, availableParallelism());
 	}
 
 	#rowsOf({ key, depth, groups }: MomentInput, source: MomentInput["sources"][number]): RowInput {

@@ -185,7 +185,11 @@ class Builder {
 				? this.#add("ReduceSumSquare", [source, this.#constant(axes)], { keepdims })
 				: this.#add("ReduceSumSquare", [source], { keepdims, axes: intsAttribute(axes) });
 		const section = this.#gather([sums], looked?.[axis]);
-		return { key, section, size: looked === undefined ? this.#output(this.#add("Size", [source])) : elementCount(looked) };
+		return {
+			key,
+			section,
+			size: looked === undefined ? this.#output(this.#add("Size", [source])) : elementCount(looked),
+		};
 	}
 
 	/** Makes an output of a value as FLOAT. */

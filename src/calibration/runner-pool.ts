@@ -3,7 +3,14 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { NumpyArray } from "../arrays/npz.js";
 import { type DiagnosticCode, QGraphError } from "../diagnostics.js";
-import { type RunnerJob, type RunnerSums, SampleRunner, type SeenRange } from "./sample-runner.js";
+import {
+	type RunnerJob,
+	type RunnerSums,
+	rangeNames,
+	SampleRunner,
+	type SeenRange,
+	type SeenSample,
+} from "./sample-runner.js";
 
 /** What a thread is asked. */
 export type RunnerRequest =
@@ -18,12 +25,12 @@ export type RunnerRequest =
 /** What a thread answers. */
 export type RunnerReply =
 	| { readonly ready: true }
-	| { readonly seen: readonly SeenRange[] }
+	| { readonly seen: SeenSample }
 	| { readonly sums: RunnerSums }
 	| { readonly failed: { readonly code: DiagnosticCode | undefined; readonly message: string } };
 
 interface Runner {
-	run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<readonly SeenRange[]>;
+	run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenSample>;
 	take(): Promise<RunnerSums>;
 	close(): Promise<void>;
 }
@@ -34,8 +41,10 @@ interface Runner {
  */
 export class RunnerPool {
 	readonly #runners: readonly Runner[];
+	readonly #names: readonly string[];
 
-	private constructor(runners: readonly Runner[]) {
+	private constructor(job: Pick<RunnerJob, "outputs" | "derived">, runners: readonly Runner[]) {
+		this.#names = rangeNames(job);
 		this.#runners = runners;
 	}
 
@@ -44,11 +53,12 @@ export class RunnerPool {
 		const script = new URL("./calibrate-worker.js", import.meta.url);
 		const what = "ONNX Runtime does not load the model";
 		if (!existsSync(fileURLToPath(script))) {
-			return new RunnerPool([new LocalRunner(await failing(SampleRunner.open({ ...job, threads: undefined }), what))]);
+			const runner = new LocalRunner(await failing(SampleRunner.open({ ...job, threads: undefined }), what));
+			return new RunnerPool(job, [runner]);
 		}
 		const threads = Math.max(1, Math.floor(cores / size));
 		const made = Array.from({ length: size }, () => new ThreadRunner(script, { ...job, threads }));
-		const pool = new RunnerPool(made);
+		const pool = new RunnerPool(job, made);
 		try {
 			await failing(Promise.all(made.map((runner) => runner.ready)), what);
 		} catch (error) {
@@ -68,7 +78,11 @@ export class RunnerPool {
 		arrays: ReadonlyMap<string, NumpyArray>,
 		only?: readonly string[],
 	): Promise<readonly SeenRange[]> {
-		return this.#runners[index % this.#runners.length]!.run(arrays, only);
+		const { ranges, counted } = await this.#runners[index % this.#runners.length]!.run(arrays, only);
+		const reduced = Array.from({ length: ranges.length / 2 }, (_, at) => {
+			return { name: this.#names[at]!, min: ranges[2 * at]!, max: ranges[2 * at + 1]!, notFinite: 0, counted: false };
+		});
+		return [...counted, ...reduced];
 	}
 
 	/** What all runners have summed up; they begin anew. */
@@ -142,7 +156,8 @@ class ThreadRunner implements Runner {
 
 	async run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined) {
 		const reply = await this.#ask({ kind: "run", arrays, only });
-		return "seen" in reply ? reply.seen : [];
+		if (!("seen" in reply)) throw new Error("a thread answered something else than was asked");
+		return reply.seen;
 	}
 
 	async take(): Promise<RunnerSums> {

@@ -2,6 +2,7 @@ import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { BitHistogram } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
+import { type Derivation, derivedRange } from "./derived-range.js";
 import type { InstrumentOutputs, Section } from "./instrument.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
 import { readRows } from "./row-plan.js";
@@ -10,8 +11,22 @@ import { readRows } from "./row-plan.js";
 export interface RunnerJob {
 	readonly model: string;
 	readonly outputs: InstrumentOutputs;
+	/** Values whose ranges follow from those of others, which are seen or come before them. */
+	readonly derived: readonly DerivedValue[];
 	/** Threads of an operator; all cores when left out. */
 	readonly threads: number | undefined;
+}
+
+export interface DerivedValue extends Derivation {
+	readonly name: string;
+}
+
+/** What one sample showed. */
+export interface SeenSample {
+	/** The smallest and the largest element of each value that is reduced, then of each that is derived. */
+	readonly ranges: Float32Array<ArrayBuffer>;
+	/** What there is of values whose elements are counted. */
+	readonly counted: readonly SeenRange[];
 }
 
 /** What one sample showed of one value. */
@@ -40,10 +55,17 @@ interface Sums {
 	readonly rows: number;
 }
 
+/** The values whose ranges a runner tells of each sample, in the order in which it does. */
+export function rangeNames({ outputs, derived }: Pick<RunnerJob, "outputs" | "derived">): string[] {
+	return [...outputs.ranges, ...derived].map(({ name }) => name);
+}
+
 /** Runs samples and sums up what is not told of each sample. */
 export class SampleRunner {
 	readonly #session: LiveSession;
 	readonly #outputs: InstrumentOutputs;
+	/** The steps of each derived value, and the place of what it is derived from among the ranges. */
+	readonly #derived: readonly { readonly place: number; readonly steps: Derivation["steps"] }[];
 	readonly #product: GramProduct | undefined;
 	/** And how many elements each count stands for. */
 	#histograms: Map<string, { readonly histogram: BitHistogram; readonly step: number }> = new Map();
@@ -52,20 +74,26 @@ export class SampleRunner {
 	/** Samples so far. */
 	#turn = 0;
 
-	private constructor(session: LiveSession, outputs: InstrumentOutputs, product: GramProduct | undefined) {
+	private constructor(
+		session: LiveSession,
+		{ outputs, derived }: Pick<RunnerJob, "outputs" | "derived">,
+		product: GramProduct | undefined,
+	) {
 		this.#session = session;
 		this.#outputs = outputs;
+		const places = new Map(rangeNames({ outputs, derived }).map((name, place) => [name, place] as const));
+		this.#derived = derived.map(({ source, steps }) => ({ place: places.get(source)!, steps }));
 		this.#product = product;
 	}
 
-	static async open({ model, outputs, threads }: RunnerJob): Promise<SampleRunner> {
+	static async open({ threads, model, ...job }: RunnerJob): Promise<SampleRunner> {
 		const session = await LiveSession.open(model, { threads });
-		const product = outputs.rows.length > 0 ? new GramProduct(threads) : undefined;
-		return new SampleRunner(session, outputs, product);
+		const product = job.outputs.rows.length > 0 ? new GramProduct(threads) : undefined;
+		return new SampleRunner(session, job, product);
 	}
 
 	/** Runs one sample. @param only look at the elements of these values and at nothing else. */
-	async run(inputs: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenRange[]> {
+	async run(inputs: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenSample> {
 		const { ranges, elements, sampled, squares, rows } = this.#outputs;
 		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
 		const isWhole = only === undefined;
@@ -81,17 +109,14 @@ export class SampleRunner {
 			const array = found.get(output);
 			if (array !== undefined && isFloat(array.type)) seen.push(this.#count(name, floatsOf(array)));
 		}
-		if (!isWhole) return seen;
+		if (!isWhole) return { ranges: new Float32Array(0), counted: seen };
 		const floats = new Map<string, Float32Array>();
 		const read = ({ output, start, length }: Section): Float32Array => {
 			const all = floats.get(output) ?? floatsOf(found.get(output)!);
 			floats.set(output, all);
 			return length === undefined ? all : all.subarray(start, start + length);
 		};
-		for (const { name, section } of ranges) {
-			const [min, max, sum = 0] = read(section);
-			seen.push({ name, min: min!, max: Number.isNaN(sum * 0) ? Number.NaN : max!, notFinite: 0, counted: false });
-		}
+		const pairs = this.#ranges(ranges.map(({ section }) => read(section)));
 		for (const { name, section, step } of sampled) this.#histogram(name, step).add(read(section));
 		for (const { key, section, size } of squares) {
 			const sums = read(section);
@@ -99,7 +124,7 @@ export class SampleRunner {
 		}
 		for (const row of rows) await this.#addRows(row, found.get(row.output)!);
 		this.#turn++;
-		return seen;
+		return { ranges: pairs, counted: seen };
 	}
 
 	/** Hands over what was summed up, and begins anew. */
@@ -124,6 +149,19 @@ export class SampleRunner {
 	async close(): Promise<void> {
 		await this.#session.close();
 		await this.#product?.close();
+	}
+
+	/** @param reduced of each value the smallest and the largest element, and perhaps a sum. */
+	#ranges(reduced: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+		const pairs = new Float32Array(2 * (reduced.length + this.#derived.length));
+		for (const [place, [min, max, sum = 0]] of reduced.entries()) {
+			pairs[2 * place] = min!;
+			pairs[2 * place + 1] = Number.isNaN(sum * 0) ? Number.NaN : max!;
+		}
+		for (const [index, { place, steps }] of this.#derived.entries()) {
+			pairs.set(derivedRange(pairs[2 * place]!, pairs[2 * place + 1]!, steps), 2 * (reduced.length + index));
+		}
+		return pairs;
 	}
 
 	#count(name: string, elements: Float32Array): SeenRange {

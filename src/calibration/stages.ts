@@ -1,4 +1,5 @@
 import type { MomentInput } from "./moment-inputs.js";
+import type { DerivedValue } from "./sample-runner.js";
 import type { WatchedValue, WeightInput } from "./watched-values.js";
 
 /** One round over all samples. */
@@ -42,6 +43,20 @@ export function planStages(options: StageOptions): Stage[] {
 		squares: round === 0 ? squares : [],
 		moments: momentGroups[round] ?? [],
 	}));
+}
+
+/** Divides values into those that have to be looked at and those whose ranges follow from the others. */
+export function divideRanges(values: readonly WatchedValue[]): { ranges: WatchedValue[]; derived: DerivedValue[] } {
+	const [ranges, derived]: [WatchedValue[], DerivedValue[]] = [[], []];
+	const known = new Set<string>();
+	for (const watched of values) {
+		const { name } = watched.value;
+		const { derivation } = watched;
+		if (derivation !== undefined && known.has(derivation.source)) derived.push({ name, ...derivation });
+		else ranges.push(watched);
+		known.add(name);
+	}
+	return { ranges, derived };
 }
 
 /** Cuts a list into groups of no more than `limit`; what exceeds it alone is a group of its own. */

@@ -9,6 +9,7 @@ import { computedValues, isFloatType } from "../runtime/probes.js";
 import { isView } from "../weights/activation.js";
 import { constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
+import { type Derivation, derivationOf } from "./derived-range.js";
 import type { ChannelInput, SampledValue, Watched } from "./instrument.js";
 
 /** Where a shape is not known, a value is taken to be so large. */
@@ -29,6 +30,8 @@ export interface WatchedValues {
 export interface WatchedValue extends SampledValue {
 	/** What it is a view of, the same elements in another shape; undefined where it is none. */
 	readonly source: string | undefined;
+	/** How its range follows from that of another watched value that is no view; undefined where it does not. */
+	readonly derivation: Derivation | undefined;
 	/** Of a float32 copy; a guess where the shape is not known. */
 	readonly bytes: number;
 }
@@ -54,22 +57,26 @@ export interface InputWeight {
 export function watchedValues(model: Model): WatchedValues {
 	const types = inferTypes(model);
 	const given = model.graph.inputs.filter((value) => value.initializer === undefined);
-	const seen = new Set<string>();
+	/** Of every value seen the one that it is a view of, or itself. */
+	const origins = new Map<string, string>();
 	const values: WatchedValue[] = [];
 	for (const value of [...given.filter(isFloatType), ...computedValues(model)]) {
 		const shape = types.staticShapeOf(value);
 		const elements = shape && elementCount(shape);
 		const step = elements === undefined ? 1 : nextPrime(elements / SAMPLED_ELEMENTS);
+		const source = sourceOf(value, origins);
+		const seen = watch(value, types);
 		const watched = {
-			...watch(value, types),
-			source: sourceOf(value, seen),
+			...seen,
+			source,
+			derivation: seen.dtype === DataType.FLOAT ? derivation(value, origins) : undefined,
 			bytes: elements === undefined ? UNKNOWN_BYTES : elements * 4,
 			step,
 			count: elements && Math.ceil(elements / step),
 		};
 		if (watched.dtype !== undefined && !FLOATS.includes(watched.dtype)) continue;
 		if (watched.bytes === 0) continue;
-		seen.add(value.name);
+		origins.set(value.name, (source === undefined ? undefined : origins.get(source)) ?? value.name);
 		values.push(watched);
 	}
 	const hidden = [...allGraphs(model)].filter(({ graph }) => graph !== model.graph).map(({ path }) => path);
@@ -89,9 +96,15 @@ function nextPrime(least: number): number {
 }
 
 /** What a view stands for, where that is watched itself. */
-function sourceOf({ producer }: Value, seen: ReadonlySet<string>): string | undefined {
+function sourceOf({ producer }: Value, seen: ReadonlyMap<string, string>): string | undefined {
 	const input = producer !== undefined && isView(producer) ? producer.inputs[0]?.name : undefined;
 	return input !== undefined && seen.has(input) ? input : undefined;
+}
+
+function derivation(value: Value, origins: ReadonlyMap<string, string>): Derivation | undefined {
+	const found = derivationOf(value);
+	const source = found && origins.get(found.source);
+	return source === undefined ? undefined : { ...found!, source };
 }
 
 const FLOATS: readonly DataType[] = [DataType.FLOAT, DataType.FLOAT16, DataType.DOUBLE, DataType.BFLOAT16];
@@ -160,7 +173,14 @@ function channelInput(site: WeightSite, types: TypeTable): ChannelInput | undefi
 	const axis = channelAxis(node, input, watched.rank);
 	const strides = inputWeight(site).isMatrix ? stridesOf(node, watched.rank) : undefined;
 	const looked = types.staticShapeOf(value)?.map((length, at) => Math.ceil(length / (strides?.[at] ?? 1)));
-	return { ...watched, rank: watched.rank, axis, strides, looked, key: `${value.name} ${axis} ${strides?.join() ?? ""}` };
+	return {
+		...watched,
+		rank: watched.rank,
+		axis,
+		strides,
+		looked,
+		key: `${value.name} ${axis} ${strides?.join() ?? ""}`,
+	};
 }
 
 /** The axis of an operator's activation that runs over the input channels of its weight. */
