@@ -1,6 +1,6 @@
 import { BitHistogram } from "../quant/bit-histogram.js";
 import { MASK_MAGNITUDE } from "../quant/clipped-range.js";
-import { hull, type Interval } from "../quant/grid.js";
+import type { Interval } from "../quant/grid.js";
 import type { ValueStatistics } from "./calibration.js";
 import type { SeenRange } from "./sample-runner.js";
 
@@ -38,7 +38,8 @@ export class ValueTotals {
 		this.#min = Math.min(this.#min, min);
 		this.#max = Math.max(this.#max, max);
 		if (min > -MASK_MAGNITUDE) {
-			this.#plain = hull(...(this.#plain === undefined ? [] : [this.#plain]), { lo: min, hi: max });
+			const { lo, hi } = this.#plain ?? { lo: min, hi: max };
+			this.#plain = { lo: Math.min(lo, min), hi: Math.max(hi, max) };
 		}
 		if (this.#average === undefined) this.#average = { min, max };
 		else {

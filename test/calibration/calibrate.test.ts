@@ -9,11 +9,14 @@ import {
 	calibratedInterval,
 	calibrationEncodings,
 } from "../../src/calibration/calibration-encodings.js";
+import { instrument } from "../../src/calibration/instrument.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
+import { divideRanges } from "../../src/calibration/stages.js";
+import { watchedValues } from "../../src/calibration/watched-values.js";
 import { intAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { printModel } from "../../src/ir/print.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, type Dimension } from "../../src/ir/types.js";
 import { intervalOf } from "../../src/quant/grid.js";
 import { temporaryFolder } from "../repo/run.js";
@@ -205,6 +208,126 @@ describe("masks", () => {
 		expect(intervalOf(calibratedGrid(y, { bits: 8 })).lo).toBeCloseTo(-28, 0);
 		expect(calibratedGrid(values.get("x")!)).not.toEqual(grid);
 	});
+});
+
+describe("ranges that follow from others", () => {
+	const x = [0.3, -1.7, 2.9, 0, -0.1, 5.3, 1e-3, -7.1, 0.7, 3.3, -2.2, 1.1];
+	const f = Math.fround;
+	const cases: Readonly<Record<string, (value: number) => number>> = {
+		relu: (value) => Math.max(value, 0),
+		neg: (value) => -value,
+		leaky: (value) => (value < 0 ? f(value * f(0.3)) : value),
+		clip: (value) => Math.min(Math.max(value, -1.5), f(2.1)),
+		above: (value) => Math.max(value, -1.5),
+		add: (value) => f(value + f(0.1)),
+		less: (value) => f(value - f(0.1)),
+		from: (value) => f(f(0.1) - value),
+		times: (value) => f(value * -1.5),
+		over: (value) => f(value / f(0.1)),
+		most: (value) => Math.min(value, f(0.1)),
+		least: (value) => Math.max(f(0.1), value),
+		chain: (value) => Math.max(f(f(value * -1.5) + f(0.1)), 0),
+		under: (value) => f(f(0.1) / value),
+		none: () => 0,
+	};
+
+	/** Operators that turn [4] into [4]; those of the second kind keep the order of elements and are not looked at. */
+	function elementwise(): Model {
+		return modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4]);
+			for (const [name, value] of Object.entries({ a: 0.1, b: -1.5, c: 2.1, zero: 0 })) {
+				b.initializer(name, floatTensor([], [value]));
+			}
+			b.node("Relu", ["x"], ["relu"]);
+			b.node("Neg", ["x"], ["neg"]);
+			b.node("LeakyRelu", ["x"], ["leaky"], { alpha: { kind: "float", value: f(0.3) } });
+			b.node("Clip", ["x", "b", "c"], ["clip"]);
+			b.node("Clip", ["x", "b"], ["above"]);
+			b.node("Add", ["a", "x"], ["add"]);
+			b.node("Sub", ["x", "a"], ["less"]);
+			b.node("Sub", ["a", "x"], ["from"]);
+			b.node("Mul", ["x", "b"], ["times"]);
+			b.node("Div", ["x", "a"], ["over"]);
+			b.node("Min", ["x", "a"], ["most"]);
+			b.node("Max", ["a", "x"], ["least"]);
+			b.node("Reshape", ["times", "shape"], ["turned"]);
+			b.initializer("shape", int64Tensor([2], [2, 2]));
+			b.node("Add", ["turned", "a"], ["moved"]);
+			b.node("Relu", ["moved"], ["chain"]);
+			b.node("Div", ["a", "x"], ["under"]);
+			b.node("Mul", ["x", "zero"], ["none"]);
+			for (const name of Object.keys(cases)) b.output(name);
+		});
+	}
+
+	test("are those of the elements, to the last bit", async () => {
+		const model = elementwise();
+		const data = x.map((value) => (value === 0 ? 0.01 : value));
+		const found = await calibrate(model, openSamples(model, [npz({ x: floats([3, 4], data) })]));
+		for (const [name, step] of Object.entries(cases)) {
+			const all = data.map((value) => step(f(value)) + 0);
+			const { min, max } = found.values.get(name)!;
+			expect([name, min + 0, max + 0]).toEqual([name, Math.min(...all), Math.max(...all)]);
+		}
+	});
+
+	test("cost no reductions of their own", () => {
+		const model = elementwise();
+		const { ranges, derived } = divideRanges(watchedValues(model).values.filter(({ source }) => source === undefined));
+		expect(ranges.map(({ value }) => value.name)).toEqual(["x", "under", "none"]);
+		expect(derived.find(({ name }) => name === "moved")).toMatchObject({ source: "times" });
+	});
+
+	test("are looked at where the value before is counted", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [4]);
+			b.initializer("a", floatTensor([], [0.001]));
+			b.node("Mul", ["x", "a"], ["small"]);
+			b.node("Relu", ["small"], ["y"]);
+			b.output("y");
+		});
+		const data = [1, 2, 3, 4, -20000, 5, 6, 7, Number.NEGATIVE_INFINITY, 1, 2, 9, 1, 1, 1, Number.NaN];
+		const { values } = await calibrate(model, openSamples(model, [npz({ x: floats([4, 4], data) })]));
+		const [small, y] = [values.get("small")!, values.get("y")!];
+		expect([small.min, small.max, small.notFinite]).toEqual([-20000, 9].map((value) => f(value * f(0.001))).concat(2));
+		expect([y.min, y.max]).toEqual([0, f(9 * f(0.001))]);
+	});
+});
+
+test("reductions stand behind the model, those of the first values last", () => {
+	const model = twoSteps();
+	const [x, sum, y] = watchedValues(model).values;
+	const { outputs, remove } = instrument(model, {
+		ranges: [x!, y!],
+		elements: [],
+		sampled: [sum!],
+		squares: [],
+		rows: [],
+	});
+	const added = [...model.graph.nodes].slice(2);
+	expect(added.map(({ op, inputs }) => [op.type, inputs[0]!.name.replace(/^qgraph_/, "")])).toEqual([
+		["Reshape", "y"],
+		["ReduceMin", "Reshape"],
+		["ReduceMax", "Reshape"],
+		["Reshape", "sum"],
+		["Reshape", "x"],
+		["ReduceMin", "Reshape_2"],
+		["ReduceMax", "Reshape_2"],
+		["ReduceSum", "Reshape_2"],
+		["Concat", "ReduceMin"],
+	]);
+	const sections = [...outputs.ranges, ...outputs.sampled].map(({ name, section }) => [
+		name,
+		section.start,
+		section.length,
+	]);
+	expect(sections).toEqual([
+		["y", 0, 2],
+		["x", 6, 3],
+		["sum", 2, 4],
+	]);
+	remove();
+	expect(printModel(model)).toBe(printModel(twoSteps()));
 });
 
 describe("interrupted", () => {
