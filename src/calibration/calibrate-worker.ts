@@ -24,8 +24,13 @@ async function serve(): Promise<void> {
 				if (request.kind === "run") {
 					const seen = await runner.run(request.arrays, request.only);
 					reply({ seen }, [seen.ranges.buffer]);
-				} else if (request.kind === "take") reply({ sums: await runner.take() });
-				else {
+				} else if (request.kind === "take") {
+					const sums = await runner.take();
+					reply(
+						{ sums },
+						[...sums.squares, ...sums.moments].map(({ sums: { buffer } }) => buffer),
+					);
+				} else {
 					await runner.close();
 					port.close();
 				}

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { NumpyArray } from "../arrays/npz.js";
 import { CODES, type Diagnostic, type DiagnosticCode, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
-import { elementCount, rawByteLength } from "../ir/types.js";
+import { elementCount } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
@@ -118,10 +118,8 @@ class Calibrator {
 		this.#matrices = hessian === undefined ? [] : momentInputs(model);
 		this.#seen = new Observations(values, this.#weights);
 		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
-		const weightBytes = [...allTensors(model)].reduce(
-			(sum, { dtype, shape }) => sum + (rawByteLength(dtype, shape) ?? elementCount(shape)),
-			0,
-		);
+		// as floats, for that is what the runtime makes of codes
+		const weightBytes = [...allTensors(model)].reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
 		const cores = Math.min(availableParallelism(), MAX_RUNNERS);
 		this.#runners = Math.max(1, Math.min(cores, Math.floor(memory / Math.max(1, 2 * weightBytes))));
 	}

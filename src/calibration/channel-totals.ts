@@ -62,7 +62,8 @@ export class ChannelTotals {
 		for (const { key, depth, groups, weights } of inputs) {
 			const total = this.#moments.get(key);
 			if (total === undefined) continue;
-			const means = Float32Array.from(total.sums, (sum) => sum / total.rows);
+			const means = new Float32Array(total.sums.length);
+			for (let index = 0; index < means.length; index++) means[index] = total.sums[index]! / total.rows;
 			const shape = groups === 1 ? [depth, depth] : [groups, depth, depth];
 			let written: string | undefined;
 			for (const name of weights) {

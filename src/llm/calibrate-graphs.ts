@@ -1,26 +1,33 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
-import { readNpz, writeNpz } from "../arrays/npz.js";
 import type { Calibration, ValueStatistics } from "../calibration/calibration.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
-import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
-import { readModel, writeModel } from "../onnx/file.js";
+import { readModel } from "../onnx/file.js";
 import { pruneTo } from "../passes/support/prune.js";
 import { rangeOf } from "../passes/support/qdq.js";
 import { hull, type Interval } from "../quant/grid.js";
-import { collectStatistics, type StatisticsFiles } from "../quantize/statistics.js";
-import { floatsOf, LiveSession } from "../runtime/live-session.js";
-import { inputsOf } from "../runtime/model-inputs.js";
+import { collectStatisticsOfParts, type ModelPart, type StatisticsFiles } from "../quantize/statistics.js";
+import { floatsOf } from "../runtime/live-session.js";
+import { findWeightSites } from "../weights/weight-site.js";
 import { makeStatesGraph } from "./decode-graph.js";
-import { makeFrontGraph } from "./front-graph.js";
 import { layerName } from "./genai-config.js";
 import { makeRowsGraph } from "./head-graph.js";
 import { NAMES } from "./layer-graph.js";
-import { tapLayers } from "./layer-states.js";
 import type { LlmJob } from "./llm-job.js";
-import { frontFeeds, layerFeeds, type SequenceFiles, sequenceFiles, WHOLE } from "./sequence-pipeline.js";
+import {
+	cutLayers,
+	frontFeeds,
+	frontOfSequences,
+	headSamples,
+	openLean,
+	runFront,
+	runLayers,
+	samplesOf,
+	WHOLE,
+} from "./sequence-stages.js";
+import { SequenceStore } from "./sequence-store.js";
 import { isMask, isRotary } from "./shared-inputs.js";
 import { MASKED } from "./split-model.js";
 
@@ -28,6 +35,8 @@ export interface CalibrateGraphsOptions {
 	readonly recipe: string;
 	readonly observer?: ObserverName | undefined;
 	readonly gptq?: boolean | undefined;
+	/** Bytes of weights that are run together, as floats. */
+	readonly partBytes?: number | undefined;
 	readonly signal?: AbortSignal | undefined;
 	readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
 }
@@ -40,10 +49,6 @@ export interface CalibratedGraphs {
 	readonly ranges: ReadonlyMap<string, Interval>;
 	/** What is to be added to the scores of positions that are not seen. */
 	readonly masked: number;
-	/** The float graphs of whole sequences. */
-	readonly files: SequenceFiles;
-	/** Of the states in front of each layer and of the head. */
-	readonly stateNames: readonly string[];
 }
 
 /** A masked score lies so far below all others that nothing is left of it behind the softmax. */
@@ -52,9 +57,16 @@ const BELOW_SCORES = 20;
 /** Tokens that are looked up at once to see all of a table. */
 const TOKENS_AT_ONCE = 1024;
 
+/** Bytes that activations and second moments may take, apart from the weights of a part. */
+const MEMORY = 2 ** 30;
+
+/** Bytes of logits at a time. */
+const LOGIT_BYTES = 2 ** 27;
+
 /**
  * Runs the float graphs of a pipeline on whole sequences, which shows what prefill and decode compute alike, for a token's
- * row does not depend on what comes behind. Embedded tokens and rotary rows get the range of all of their tables.
+ * row does not depend on what comes behind. Embedded tokens and rotary rows get the range of all of their tables. A part of
+ * the layers is in memory at a time; what goes from one to the next waits in files.
  *
  * @param files the float graphs of layers and head, of any lengths.
  * @param folder takes what is written.
@@ -72,7 +84,7 @@ export async function calibrateGraphs(
 class GraphCalibrator {
 	readonly #job: LlmJob;
 	readonly #files: { readonly layers: string; readonly head: string };
-	readonly #sequences: readonly (readonly number[])[];
+	readonly #store: SequenceStore;
 	readonly #folder: string;
 	readonly #options: CalibrateGraphsOptions;
 
@@ -85,41 +97,60 @@ class GraphCalibrator {
 	) {
 		this.#job = job;
 		this.#files = files;
-		this.#sequences = sequences;
+		this.#store = new SequenceStore(path.join(folder, "sequences"), sequences);
 		this.#folder = folder;
 		this.#options = options;
 	}
 
 	async run(): Promise<CalibratedGraphs> {
+		const { config } = this.#job;
 		const tables = await this.#tableRanges();
-		const files = sequenceFiles(this.#folder);
-		const front = await this.#front();
-		await writeModel(front, files.front);
-		const layers = await readModel(this.#files.layers);
-		makeStatesGraph(layers, WHOLE);
-		const stateNames = [...tapLayers(layers, this.#job.config), NAMES.hidden];
-		await writeModel(layers, files.layers);
-		const head = await readModel(this.#files.head);
-		makeRowsGraph(head);
-		await writeModel(head, files.head);
-		const samples = await this.#layerSamples(files.front, layers);
-		const states = await this.#headSamples(files.layers, samples);
-		const scores = maskedScores(layers.graph);
+		await runFront(await frontOfSequences(this.#job, MASKED), config, this.#store);
 		const ranges = new Map<string, Interval>();
 		let masked = 0;
-		const ofLayers = await this.#statistics("layers", layers, samples, (seen) => {
-			for (const { name, min, max } of seen.values.values()) ranges.set(name, { lo: min, hi: max });
-			const widths = scores.map((name) => hull({ lo: 0, hi: 0 }, ranges.get(name) ?? { lo: 0, hi: 0 }));
-			masked = -Math.max(0, ...widths.map(({ lo, hi }) => hi - lo)) - BELOW_SCORES;
-			for (const name of ranges.keys()) if (isMask(name)) tables.set(name, { lo: masked, hi: 0 });
-			for (const [past, own] of this.#caches()) tables.set(past, ranges.get(own) ?? { lo: 0, hi: 0 });
-			return withRanges(seen, tables);
+		const scores: string[] = [];
+		const layers = await collectStatisticsOfParts(this.#layers(scores), this.#statisticsFolder("layers"), {
+			...this.#statisticsOptions(),
+			adjust: (seen) => {
+				for (const { name, min, max } of seen.values.values()) ranges.set(name, { lo: min, hi: max });
+				const widths = scores.map((name) => hull({ lo: 0, hi: 0 }, ranges.get(name) ?? { lo: 0, hi: 0 }));
+				masked = -Math.max(0, ...widths.map(({ lo, hi }) => hi - lo)) - BELOW_SCORES;
+				for (const name of ranges.keys()) if (isMask(name)) tables.set(name, { lo: masked, hi: 0 });
+				for (const [past, own] of this.#caches()) tables.set(past, ranges.get(own) ?? { lo: 0, hi: 0 });
+				return withRanges(seen, tables);
+			},
 		});
-		const ofHead = await this.#statistics("head", head, states, (seen) => {
-			const hidden = ranges.get(NAMES.hidden);
-			return hidden === undefined ? seen : withRanges(seen, new Map([[NAMES.hidden, hidden]]));
+		const model = await readModel(this.#files.head);
+		makeRowsGraph(model);
+		const source = headSamples(this.#store, Math.max(1, Math.floor(LOGIT_BYTES / 4 / config.vocabularySize)));
+		const parts = [{ model, source, gptq: hasFloatWeights(model) }];
+		const head = await collectStatisticsOfParts(parts, this.#statisticsFolder("head"), {
+			...this.#statisticsOptions(),
+			onProgress: (done, total) => this.#options.onProgress?.("calibrating the head", done, total ?? 0),
+			adjust: (seen) => {
+				const hidden = ranges.get(NAMES.hidden);
+				return hidden === undefined ? seen : withRanges(seen, new Map([[NAMES.hidden, hidden]]));
+			},
 		});
-		return { layers: ofLayers, head: ofHead, ranges, masked, files, stateNames };
+		return { layers, head, ranges, masked };
+	}
+
+	/** The parts of the layers, one after the other. @param scores receives names of what masks are added to. */
+	async *#layers(scores: string[]): AsyncGenerator<ModelPart> {
+		const { signal, onProgress, partBytes } = this.#options;
+		const load = async () => {
+			const model = await readModel(this.#files.layers);
+			makeStatesGraph(model, WHOLE);
+			return model;
+		};
+		const stages = await cutLayers(load, this.#job.config.layers, partBytes);
+		const count = stages.parts.length;
+		onProgress?.("calibrating layers", 0, count);
+		for await (const { model, part } of runLayers(stages, this.#store, [NAMES.hidden], signal)) {
+			scores.push(...maskedScores(model.graph));
+			yield { model, source: samplesOf(model, this.#store), gptq: hasFloatWeights(model) };
+			onProgress?.("calibrating layers", part + 1, count);
+		}
 	}
 
 	/** Names of pasts, with those of what becomes a part of them. */
@@ -131,28 +162,19 @@ class GraphCalibrator {
 		]).flat();
 	}
 
-	async #front(): Promise<Model> {
-		const { config, lengths, padToken } = this.#job;
-		const model = await readModel(config.modelFile);
-		makeFrontGraph(model, config, { context: lengths.context, past: WHOLE.context, padToken, masked: MASKED });
-		return model;
-	}
-
 	/** What embedded tokens and rotary rows can be. */
 	async #tableRanges(): Promise<Map<string, Interval>> {
 		const { config, lengths } = this.#job;
 		const ranges = new Map<string, Interval>();
 		const see = async (isWanted: (name: string) => boolean, sequences: Iterable<readonly number[]>) => {
-			const model = await this.#front();
+			const model = await frontOfSequences(this.#job, MASKED);
 			pruneTo(
 				model.graph,
 				model.graph.outputs.filter(({ name }) => isWanted(name)),
 			);
 			if (model.graph.outputs.length === 0) return;
-			const file = path.join(this.#folder, "tables.onnx");
-			await writeModel(model, file);
 			const inputs = new Set(model.graph.inputs.map(({ name }) => name));
-			const session = await LiveSession.open(file);
+			const session = await openLean(model);
 			try {
 				for (const tokens of sequences) {
 					this.#options.signal?.throwIfAborted();
@@ -176,55 +198,21 @@ class GraphCalibrator {
 		return ranges;
 	}
 
-	/** What the layers take of each sequence, a file each. */
-	async #layerSamples(front: string, layers: Model): Promise<string[]> {
-		const session = await LiveSession.open(front);
-		try {
-			const inputs = inputsOf(layers);
-			const files: string[] = [];
-			for (const [index, tokens] of this.#sequences.entries()) {
-				const file = path.join(this.#folder, `sample-${index}.npz`);
-				writeNpz(file, layerFeeds(inputs, await session.run(frontFeeds(this.#job.config, tokens))));
-				files.push(file);
-			}
-			return files;
-		} finally {
-			await session.close();
-		}
-	}
-
-	/** What comes out of the layers for each sample, a file each. */
-	async #headSamples(layers: string, samples: readonly string[]): Promise<string[]> {
-		const session = await LiveSession.open(layers);
-		try {
-			const files: string[] = [];
-			for (const [index, sample] of samples.entries()) {
-				this.#options.signal?.throwIfAborted();
-				this.#options.onProgress?.("running layers", index, samples.length);
-				const file = path.join(this.#folder, `states-${index}.npz`);
-				writeNpz(file, await session.run(readNpz(sample), [NAMES.hidden]));
-				files.push(file);
-			}
-			return files;
-		} finally {
-			await session.close();
-		}
-	}
-
-	async #statistics(
-		name: string,
-		model: Model,
-		samples: readonly string[],
-		adjust: (seen: Calibration) => Calibration,
-	): Promise<StatisticsFiles> {
-		const { recipe, observer, gptq, signal, onProgress } = this.#options;
+	#statisticsFolder(name: string): string {
 		const folder = path.join(this.#folder, name);
 		mkdirSync(folder);
-		return collectStatistics(model, openSamples(model, samples), folder, {
-			...{ recipe, observer, gptq, signal, adjust },
-			onProgress: (done, total) => onProgress?.(`calibrating ${name}`, done, total ?? 0),
-		});
+		return folder;
 	}
+
+	#statisticsOptions() {
+		const { recipe, observer, gptq, signal } = this.#options;
+		return { recipe, observer, gptq, signal, memory: MEMORY };
+	}
+}
+
+/** Has GPTQ anything to do? Codes that a model has are kept. */
+function hasFloatWeights(model: Model): boolean {
+	return findWeightSites(model).some(({ dequantization }) => dequantization === undefined);
 }
 
 /** What was seen, with other ranges for some values. */

@@ -2,6 +2,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Budget } from "../analysis/budget.js";
 import { planPrecision } from "../analysis/plan-precision.js";
+import type { NumpyArray } from "../arrays/npz.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
 import type { Diagnostic } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
@@ -32,13 +33,14 @@ import { makeFrontGraph } from "./front-graph.js";
 import { isPast } from "./genai-config.js";
 import { makeRowsGraph } from "./head-graph.js";
 import { integerInterface } from "./integer-interface.js";
-import { judgeQuantized, type LlmJudgement } from "./judge-quantized.js";
+import { type JudgedPipeline, judgedSequences, judgeQuantized, type LlmJudgement } from "./judge-quantized.js";
 import { isNew, NAMES } from "./layer-graph.js";
-import { tapNamed } from "./layer-states.js";
+import { tapLayers, tapNamed } from "./layer-states.js";
 import type { LlmJob } from "./llm-job.js";
 import { type GraphRole, graphOf, type PipelineGraph } from "./pipeline-graph.js";
-import { quantizeFront } from "./quantized-front.js";
-import { SequencePipeline, WHOLE } from "./sequence-pipeline.js";
+import { quantizedArray, quantizeFront } from "./quantized-front.js";
+import { cutLayers, frontOfSequences, runFront, WHOLE } from "./sequence-stages.js";
+import { SequenceStore } from "./sequence-store.js";
 
 /** How a language model is quantized. */
 export interface LlmQuantizeOptions extends Omit<SequenceOptions, "signal" | "onProgress"> {
@@ -145,14 +147,15 @@ class GraphsQuantizer {
 		await this.#write("decode", decode, "keep");
 		const cacheType = CACHE_CODES[this.#cache].dtype;
 		const made: Record<GraphRole, Model> = {
-			front: await this.#front(lengths.context, calibrated, encodings, this.#file("front")),
+			front: await this.#front(calibrated.masked, encodings),
 			prefill: layers,
 			decode,
 			kv_update: cacheGraph(config, lengths.context, cacheType),
 			lm_head: head,
 		};
 		await this.#write("kv_update", made.kv_update);
-		const judgement = await this.#judge(calibrated, encodings, sequences.evaluation);
+		this.#progress("judging", 0, 1);
+		const judgement = await this.#judge(float, calibrated.masked, encodings, sequences.evaluation);
 		const precisions = { layers: operatorPrecisions(layers), head: operatorPrecisions(head) };
 		return {
 			graphs: graphs.map(({ name, role, fileName }) => graphOf(name, role, fileName, made[role])),
@@ -268,57 +271,67 @@ class GraphsQuantizer {
 		await writeModel(model, this.#file(role), { externalData, ...(signal === undefined ? {} : { signal }) });
 	}
 
-	async #front(
-		past: number,
-		{ masked }: CalibratedGraphs,
-		encodings: ReadonlyMap<string, Encoding>,
-		file: string,
-	): Promise<Model> {
+	async #front(masked: number, encodings: ReadonlyMap<string, Encoding>): Promise<Model> {
 		const { config, lengths, padToken } = this.#job;
 		const model = await readModel(config.modelFile);
-		makeFrontGraph(model, config, { context: lengths.context, past, padToken, masked });
+		makeFrontGraph(model, config, { context: lengths.context, padToken, masked });
 		await quantizeFront(model, encodings);
-		await writeModel(model, file, { externalData: "one-file" });
+		await writeModel(model, this.#file("front"), { externalData: "one-file" });
 		return model;
 	}
 
 	/** Compares whole sequences with the float graphs. */
 	async #judge(
-		calibrated: CalibratedGraphs,
+		float: { readonly layers: string; readonly head: string },
+		masked: number,
 		encodings: ReadonlyMap<string, Encoding>,
-		sequences: readonly (readonly number[])[],
+		evaluation: readonly (readonly number[])[],
 	): Promise<LlmJudgement> {
 		const { config } = this.#job;
-		const { files, stateNames } = calibrated;
-		// beside the weights that they share with the graphs that stay
-		const file = (name: string) => path.join(this.#folder, `${name}-of-sequences.onnx`);
-		const own = { front: path.join(this.#scratch, "quantized-front.onnx"), layers: file("layers"), head: file("head") };
-		await this.#front(WHOLE.context, calibrated, encodings, own.front);
-		const layers = await readModel(this.#file("prefill"));
-		makeStatesGraph(layers, WHOLE);
-		const found = [...tapNamed(layers, stateNames.slice(0, -1)), NAMES.hidden];
-		await writeModel(layers, own.layers, { externalData: "keep" });
-		const head = await readModel(this.#file("lm_head"));
-		makeRowsGraph(head);
-		await writeModel(head, own.head, { externalData: "keep" });
-		const opened: SequencePipeline[] = [];
-		const open = async (...[of, options]: [typeof own, Parameters<typeof SequencePipeline.open>[2]]) => {
-			const pipeline = await SequencePipeline.open(config, of, options);
-			opened.push(pipeline);
-			return pipeline;
+		const sequences = judgedSequences(evaluation, config.vocabularySize);
+		const pipeline = async (
+			name: string,
+			files: typeof float,
+			tap: (model: Model) => string[],
+			change: (name: string, array: NumpyArray) => NumpyArray,
+		): Promise<JudgedPipeline> => {
+			let stateNames: readonly string[] = [];
+			const load = async () => {
+				const model = await readModel(files.layers);
+				makeStatesGraph(model, WHOLE);
+				stateNames = tap(model);
+				return model;
+			};
+			const head = async () => {
+				const model = await readModel(files.head);
+				makeRowsGraph(model);
+				return model;
+			};
+			const store = new SequenceStore(path.join(this.#scratch, name), sequences);
+			await runFront(await frontOfSequences(this.#job, masked), config, store, change);
+			return { layers: await cutLayers(load, config.layers), head, stateNames: [...stateNames, NAMES.hidden], store };
 		};
-		try {
-			const float = await open(files, { stateNames });
-			const quantized = await open(own, { stateNames: found, hidden: encodings.get(NAMES.hidden) });
-			return await judgeQuantized(float, quantized, sequences, {
-				vocabulary: config.vocabularySize,
+		const before = await pipeline(
+			"judged-float",
+			float,
+			(model) => tapLayers(model, config),
+			(_, array) => array,
+		);
+		const after = await pipeline(
+			"judged-quantized",
+			{ layers: this.#file("prefill"), head: this.#file("lm_head") },
+			(model) => tapNamed(model, before.stateNames.slice(0, -1)),
+			(name, array) => quantizedArray(array, encodings.get(name)),
+		);
+		return judgeQuantized(
+			before,
+			{ ...after, hidden: encodings.get(NAMES.hidden) },
+			{
+				logits: config.outputs.logits,
 				signal: this.#options.signal,
 				onProgress: (done, total) => this.#progress("judging", done, total),
-			});
-		} finally {
-			for (const pipeline of opened) await pipeline.close();
-			for (const written of [own.layers, own.head]) rmSync(written, { force: true });
-		}
+			},
+		);
 	}
 
 	#progress(step: string, done: number, total: number): void {

@@ -1,3 +1,5 @@
+import { elementTypeOf } from "../arrays/element-type.js";
+import type { NumpyArray } from "../arrays/npz.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp } from "../ir/node.js";
@@ -5,10 +7,11 @@ import { DataType, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { encodedTensor } from "../passes/support/encoded-table.js";
 import { moveOutput } from "../passes/support/node-writer.js";
-import { addParameters, type Encoding } from "../passes/support/qdq.js";
+import { addParameters, codesOf, type Encoding } from "../passes/support/qdq.js";
 import { removeUnused } from "../passes/support/remove-unused.js";
 import { upgradeOpset } from "../passes/upgrade-opset.js";
 import { runPasses } from "../run-passes.js";
+import { floatsOf } from "../runtime/live-session.js";
 import { addConstant, constantOf } from "../weights/constant.js";
 
 /** The first operator set with 16-bit codes. */
@@ -25,6 +28,13 @@ export async function quantizeFront(model: Model, encodings: ReadonlyMap<string,
 		const shape = output.type?.kind === "tensor" ? output.type.shape : undefined;
 		output.type = tensorType(encoding.dtype, shape);
 	}
+}
+
+/** What a front with codes gives where one with floats gives `array`; undefined: the same. */
+export function quantizedArray(array: NumpyArray, encoding: Encoding | undefined): NumpyArray {
+	const type = encoding && elementTypeOf(encoding.dtype);
+	if (encoding === undefined || type === undefined) return array;
+	return { type, shape: array.shape, bytes: codesOf(floatsOf(array), encoding) };
 }
 
 function quantizeOutput(output: Value, encoding: Encoding, names: NameScope): void {

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
-import type { Calibration, SampleSource } from "../calibration/calibration.js";
+import type { Calibration, SampleSource, ValueStatistics } from "../calibration/calibration.js";
 import { calibrationEncodings, needsHistograms, type ObserverName } from "../calibration/calibration-encodings.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Diagnostic } from "../diagnostics.js";
@@ -21,8 +21,18 @@ export interface StatisticsOptions {
 	readonly gptq?: boolean | undefined;
 	/** Changes what was seen of values, for what is known of them besides. */
 	readonly adjust?: ((seen: Calibration) => Calibration) | undefined;
+	/** Bytes that calibrating may take; default 4 GiB. */
+	readonly memory?: number | undefined;
 	readonly signal?: AbortSignal | undefined;
 	readonly onProgress?: ((done: number, total: number | undefined) => void) | undefined;
+}
+
+/** A part of a model, and what it is given. */
+export interface ModelPart {
+	readonly model: Model;
+	readonly source: SampleSource;
+	/** Second moments of the inputs of its weights, too, where the options want them; default true. */
+	readonly gptq?: boolean | undefined;
 }
 
 /** What samples tell of a model, in files as passes take them. */
@@ -40,18 +50,39 @@ export async function collectStatistics(
 	model: Model,
 	source: SampleSource,
 	folder: string,
-	{ recipe, observer = "min-max", gptq = true, adjust = (seen) => seen, signal, onProgress }: StatisticsOptions,
+	options: StatisticsOptions,
 ): Promise<StatisticsFiles> {
-	const hessian = gptq && hasFewBits(recipe) ? path.join(folder, "moments") : "";
-	const calibration = await calibrate(model, source, {
-		...(hessian === "" ? {} : { hessian }),
-		histograms: needsHistograms(observer),
-		signal,
-		onProgress,
-	});
+	return collectStatisticsOfParts([{ model, source }], folder, options);
+}
+
+/** The same for a model in parts, each with samples of its own, as many as the others have. */
+export async function collectStatisticsOfParts(
+	parts: Iterable<ModelPart> | AsyncIterable<ModelPart>,
+	folder: string,
+	{ recipe, observer = "min-max", gptq = true, adjust = (seen) => seen, ...options }: StatisticsOptions,
+): Promise<StatisticsFiles> {
+	const moments = path.join(folder, "moments");
+	const isGptq = gptq && hasFewBits(recipe);
+	let hessian = "";
+	const values = new Map<string, ValueStatistics>();
+	const diagnostics = new Map<string, Diagnostic>();
+	let samples = 0;
+	for await (const part of parts) {
+		const isOfUse = isGptq && part.gptq !== false;
+		if (isOfUse) hessian = moments;
+		const found = await calibrate(part.model, part.source, {
+			...(isOfUse ? { hessian } : {}),
+			histograms: needsHistograms(observer),
+			...options,
+		});
+		samples = found.samples;
+		for (const [name, seen] of found.values) if (!values.has(name)) values.set(name, seen);
+		for (const diagnostic of found.diagnostics) diagnostics.set(JSON.stringify(diagnostic), diagnostic);
+	}
+	const calibration = { samples, values, meanSquares: new Map(), diagnostics: [...diagnostics.values()] };
 	const encodings = path.join(folder, "ranges.encodings");
 	writeEncodings(calibrationEncodings(adjust(calibration), { observer }), encodings);
-	return { encodings, hessian, samples: calibration.samples, diagnostics: calibration.diagnostics };
+	return { encodings, hessian, samples, diagnostics: calibration.diagnostics };
 }
 
 /**
