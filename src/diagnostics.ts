@@ -89,7 +89,7 @@ export const CODES = {
 		"An operator changed between the model's operator set and the one that it should get, and this use of it has no equal there, or the model's operator set has no such operator at all. The model was left as it was. Replace the node or choose another version with `--upgrade-opset-to`.",
 	),
 	"opset/current": remark("The model has the operator set, or a newer one; there is nothing to raise."),
-	"shapes/bad-dimension": error("A length is given as `name=4` or `input:axis=4`, a positive whole number."),
+	"shapes/bad-dimension": error("A length is given as `name=4` or `input:axis=4`, a whole number."),
 	"shapes/unknown-dimension": error(
 		"No input of the model has this dimension. The message lists those that are dynamic.",
 	),

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { writeModel } from "../../src/onnx/file.js";
 import { modelOf } from "../support/build.js";
@@ -82,4 +82,33 @@ test("convert --calibration-data calibrates before it quantizes", async () => {
 	expect(await qgraph(folder, "convert", model, output, ...args)).toMatchObject({ code: 0, err: "" });
 	const verified = await qgraph(folder, "verify", model, output, "--min-sqnr", "35");
 	expect(verified.code).toBe(0);
+});
+
+test("convert --calibration-data sees what stood in the branch of an If", async () => {
+	const [conditional, quantized] = [path.join(folder, "if.onnx"), path.join(folder, "if-out.onnx")];
+	const random = mixedSource(2);
+	const graph = modelOf((b) => {
+		b.input("x", DataType.FLOAT, ["batch", 32]);
+		b.initializer("one", int64Tensor([], [1]));
+		b.initializer("first", int64Tensor([], [0]));
+		b.node("Shape", ["x"], ["shape"]);
+		b.node("Gather", ["shape", "first"], ["batch"]);
+		b.node("Equal", ["batch", "one"], ["single"]);
+		const branch = (name: string, op: string) =>
+			b.subgraph(name, (inner) => {
+				const weight = Float32Array.from({ length: 32 * 16 }, () => random() - 0.5);
+				inner.initializer(`${name}_w`, floatTensor([32, 16], weight));
+				inner.node("MatMul", ["x", `${name}_w`], [`${name}_product`]);
+				inner.node(op, [`${name}_product`], [`${name}_y`]);
+				inner.output(`${name}_y`);
+			});
+		b.node("If", ["single"], ["y"], { then_branch: branch("then", "Relu"), else_branch: branch("else", "Neg") });
+		b.output("y");
+	});
+	await writeModel(graph, conditional);
+	const args = ["--calibration-data", "random:8", "--dim", "batch=1", "--recipe", "16a8w", "--target", "qnn-htp:v79"];
+	const { code, out } = await qgraph(folder, "convert", conditional, quantized, ...args);
+	expect(code).toBe(0);
+	expect(out).toContain("gptq");
+	expect(out).not.toContain("qdq/bound");
 });

@@ -66,6 +66,21 @@ describe("fix-shapes", () => {
 		expect(model.graph.inputs[0]!.type).toEqual(tensorType(DataType.FLOAT, [1, 16, 32]));
 	});
 
+	test("takes a length of 0, which an empty cache has", async () => {
+		const model = modelOf((b) => {
+			b.input("past", DataType.FLOAT, [1, "past", 4]);
+			b.input("x", DataType.FLOAT, [1, 2, 4]);
+			b.node("Concat", ["past", "x"], ["all"], { axis: intAttribute(1) });
+			b.output("all");
+		});
+		const { diagnostics } = await runPasses(model, [fixShapes({ dim: ["past=0"] })]);
+		expect(diagnostics).toEqual([]);
+		expect(model.graph.inputs[0]!.type).toEqual(tensorType(DataType.FLOAT, [1, 0, 4]));
+		expect(inferTypes(model).shapeOf(model.graph.outputs[0]!)).toEqual([1, 2, 4]);
+		expect((await runPasses(model, [fixShapes({ dim: ["past:1=0"] })])).diagnostics).toEqual([]);
+		await expect(failure(model, ["past:1=3"])).rejects.toThrow("'past:1' is 0 in the model, not 3");
+	});
+
 	test("fixes types in subgraphs", async () => {
 		await golden(fixShapes({ dim: ["n=3"] }), "subgraphs", branches());
 	});
@@ -78,7 +93,7 @@ describe("fix-shapes", () => {
 		await expect(failure(model, ["batch=1", "x:0=2"])).rejects.toThrow("'x:0' is to be 1 and 2");
 		await expect(failure(model, ["x:2=4"])).rejects.toThrow("'x:2' is 32 in the model, not 4");
 		await expect(failure(model, ["x:3=4"])).rejects.toMatchObject({ code: "shapes/unknown-dimension" });
-		for (const text of ["batch", "batch=0", "batch=-1", "=4", "batch=1.5"]) {
+		for (const text of ["batch", "batch=", "batch=-1", "=4", "batch=1.5"]) {
 			await expect(failure(model, [text])).rejects.toMatchObject({ code: "shapes/bad-dimension" });
 		}
 	});

@@ -7,6 +7,7 @@ import {
 	collectStatisticsOf,
 	type ExternalDataPolicy,
 	missingDataFiles,
+	type Pass,
 	type PipelineReport,
 	parseTarget,
 	QGraphError,
@@ -123,7 +124,7 @@ function usageProblem(args: Arguments): string | undefined {
 	return undefined;
 }
 
-/** Calibrates first, and converts with what that found. */
+/** Calibrates first what the recipe is to be applied to, and converts with what that found. */
 async function runCalibrated(args: Arguments, context: CommandContext): Promise<number> {
 	const { terminal, signal } = context;
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
@@ -137,6 +138,8 @@ async function runCalibrated(args: Arguments, context: CommandContext): Promise<
 			{
 				recipe: args.recipe as string,
 				dim: (args.dim as string[] | undefined) ?? [],
+				passes: passesBefore(args, "apply-precision-recipe"),
+				target: targetOf(args),
 				signal,
 				onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
 			},
@@ -150,9 +153,25 @@ async function runCalibrated(args: Arguments, context: CommandContext): Promise<
 	}
 }
 
+function targetOf({ target }: Arguments): Target | undefined {
+	return target === undefined ? undefined : parseTarget(target as string);
+}
+
+/** Those of the passes asked for that run in front of another one. */
+function passesBefore(args: Arguments, name: string): Pass[] {
+	const passes = passesFrom(args);
+	return passes.slice(
+		0,
+		Math.max(
+			0,
+			passes.findIndex((pass) => pass.name === name),
+		),
+	);
+}
+
 async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
 	const passes = passesFrom(args);
-	const target = args.target === undefined ? undefined : parseTarget(args.target as string);
+	const target = targetOf(args);
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
 	if (typeof args.report === "string") checkFolder(args.report);
 	const bar = new ProgressBar(terminal);

@@ -47,8 +47,8 @@ export function fixedDimensions(model: Model, texts: readonly string[]): FixedDi
 
 function parse(text: string): { readonly target: string; readonly length: number } {
 	const at = text.lastIndexOf("=");
-	const length = at > 0 && /^[0-9]+$/.test(text.slice(at + 1)) ? Number(text.slice(at + 1)) : 0;
-	if (length >= 1 && Number.isSafeInteger(length)) return { target: text.slice(0, at), length };
+	const length = at > 0 && /^[0-9]+$/.test(text.slice(at + 1)) ? Number(text.slice(at + 1)) : Number.NaN;
+	if (Number.isSafeInteger(length)) return { target: text.slice(0, at), length };
 	throw new QGraphError("shapes/bad-dimension", `'${text}' is no dimension; expected 'name=4' or 'input:axis=4'`);
 }
 
