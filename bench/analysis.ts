@@ -1,6 +1,7 @@
 /*
  * Recipes that `qgraph analyze` suggests within a budget against recipes of one precision and of the same size, and against
- * greedy orders: SQNR at the outputs on samples that nothing was measured or calibrated with, dB.
+ * greedy orders: SQNR at the outputs on samples that nothing was measured or calibrated with, dB. All of these are run in the
+ * same way, with the noise of 16-bit activations added; "quantized" is the suggested recipe quantized and run whole.
  *
  *   npm run build && npx tsc -p bench && node .cache/bench/analysis.js model.onnx samples.npz [held-out samples]
  */
@@ -30,8 +31,10 @@ async function compare(file: string, samples: string): Promise<void> {
 		});
 	const first = await analyzed("16bpw", false);
 	const singles = first.analysis.points.filter(({ kind }) => kind === "single");
-	console.log(`| ${path.basename(file)} | bits a weight | it | budget | predicted | best greedy | worst greedy |`);
-	console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+	console.log(
+		`| ${path.basename(file)} | bits a weight | it | budget | predicted | quantized | best greedy | worst greedy |`,
+	);
+	console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
 	for (const single of singles) {
 		const budget = `${(single.bitsPerWeight + 5e-5).toFixed(4)}bpw`;
 		const { analysis } = await analyzed(budget, true);
@@ -40,8 +43,9 @@ async function compare(file: string, samples: string): Promise<void> {
 		const figures = [
 			single.bitsPerWeight,
 			measured(single),
-			suggested!.measuredSqnrDb!,
+			measured(analysis.points.find(({ isChosen }) => isChosen)!),
 			suggested!.predictedSqnrDb!,
+			suggested!.measuredSqnrDb!,
 			Math.max(...greedy),
 			Math.min(...greedy),
 		];

@@ -101,35 +101,37 @@ export class PrecisionChoice {
 	}
 
 	/**
-	 * Choices that differ in one unit or two, keep the budget, and are predicted to lose no less: those first that lose least
-	 * more. What is predicted best need not be what is measured best.
+	 * What leads to choices that differ in one unit or two and keep the budget: first what saves most if predictions are as far
+	 * off as they tend to be. What is predicted best need not be what is measured best.
 	 */
-	neighbours(chosen: ChosenCandidates, bytes: number, most: number): ChosenCandidates[] {
+	neighbours(chosen: ChosenCandidates, bytes: number): ChoiceStep[][] {
 		const free = bytes - this.bytesOf(chosen);
-		const single = this.units.flatMap((unit) => {
-			const name = unit.known.unit.name;
-			const own = chosen.get(name)!;
-			return unit.known.candidates
-				.filter((candidate) => candidate !== own)
-				.map((to) => ({
-					name,
-					to,
-					cost: to.bytes - own.bytes,
-					loss: this.predicted(unit, to) - this.predicted(unit, own),
-				}));
-		});
-		const moves = single.filter(({ cost }) => cost <= free).map((move) => ({ steps: [move], loss: move.loss }));
-		const near = [...single].sort((a, b) => Math.abs(a.loss) - Math.abs(b.loss)).slice(0, NEAR_STEPS);
-		for (const [index, a] of near.entries()) {
-			for (const b of near.slice(0, index)) {
-				if (a.name === b.name || a.cost + b.cost > free || a.cost * b.cost >= 0) continue;
-				moves.push({ steps: [a, b], loss: a.loss + b.loss });
+		const price = this.#priceIn(chosen);
+		const hope = ({ loss }: ChoiceStep) => loss - PREDICTION_ERROR * Math.abs(loss);
+		const steps = this.units
+			.flatMap((unit) => {
+				const name = unit.known.unit.name;
+				const own = chosen.get(name)!;
+				return unit.known.candidates
+					.filter((to) => to !== own)
+					.map((to): ChoiceStep => {
+						const loss = this.predicted(unit, to) - this.predicted(unit, own);
+						return { unit: name, to, cost: to.bytes - own.bytes, loss };
+					});
+			})
+			.sort((a, b) => hope(a) + price * a.cost - hope(b) - price * b.cost)
+			.slice(0, NEAR_STEPS);
+		const moves = steps.filter(({ cost }) => cost <= free).map((step) => ({ steps: [step], hope: hope(step) }));
+		for (const [index, a] of steps.entries()) {
+			for (const b of steps.slice(0, index)) {
+				if (a.unit === b.unit || a.cost + b.cost > free || a.cost * b.cost >= 0) continue;
+				moves.push({ steps: [a, b], hope: hope(a) + hope(b) });
 			}
 		}
 		return moves
-			.sort((a, b) => a.loss - b.loss)
-			.slice(0, most)
-			.map(({ steps }) => new Map([...chosen, ...steps.map(({ name, to }) => [name, to] as const)]));
+			.filter((move) => move.hope < 0)
+			.sort((a, b) => a.hope - b.hope)
+			.map((move) => move.steps);
 	}
 
 	/** What it brings to make `candidate` of a unit instead of `own`, in words. */
@@ -191,7 +193,24 @@ export const GREEDY_ORDERS: Readonly<Record<string, GreedyOrder>> = {
 };
 
 /** Changes of one unit that are put together in pairs. */
-const NEAR_STEPS = 96;
+const NEAR_STEPS = 256;
+
+/** So large a part of a predicted change of the loss may be wrong. */
+const PREDICTION_ERROR = 0.3;
+
+/** Another candidate for one unit. */
+export interface ChoiceStep {
+	readonly unit: string;
+	readonly to: CandidateNoise;
+	/** More bytes. */
+	readonly cost: number;
+	/** More predicted loss. */
+	readonly loss: number;
+}
+
+export function stepped(chosen: ChosenCandidates, steps: readonly ChoiceStep[]): ChosenCandidates {
+	return new Map([...chosen, ...steps.map(({ unit, to }) => [unit, to] as const)]);
+}
 
 function leastOf(candidates: readonly CandidateNoise[], figure: (candidate: CandidateNoise) => number): number {
 	const figures = candidates.map(figure);

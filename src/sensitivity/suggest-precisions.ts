@@ -8,14 +8,15 @@ import { writeRecipe } from "../recipe/write-recipe.js";
 import { summarizeModel } from "../report/summary.js";
 import type { AnalysisMode, ParetoEntry, SqnrGroup, SuggestedRecipe } from "./analysis.js";
 import type { AssembleOptions, Measured } from "./analyze-options.js";
-import { type ChosenCandidates, GREEDY_ORDERS, PrecisionChoice } from "./choose-precisions.js";
+import { type ChosenCandidates, PrecisionChoice } from "./choose-precisions.js";
 import { candidateName, type SensitivityUnit } from "./find-sensitivity-units.js";
 import type { CandidateNoise } from "./isolated-noise.js";
 import type { SensitivityMeasure } from "./measure-sensitivity.js";
 import type { OutputNoise } from "./output-noise.js";
 import { type KnownUnit, localRatio, Prediction } from "./prediction.js";
 import { type Plan, singlePlans, sizedPlans } from "./recipe-plans.js";
-import { decibelsOf, mean } from "./statistics.js";
+import { searchPrecisions, startsWithin } from "./search-precisions.js";
+import { decibelsOf } from "./statistics.js";
 import { suggestedRecipe } from "./suggested-recipe.js";
 import { ThresholdChoice } from "./threshold-choice.js";
 
@@ -39,9 +40,6 @@ export interface SuggestedUnit {
 }
 
 const DEFAULT_END_TO_END_UNITS = 128;
-
-/** Whole recipes that are run to find one better than what is predicted best. */
-const MOST_NEIGHBOURS = 24;
 
 const RECIPE_FILE = "recipe.yaml";
 
@@ -115,12 +113,14 @@ class Suggester {
 		await this.#learn(plans, choice, prediction, ratioOf);
 		if (weighed !== prediction) await this.#learn(plans, choice, weighed, lossOf);
 		const chosen = await this.#choose(choice, plans);
+		const whole: Plan = { kind: "plan", label: "suggested", chosen };
+		await this.#learn([...plans, whole], choice, prediction, ratioOf);
 		plans.push(...sizedPlans(choice, chosen));
 		const units = new Map(this.#units.map(({ unit }) => [unit.name, this.#suggested(unit, chosen, choice)] as const));
 		const { file, text, name, description } = this.#recipe(units);
 		const points = await this.#points(plans, choice, prediction);
 		const point = points.find(({ isChosen }) => isChosen)!;
-		const whole = this.#hasSamples ? (await this.#measure.quantized(file, text)).outputs : null;
+		const quantized = this.#hasSamples ? (await this.#measure.quantized(file, text)).outputs : null;
 		const count = (change: SuggestedUnit["change"]) =>
 			[...units.values()].filter((unit) => unit.change === change).length;
 		const suggestion: SuggestedRecipe = {
@@ -130,7 +130,7 @@ class Suggester {
 			bytes: point.bytes,
 			bitsPerWeight: point.bitsPerWeight,
 			predictedSqnrDb: point.predictedSqnrDb,
-			measuredSqnrDb: whole === null ? null : decibelsOf(whole.ratio),
+			measuredSqnrDb: quantized === null ? null : decibelsOf(quantized.ratio),
 			promoted: count("promoted"),
 			demoted: count("demoted"),
 		};
@@ -144,7 +144,7 @@ class Suggester {
 				),
 			),
 			units,
-			points: points.map((one) => (one.isChosen ? { ...one, measuredSqnrDb: suggestion.measuredSqnrDb } : one)),
+			points,
 			suggestions: [suggestion],
 			files: new Map([[RECIPE_FILE, text]]),
 		};
@@ -228,25 +228,12 @@ class Suggester {
 			);
 		}
 		if (!this.#hasSamples || this.#options.headWeight !== 1) return planned;
-		const local = choice.within(bytes, (_, candidate) => localRatio(candidate));
-		const greedy = Object.values(GREEDY_ORDERS).map((order) => choice.greedy(bytes, order));
 		const single = singles.map(({ chosen }) => chosen).filter((chosen) => choice.bytesOf(chosen) <= bytes);
-		const best = await this.#best([planned, ...(local === undefined ? [] : [local]), ...single, ...greedy]);
-		return this.#best([best, ...choice.neighbours(best, bytes, MOST_NEIGHBOURS)]);
-	}
-
-	/**
-	 * The first of several choices, or another one that loses less when it is run, and not by the chance of a few samples: by more
-	 * than the standard error of the differences.
-	 */
-	async #best(choices: readonly ChosenCandidates[]): Promise<ChosenCandidates> {
-		let [best, least] = [choices[0]!, await this.#measure.endToEnd(choices[0]!, "measured")];
-		for (const [index, chosen] of choices.entries()) {
-			const noise = await this.#measure.endToEnd(chosen, "measured");
-			if (noise !== null && least !== null && isLess(noise, least)) [best, least] = [chosen, noise];
-			this.#progress("trying recipes", index + 1, choices.length);
-		}
-		return best;
+		return searchPrecisions(choice, [planned, ...single, ...startsWithin(choice, bytes)], {
+			bytes,
+			run: (chosen) => this.#measure.endToEnd(chosen, "measured"),
+			onProgress: (done, total) => this.#progress("trying recipes", done, total),
+		});
 	}
 
 	/** The base recipe, with what is below the threshold promoted. */
@@ -329,12 +316,4 @@ class Suggester {
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress?.(step, done, total);
 	}
-}
-
-/** Is the mean of the samples less, by more than a standard error of the difference? */
-function isLess(noise: OutputNoise, other: OutputNoise): boolean {
-	const differences = noise.samples.map((sample, index) => sample - other.samples[index]!);
-	const middle = mean(differences);
-	const variance = mean(differences.map((difference) => (difference - middle) ** 2));
-	return middle < -Math.sqrt(variance / differences.length);
 }

@@ -15,7 +15,7 @@ import { inputsOf } from "../runtime/model-inputs.js";
 import { feedsOf } from "../runtime/sample-arrays.js";
 import { removeIfUnused } from "../weights/constant.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
-import { type CandidateNoise, constantsOf } from "./isolated-noise.js";
+import { type CandidateNoise, constantsOf, type QuantizedPart } from "./isolated-noise.js";
 import { roundingOf } from "./isolated-operator.js";
 import { stepOf } from "./layer-inputs.js";
 import { logitsOf, type OutputNoise, OutputNoiseSum } from "./output-noise.js";
@@ -36,6 +36,9 @@ export interface SwitchOptions {
 
 /** Wanted outputs take no more; what does not fit is left out. */
 const OUTPUT_BYTES = 2 ** 30;
+
+/** Of quantized constants that are kept for the next run. */
+const RECENT_BYTES = 2 ** 28;
 
 /** Rounding in steps of so small a part of the range changes nothing that float32 can tell. */
 const NO_ROUNDING = 2 ** -24;
@@ -85,6 +88,7 @@ export class SwitchedModel {
 	/** What the inputs are where nothing is quantized. */
 	readonly #unchanged: ReadonlyMap<string, NumpyArray>;
 	#samples: readonly Sample[] = [];
+	readonly #recent: Map<string, NumpyArray[]> = new Map();
 
 	private constructor(session: LiveSession, units: ReadonlyMap<string, SwitchedUnit>, logits: ReadonlySet<string>) {
 		this.#session = session;
@@ -134,7 +138,7 @@ export class SwitchedModel {
 		for (const [name, candidate] of choice) {
 			const { unit, constants, steps } = this.#units.get(name)!;
 			for (const [part, quantized] of candidate.constants.entries()) {
-				const made = await constantsOf(quantized);
+				const made = await this.#made(quantized);
 				for (const input of constants) {
 					if (input.part === part) changed.set(input.name, typed(made[input.operator]!, input.array.type));
 				}
@@ -158,7 +162,25 @@ export class SwitchedModel {
 	}
 
 	async close(): Promise<void> {
+		this.#recent.clear();
 		await this.#session.close();
+	}
+
+	/** Constants of the last choices are kept: the next one often differs in one unit or two. */
+	async #made(quantized: QuantizedPart): Promise<NumpyArray[]> {
+		const { file } = quantized;
+		const made = this.#recent.get(file) ?? (await constantsOf(quantized));
+		this.#recent.delete(file);
+		this.#recent.set(file, made);
+		const bytesIn = (arrays: readonly NumpyArray[]) =>
+			[...new Set(arrays)].reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
+		let total = [...this.#recent.values()].reduce((sum, arrays) => sum + bytesIn(arrays), 0);
+		for (const [oldest, arrays] of this.#recent) {
+			if (total <= RECENT_BYTES || oldest === file) break;
+			this.#recent.delete(oldest);
+			total -= bytesIn(arrays);
+		}
+		return made;
 	}
 }
 

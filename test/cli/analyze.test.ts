@@ -58,6 +58,35 @@ test("analyze --json prints units", async () => {
 	}
 });
 
+test("Ctrl-C leaves an analysis that can be used, and --resume goes on", async () => {
+	const cut = path.join(folder, "cut");
+	const args = (output: string) => {
+		const measures = ["--recipe", "16a4w", "--budget", "6bpw", "--fit", "max", "--data", "random:6"];
+		return ["analyze", model, "-o", output, ...measures];
+	};
+	const stop = new AbortController();
+	const look = setInterval(() => existsSync(path.join(cut, "work", "unit-3-0-16a4w.onnx")) && stop.abort(), 1);
+	const first = await qgraph(folder, stop.signal, ...args(cut));
+	clearInterval(look);
+	expect([first.code, first.err]).toEqual([
+		130,
+		"qgraph: interrupted; '<folder>/cut' has what was measured until then, --resume goes on with it\n",
+	]);
+	const read = (of: string) => readFileSync(path.join(of, "analysis.json"), "utf8");
+	const partial = JSON.parse(read(cut));
+	expect(partial).toMatchObject({ isPartial: true, suggestions: [] });
+	const known = partial.units.filter((unit: { isolatedSqnrDb: number | null }) => unit.isolatedSqnrDb !== null).length;
+	expect(known).toBeGreaterThan(0);
+	expect(known).toBeLessThan(partial.units.length);
+	expect(readFileSync(path.join(cut, "report.html"), "utf8")).toContain("isPartial");
+	const second = await qgraph(folder, ...args(cut), "--resume");
+	expect([second.code, second.err]).toEqual([0, ""]);
+	expect(existsSync(path.join(cut, "work"))).toBe(false);
+	const whole = path.join(folder, "whole");
+	expect((await qgraph(folder, ...args(whole))).code).toBe(0);
+	expect(read(cut)).toBe(read(whole));
+});
+
 test("analyze refuses wrong usage", async () => {
 	const both = await qgraph(folder, "analyze", model, "-o", output, "--budget", "4bpw", "--threshold", "10");
 	expect(both.code).toBe(2);

@@ -218,27 +218,30 @@ rules:
 		expect([...model.graph.nodes].find(({ name }) => name === "embed")?.inputs[0]?.name).toBe("embed_tokens.weight");
 	});
 
-	test("works in subgraphs and casts back to the type of 16-bit weights", async () => {
-		const half = encodeFloat16(randomFloats(32 * 8, 9));
-		const model = modelOf((b) => {
-			b.input("x", FLOAT16, [2, 32]);
-			b.input("c", DataType.BOOL, []);
-			b.initializer("w", tensor(FLOAT16, [32, 8], half));
-			const branch = (name: string) =>
-				b.subgraph(name, (inner) => {
-					inner.node("MatMul", ["x", "w"], [`${name}_y`], {}, name);
-					inner.output(`${name}_y`);
-				});
-			b.node("If", ["c"], ["y"], { then_branch: branch("then"), else_branch: branch("else") }, "if");
-			b.output("y");
-		});
-		const report = await apply(model, { recipe: "16a4w" });
-		expect(report.weights.map(({ status }) => status)).toEqual(["converted", "converted"]);
-		const { Tensor } = await import("onnxruntime-node");
-		const x = new Tensor("float16", new Uint16Array(64).fill(0x3c00), [2, 32]);
-		const { y } = await run(serializeModel(model), { x, c: new Tensor("bool", [true], []) });
-		expect(y?.type).toBe("float16");
-	});
+	test.each(["16a4w", "16a4w_block:16", "16a8w"])(
+		"%s: works in subgraphs and casts back to the type of 16-bit weights",
+		async (recipe) => {
+			const half = encodeFloat16(randomFloats(32 * 8, 9));
+			const model = modelOf((b) => {
+				b.input("x", FLOAT16, [2, 32]);
+				b.input("c", DataType.BOOL, []);
+				b.initializer("w", tensor(FLOAT16, [32, 8], half));
+				const branch = (name: string) =>
+					b.subgraph(name, (inner) => {
+						inner.node("MatMul", ["x", "w"], [`${name}_y`], {}, name);
+						inner.output(`${name}_y`);
+					});
+				b.node("If", ["c"], ["y"], { then_branch: branch("then"), else_branch: branch("else") }, "if");
+				b.output("y");
+			});
+			const report = await apply(model, { recipe });
+			expect(report.weights.map(({ status }) => status)).toEqual(["converted", "converted"]);
+			const { Tensor } = await import("onnxruntime-node");
+			const x = new Tensor("float16", new Uint16Array(64).fill(0x3c00), [2, 32]);
+			const { y } = await run(serializeModel(model), { x, c: new Tensor("bool", [true], []) });
+			expect(y?.type).toBe("float16");
+		},
+	);
 
 	test.each<[reason: string, code: string, fill: (b: ModelBuilder) => void]>([
 		[

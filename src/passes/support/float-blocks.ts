@@ -131,7 +131,10 @@ function insertBlocks(
 		{ codes: tensor(DataType.INT4, shape, codes), scales: tensor(DataType.FLOAT, blocks, scales), axis, blockSize },
 		names,
 	);
-	return sites.map(({ node, input, graphSite, opset }) => weightSiteAt(node, input, graphSite, opset)!);
+	// behind weights with 16 bits there is a Cast now, which leaves the axes what they are
+	return sites.map(({ node, input, graphSite, opset, axes }) => {
+		return { ...weightSiteAt(node, input, graphSite, opset)!, axes };
+	});
 }
 
 function insertLpbq(weight: FloatWeight, source: BlockWeight, fit: LpbqFit, form: LpbqForm, names: NameScope): void {

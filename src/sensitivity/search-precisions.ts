@@ -1,0 +1,83 @@
+import {
+	type ChoiceStep,
+	type ChosenCandidates,
+	GREEDY_ORDERS,
+	type PrecisionChoice,
+	stepped,
+} from "./choose-precisions.js";
+import type { OutputNoise } from "./output-noise.js";
+import { localRatio } from "./prediction.js";
+import { mean } from "./statistics.js";
+
+/** Whole recipes that are run to find one that is better than the best of those that it starts from. */
+const MOST_TRIALS = 64;
+
+/** A step that was in so many trials without any gain is not tried again. */
+const MOST_FAILURES = 3;
+
+export interface SearchOptions {
+	/** Of codes and scales. */
+	readonly bytes: number;
+	/** What the outputs lose with the weights of a choice. */
+	readonly run: (chosen: ChosenCandidates) => Promise<OutputNoise | null>;
+	readonly onProgress: (done: number, total: number) => void;
+}
+
+/**
+ * Finds a choice of little measured loss: the best of some that fit into the bytes, then what is better in one unit or two, as
+ * long as there is something.
+ *
+ * @param starts choices that fit, what is predicted best first.
+ */
+export async function searchPrecisions(
+	choice: PrecisionChoice,
+	starts: readonly ChosenCandidates[],
+	{ bytes, run, onProgress }: SearchOptions,
+): Promise<ChosenCandidates> {
+	const total = starts.length + MOST_TRIALS;
+	let [best, least] = [starts[0]!, await run(starts[0]!)];
+	for (const [index, chosen] of starts.entries()) {
+		const noise = await run(chosen);
+		if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples)) [best, least] = [chosen, noise];
+		onProgress(index + 1, total);
+	}
+	const failures = new Map<string, number>();
+	const nameOf = ({ unit, to }: ChoiceStep) => `${unit} ${to.bytes} ${localRatio(to)}`;
+	const countOf = (step: ChoiceStep) => failures.get(nameOf(step)) ?? 0;
+	let moves = choice.neighbours(best, bytes);
+	for (let trial = 0; trial < MOST_TRIALS && least !== null; trial++) {
+		const move = moves.find((steps) => steps.every((step) => countOf(step) < MOST_FAILURES));
+		if (move === undefined) break;
+		moves = moves.filter((other) => other !== move);
+		const chosen = stepped(best, move);
+		const noise = await run(chosen);
+		onProgress(starts.length + trial + 1, total);
+		if (noise !== null && isLess(noise, least)) {
+			[best, least] = [chosen, noise];
+			moves = choice.neighbours(best, bytes);
+		} else for (const step of move) failures.set(nameOf(step), countOf(step) + 1);
+	}
+	return best;
+}
+
+/** Choices that are worth a run besides what is predicted best: by noise at the units' outputs, and what greedy walks make. */
+export function startsWithin(choice: PrecisionChoice, bytes: number): ChosenCandidates[] {
+	const local = choice.within(bytes, (_, candidate) => localRatio(candidate));
+	const greedy = Object.values(GREEDY_ORDERS).map((order) => choice.greedy(bytes, order));
+	return [...(local === undefined ? [] : [local]), ...greedy];
+}
+
+/**
+ * Is the mean of the samples less, by more than the standard error of the difference? The fewer samples there are the more
+ * is asked for: among many trials some look better by chance.
+ */
+function isLess(noise: OutputNoise, other: OutputNoise): boolean {
+	const differences = noise.samples.map((sample, index) => sample - other.samples[index]!);
+	const count = differences.length;
+	const middle = mean(differences);
+	const variance = mean(differences.map((difference) => (difference - middle) ** 2));
+	return middle < -(1 + FEW_SAMPLES / count) * Math.sqrt(variance / count);
+}
+
+/** With so many samples twice the standard error is asked for. */
+const FEW_SAMPLES = 6;
