@@ -201,7 +201,7 @@ export interface ParetoEntry {
 	readonly bitsPerWeight: number;
 	/** At the model's outputs. */
 	readonly predictedSqnrDb: number | null;
-	/** On held-out samples, where there are any. */
+	/** On held-out samples, where there are any: its weights run, and the noise of activations added. */
 	readonly measuredSqnrDb: number | null;
 	/** Is it what the first suggestion makes of the model? True of one point at most. */
 	readonly isChosen: boolean;
@@ -216,6 +216,7 @@ export interface SuggestedRecipe {
 	readonly bytes: number;
 	readonly bitsPerWeight: number;
 	readonly predictedSqnrDb: number | null;
+	/** On held-out samples, quantized as a whole. */
 	readonly measuredSqnrDb: number | null;
 	/** How many units it promotes and demotes against the base recipe. */
 	readonly promoted: number;
