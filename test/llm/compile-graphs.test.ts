@@ -30,10 +30,16 @@ test("compiling needs a target", async () => {
 });
 
 describe.skipIf("missing" in setup)("compiled graphs", () => {
-	test.each(["v73", "v75", "v79", "v81"])("are wholly on a %s, prefill and decode in one context", async (version) => {
+	test.each([
+		["v73", "16a4w_block:32"],
+		["v75", "16a8w"],
+		["v79", undefined],
+		["v81", "16a4w_block:32"],
+	])("are wholly on a %s, prefill and decode in one context, recipe %s", async (version, recipe) => {
 		const output = path.join(folder, version);
 		const target = parseTarget(`qnn-htp:${version}`);
-		const { contexts } = await convertLlm(input, output, { ...COMMON, target });
+		const quantization = recipe === undefined ? undefined : { recipe, generate: 4, gptq: false };
+		const { contexts } = await convertLlm(input, output, { ...COMMON, target, quantization });
 		expect(contexts.map(({ graphs }) => graphs)).toEqual([["prefill", "decode"], ["lm_head"]]);
 		expect(readdirSync(output).sort()).toEqual([
 			"decode_ctx.onnx",
