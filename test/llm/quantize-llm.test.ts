@@ -144,6 +144,20 @@ describe("convertLlm with a recipe", () => {
 		60_000,
 	);
 
+	test("goes from part to part as codes", async () => {
+		const [input, output] = [path.join(folder, "whole"), path.join(folder, "parts")];
+		writeGenaiDirectory(input);
+		const quantization = { recipe: "16a8w", gptq: false };
+		const { graphs } = await convertLlm(input, output, { ...LENGTHS, target: TARGET, quantization, splits: 4 });
+		const parts = graphs.filter(({ role }) => role === "prefill" || role === "decode");
+		expect(parts).toHaveLength(8);
+		for (const { name, fileName } of parts) {
+			const ports = Object.entries(await portsOf(path.join(output, fileName)));
+			expect([name, ports.filter(([, type]) => type === DataType.FLOAT)]).toEqual([name, []]);
+		}
+		expect(await generationDb(input, output)).toBeGreaterThan(30);
+	}, 60_000);
+
 	test("quantizes a model of float16", async () => {
 		const [input, wide, output] = ["half", "half wide", "half 8 bits"].map((name) => path.join(folder, name));
 		writeGenaiDirectory(input!, { half: DataType.FLOAT16 });

@@ -75,7 +75,10 @@ export function partsOf(model: Model, count: number): GraphPart[] {
 	});
 }
 
-/** The operators that depend on inputs, in their order; those on constants alone go with who reads them. */
+/**
+ * The operators that depend on inputs, in their order; those on constants alone, and what dequantizes an input, go with who
+ * reads them: every part takes the codes.
+ */
 class WorkLine {
 	readonly #madeAt = new Map<Value, number>();
 	readonly #readUntil = new Map<Value, number>();
@@ -95,6 +98,7 @@ class WorkLine {
 				for (const output of node.outputs) constantBytes.set(output, bytes);
 				continue;
 			}
+			if (isOnnxOp(node, "DequantizeLinear") && node.inputs[0]!.isGraphInput) continue;
 			const at = this.length;
 			for (const value of read) if (this.#madeAt.has(value)) this.#readUntil.set(value, at);
 			for (const output of node.outputs) this.#madeAt.set(output, at);
