@@ -165,7 +165,12 @@ export {
 	type QuantizeOptions,
 	quantizeModel,
 } from "./quantize/quantize-model.js";
-export { collectStatisticsOf, type FileStatisticsOptions, type StatisticsFiles, type StatisticsOptions } from "./quantize/statistics.js";
+export {
+	collectStatisticsOf,
+	type FileStatisticsOptions,
+	type StatisticsFiles,
+	type StatisticsOptions,
+} from "./quantize/statistics.js";
 export { BUILT_IN_RECIPES } from "./recipe/built-in.js";
 export type { Decision, Decisions } from "./recipe/decide.js";
 export { readExecutorchRecipe, writeExecutorchRecipe } from "./recipe/executorch.js";

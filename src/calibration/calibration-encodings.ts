@@ -26,6 +26,8 @@ export interface RangeOptions {
 	readonly bits?: 8 | 16 | undefined;
 	/** As far below 0 as above it, with the zero point in the middle of the codes; default false. */
 	readonly symmetric?: boolean | undefined;
+	/** By what part of them both ends of an interval lie further from 0 than what was seen; default 0. */
+	readonly headroom?: number | undefined;
 }
 
 const DEFAULT_PERCENTILE = 99.99;
@@ -66,12 +68,13 @@ export function isMask(statistics: ValueStatistics): boolean {
  * @throws Error where the observer needs a histogram that the statistics do not have.
  */
 export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
-	const { observer = "min-max", bits = 16 } = options;
+	const { observer = "min-max", bits = 16, headroom = 0 } = options;
 	const inner = unmasked(statistics);
 	// how far down a mask goes is for those to say who add it to something
 	if (isMask(statistics)) return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
-	return { lo: Math.min(lo, 0) - (inner.lo > statistics.min ? bits : 0), hi: Math.max(hi, 0) };
+	const [least, most] = [Math.min(lo, 0) * (1 + headroom), Math.max(hi, 0) * (1 + headroom)];
+	return { lo: least - (inner.lo > statistics.min ? bits : 0), hi: most };
 }
 
 function observed(

@@ -17,7 +17,7 @@ export function renderQuantization(result: Quantization, output: string): string
 		`weights: ${byteText(bytesBefore)} -> ${byteText(bytesAfter)}${worstWeight(result)}`,
 	];
 	parts.push(...remarks(result));
-	if (onCpu !== null) parts.push(`against the float model, ${judgedBy(heldOut)}:`, figure(onCpu));
+	if (onCpu !== null) parts.push(`against the input, ${judgedBy(heldOut)}:`, figure(onCpu));
 	if (onTarget !== null) parts.push(figure(onTarget));
 	parts.push(...gainLines(result));
 	if (notOnTarget !== null) parts.push(`not run on the target: ${plain(notOnTarget)}`);

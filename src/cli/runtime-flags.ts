@@ -41,6 +41,7 @@ export function wrongNumber(args: Readonly<Record<string, unknown>>): string | u
 		["memory", 1],
 		["samples", 1],
 		["seed", 0],
+		["headroom", 0],
 		["min-sqnr", Number.NEGATIVE_INFINITY],
 	] as const) {
 		const value = args[flag];

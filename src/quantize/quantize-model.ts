@@ -43,12 +43,16 @@ export interface QuantizeOptions {
 	/** Samples that are not calibrated with but judged by; default a tenth, 8 at most. */
 	readonly holdOut?: number | undefined;
 	readonly observer?: ObserverName | undefined;
+	/** By what part of them ranges reach further than what was seen; default a quarter where activations have 16 bits. */
+	readonly headroom?: number | undefined;
 	/** Choose codes of 4 and 8 bits by GPTQ on the samples; default true. */
 	readonly gptq?: boolean | undefined;
 	/** Make and run the model without GPTQ, too, and say what GPTQ gained; default true. */
 	readonly gptqGain?: boolean | undefined;
 	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
+	/** Activations that the model has in 8 bits: as they are, or UINT16 with the same values among its own; default `keep`. */
+	readonly existing?: "keep" | "widen" | undefined;
 	/** Write the model although the target would refuse it or compute it wrong. */
 	readonly allowIllegal?: boolean | undefined;
 	/** Run the result on the CPU and on the target's emulator; default true. */
@@ -150,7 +154,7 @@ class Quantizer {
 		const recipe = await this.#recipe(model);
 		const statistics = await this.#statistics(model, samples, recipe);
 		await this.#passes(model, [
-			...quantizers({ recipe, ...statistics, products: this.#options.products }),
+			...quantizers({ recipe, ...statistics, products: this.#options.products, existing: this.#options.existing }),
 			...passesBehind(model, target).map((pass) => pass()),
 		]);
 		const findings = target === undefined ? [] : await checkModel(model, target);
@@ -200,10 +204,10 @@ class Quantizer {
 
 	/** Ranges of values and second moments; without samples the ranges that were given. */
 	async #statistics(model: Model, samples: PreparedSamples | undefined, recipe: string): Promise<StatisticsFiles> {
-		const { encodings, gptq, observer, signal } = this.#options;
+		const { encodings, gptq, observer, headroom, signal } = this.#options;
 		if (samples === undefined) return { encodings: encodings!, hessian: "", samples: 0, diagnostics: [] };
 		const onProgress = (done: number, total: number | undefined) => this.#progress("calibrating", done, total ?? 0);
-		const options = { recipe, observer, gptq, signal, onProgress };
+		const options = { recipe, observer, headroom, gptq, signal, onProgress };
 		const files = await collectStatistics(model, samples.calibration, this.#folder, options);
 		this.#diagnostics.push(...files.diagnostics);
 		return { ...files, encodings: encodings ?? files.encodings };
@@ -255,8 +259,8 @@ class Quantizer {
 	#withoutGptq({ dim }: PreparedSamples, recipe: string, { encodings }: StatisticsFiles): QuantizeOptions {
 		const onProgress = (step: string, done: number, total: number) =>
 			this.#progress(`${WITHOUT_GPTQ}${step}`, done, total);
-		const { target, products, signal } = this.#options;
-		return { recipe, encodings, dim, target, products, signal, onProgress, allowIllegal: true };
+		const { target, products, existing, signal } = this.#options;
+		return { recipe, encodings, dim, target, products, existing, signal, onProgress, allowIllegal: true };
 	}
 
 	/** Compares a model with the input on the CPU and on the target. */

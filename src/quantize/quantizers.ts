@@ -8,9 +8,15 @@ export interface QuantizersOptions extends Pick<StatisticsFiles, "encodings" | "
 	readonly products?: InsertActivationQdqOptions["products"] | undefined;
 	/** Inputs and outputs of the model; default float. */
 	readonly io?: InsertActivationQdqOptions["io"] | undefined;
+	/** Activations that have 8 bits already; default `keep`. */
+	readonly existing?: InsertActivationQdqOptions["existing"] | undefined;
 }
 
 /** The passes that quantize a float model's weights and then its activations. */
-export function quantizers({ recipe, encodings, hessian, products = "auto", io = "float" }: QuantizersOptions): Pass[] {
-	return [applyPrecisionRecipe({ recipe, hessian }), insertActivationQdq({ recipe, encodings, products, io })];
+export function quantizers({ recipe, encodings, hessian, ...options }: QuantizersOptions): Pass[] {
+	const { products = "auto", io = "float", existing = "keep" } = options;
+	return [
+		applyPrecisionRecipe({ recipe, hessian }),
+		insertActivationQdq({ recipe, encodings, products, io, existing }),
+	];
 }

@@ -142,6 +142,9 @@ describe("calibrate", () => {
 		expect(Math.abs(counts.reduce((sum, count) => sum + count, 0) - 180000)).toBeLessThan(46);
 		const sorted = elements.toSorted((a, b) => a - b);
 		const { hi } = calibratedInterval(x, { observer: "percentile", percentile: 90 });
+		const seen = calibratedInterval(x);
+		const further = calibratedInterval(x, { headroom: 0.25 });
+		expect(further).toEqual({ lo: 1.25 * seen.lo, hi: 1.25 * seen.hi });
 		expect(Math.abs(hi / sorted[Math.floor(0.95 * 90000)]! - 1)).toBeLessThan(0.02);
 	});
 
@@ -199,6 +202,7 @@ describe("masks", () => {
 		expect([y.min, y.max]).toEqual([Math.fround(-3.4e38), 9]);
 		// the mask itself is for those to bound who add it to something
 		expect(calibratedInterval(values.get("added")!)).toEqual({ lo: Math.fround(-3.4e38), hi: 0 });
+		expect(calibratedInterval(values.get("added")!, { headroom: 1 })).toEqual({ lo: Math.fround(-3.4e38), hi: 0 });
 		const counts = [...y.histogram!.entries()].reduce((sum, [, count]) => sum + count, 0);
 		expect(counts).toBe(16);
 		// 16 below the others: e^-16 is less than a step of 1 / 65535

@@ -46,7 +46,7 @@ weights: 8.0 KiB -> 2.3 KiB; the furthest from its original is 'w', N dB
 
 warning calibrate/random: ranges of random inputs are not those of real ones
 
-against the float model, on samples that were held out:
+against the input, on samples that were held out:
 
 N dB on the CPU
 

@@ -5,14 +5,17 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseBudget } from "../../src/analysis/budget.js";
 import { writeNpz } from "../../src/arrays/npz.js";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { allNodes } from "../../src/ir/walk.js";
 import { readModel, writeModel } from "../../src/onnx/file.js";
 import { applyPrecisionRecipe } from "../../src/passes/apply-precision-recipe.js";
+import { encodingAt } from "../../src/passes/support/qdq.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
 import { runPasses } from "../../src/run-passes.js";
+import { verifyModels } from "../../src/runtime/verify-models.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { ModelBuilder } from "../support/build.js";
+import { ModelBuilder, modelOf } from "../support/build.js";
 import { HTP_HOME, prepareHtp } from "../support/htp.js";
 import { mixedSource } from "../support/random.js";
 
@@ -133,6 +136,100 @@ describe("quantizeModel", () => {
 		expect(onCpu!.withoutDb).toBeCloseTo(plain.sqnr, 5);
 		expect(onCpu!.gainDb).toBeCloseTo(gptq.sqnr - plain.sqnr, 5);
 		expect(onTarget).toBeNull();
+	});
+
+	test("inputs that go further than those seen are not clamped", async () => {
+		const loud = correlatedRows(SAMPLES * SEQUENCE).map((value, index) =>
+			index < 0.9 * SAMPLES * SEQUENCE * HIDDEN ? value : 1.2 * value,
+		);
+		const shape = [SAMPLES, 1, SEQUENCE, HIDDEN];
+		const bytes = new Uint8Array(loud.buffer);
+		writeNpz(place("loud.npz"), new Map([["x", { type: "float32" as const, shape, bytes }]]));
+		const options = { recipe: "16a16w", data: [place("loud.npz")] };
+		const [tight, wide] = [
+			await worst("tight.onnx", { ...options, headroom: 0 }),
+			await worst("wide.onnx", { ...options, headroom: 0.25 }),
+		];
+		expect(wide.sqnr).toBeGreaterThan(tight.sqnr + 20);
+		expect((await worst("default.onnx", options)).sqnr).toBe(wide.sqnr);
+		const narrow = { ...options, recipe: "8a8w", gptq: false };
+		const none = await worst("no-room.onnx", { ...narrow, headroom: 0 });
+		expect((await worst("narrow.onnx", narrow)).sqnr).toBe(none.sqnr);
+	});
+
+	describe("a model that is quantized already", () => {
+		/** `x` by a pair of 8 bits in front of MatMul, whose weight is float or INT8, and one behind it. */
+		function quantized(weight: "float" | "int8", hasPairs = true) {
+			const random = mixedSource(4);
+			return modelOf((b) => {
+				b.input("x", DataType.FLOAT, [1, SEQUENCE, HIDDEN]);
+				const pair = (from: string, to: string, scale: number) => {
+					if (!hasPairs) return from;
+					b.initializer(`${to}_scale`, floatTensor([], [scale]));
+					b.initializer(`${to}_zero`, tensor(DataType.UINT8, [], Uint8Array.of(128)));
+					b.node("QuantizeLinear", [from, `${to}_scale`, `${to}_zero`], [`${to}_codes`]);
+					b.node("DequantizeLinear", [`${to}_codes`, `${to}_scale`, `${to}_zero`], [to]);
+					return to;
+				};
+				const values = Float32Array.from({ length: HIDDEN * 32 }, () => (random() - 0.5) / 8);
+				if (weight === "float") b.initializer("w", floatTensor([HIDDEN, 32], values));
+				else {
+					const codes = Int8Array.from(values, (value) => Math.round(value * 2000));
+					b.initializer("codes", tensor(DataType.INT8, [HIDDEN, 32], bytesOf(codes)));
+					b.initializer("scales", floatTensor([32], new Float32Array(32).fill(1 / 2000)));
+					b.node("DequantizeLinear", ["codes", "scales"], ["w"], { axis: intAttribute(1) });
+				}
+				b.node("MatMul", [pair("x", "seen", 0.12), "w"], ["product"], {}, "linear");
+				b.node("Relu", [pair("product", "between", 0.08)], ["y"]);
+				b.output("y");
+			});
+		}
+		const codesOf = async (file: string) =>
+			[...allNodes(await readModel(file))]
+				.filter(({ node }) => node.op.type === "QuantizeLinear")
+				.map(({ node }) => encodingAt(node)!)
+				.map(({ dtype, scale }) => [dtype, scale] as const);
+
+		test.each(["float", "int8"] as const)("keeps its codes of 8 bits, %s weight", async (weight) => {
+			await writeModel(quantized(weight), place("given.onnx"), { overwrite: true });
+			const options = { data: [data], overwrite: true, gptqGain: false };
+			const result = await quantizeModel(place("given.onnx"), place("kept.onnx"), options);
+			const codes = await codesOf(place("kept.onnx"));
+			expect(codes.slice(0, 2)).toEqual([
+				[DataType.UINT8, Math.fround(0.12)],
+				[DataType.UINT8, Math.fround(0.08)],
+			]);
+			expect(result.onCpu!.worstSqnrDb).toBeGreaterThan(30);
+			const [matMul] = result.operators.filter(({ operator }) => operator === "MatMul");
+			expect(matMul).toMatchObject({ activations: "8 bits", weights: "8 bits, a scale a channel" });
+		});
+
+		test.each(["float", "int8"] as const)("gets 16 bits on request, %s weight", async (weight) => {
+			await writeModel(quantized(weight), place("given.onnx"), { overwrite: true });
+			const options = { data: [data], overwrite: true, gptqGain: false, existing: "widen" } as const;
+			const result = await quantizeModel(place("given.onnx"), place("wider.onnx"), options);
+			const codes = await codesOf(place("wider.onnx"));
+			expect(codes.map(([dtype]) => dtype)).toEqual(codes.map(() => DataType.UINT16));
+			expect(codes[0]![1]).toBeCloseTo(0.12 / 257, 7);
+			await writeModel(quantized(weight, false), place("float.onnx"), { overwrite: true });
+			const closeness = async (file: string) =>
+				(await verifyModels(place("float.onnx"), place(file), { on: "cpu", samples: 4 })).worstSqnrDb!;
+			expect(await closeness("given.onnx")).toBeLessThan(30);
+			expect(await closeness("wider.onnx")).toBeGreaterThan(35);
+			expect(result.operators.filter(({ activations }) => activations === "8 bits")).toEqual([]);
+		});
+
+		test.skipIf("missing" in htp).each(["keep", "widen"] as const)(
+			"is one context on the HTP, %s",
+			async (existing) => {
+				await writeModel(quantized("int8"), place("given.onnx"), { overwrite: true });
+				const target = parseTarget("qnn-htp:v73");
+				const options = { data: [data], overwrite: true, existing, target, htpHome: HTP_HOME };
+				const { onTarget } = await quantizeModel(place("given.onnx"), place("on-htp.onnx"), options);
+				expect(onTarget!.failure).toBeNull();
+				expect(onTarget!.worstSqnrDb).toBeGreaterThan({ keep: 28, widen: 20 }[existing]);
+			},
+		);
 	});
 
 	test("what GPTQ gained is left out on request, and where nothing runs", async () => {

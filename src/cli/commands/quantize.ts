@@ -50,6 +50,11 @@ export const quantize: Command = {
 				describe: "Samples to judge by and not to calibrate with [default: a tenth, 8 at most]",
 			})
 			.option("observer", { choices: OBSERVERS, describe: "How ranges are made of what was seen [default: min-max]" })
+			.option("headroom", {
+				type: "number",
+				requiresArg: true,
+				describe: "By what part ranges reach further than what was seen [default: 0.25 for 16-bit activations, else 0]",
+			})
 			.option("gptq", {
 				type: "boolean",
 				default: true,
@@ -64,6 +69,10 @@ export const quantize: Command = {
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",
+			})
+			.option("existing", {
+				choices: ["keep", "widen"] as const,
+				describe: "Activations that the model has in 8 bits: as they are, or 16 bits [default: keep]",
 			})
 			.option("verify", { type: "boolean", default: true, describe: "Run the result; --no-verify: do not" })
 			.option("min-sqnr", { type: "number", requiresArg: true, describe: "Fail when an output is below so many dB" })
@@ -125,9 +134,11 @@ function optionsOf(args: Arguments) {
 		dim: args.dim as string[] | undefined,
 		holdOut: args["hold-out"] as number | undefined,
 		observer: args.observer as ObserverName | undefined,
+		headroom: args.headroom as number | undefined,
 		gptq: args.gptq !== false,
 		gptqGain: args["gptq-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,
+		existing: args.existing as "keep" | "widen" | undefined,
 		verify: args.verify !== false,
 		minSqnrDb: args["min-sqnr"] as number | undefined,
 		allowIllegal: args["allow-illegal"] === true,
