@@ -37,8 +37,11 @@ export interface LlmSettings {
 	readonly quantization?: LlmQuantizeOptions | undefined;
 }
 
-/** C: a graph on the CPU, prefill and decode give what is new alone. A: prefill and decode, which give the whole cache. */
-export type CacheLayout = "A" | "C";
+/**
+ * C: a graph on the CPU updates the cache, prefill and decode give what is new alone. A: prefill and decode, which give the
+ * whole cache. B: the host, which moves it; refused, for GenAI no longer does.
+ */
+export type CacheLayout = "A" | "B" | "C";
 
 export type HeadPlace = "htp" | "cpu";
 
@@ -54,7 +57,7 @@ export interface LlmJob {
 	readonly padToken: number;
 	readonly target: Target | undefined;
 	readonly genaiVersion: string;
-	readonly layout: CacheLayout;
+	readonly layout: Exclude<CacheLayout, "B">;
 	readonly splits: number | "auto";
 	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
@@ -87,6 +90,12 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		const what = compile === undefined ? "verified, but not on what" : "compiled, but not for what";
 		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target`);
 	}
+	checkVersion(genaiVersion);
+	if (layout === "B") {
+		const message =
+			"layout B, a cache that the host moves, is not written: of ONNX Runtime GenAI only versions up to 0.16 run it; layouts C and A run from 0.12 on";
+		throw new QGraphError("llm/settings", message);
+	}
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
@@ -106,6 +115,16 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		head,
 		quantization,
 	};
+}
+
+/** Older versions want the logits of every token of a window, which a head for the last one does not give. */
+const OLDEST_GENAI = 12;
+
+function checkVersion(version: string): void {
+	const [, major, minor] = /^(\d+)\.(\d+)(\.\d+)?$/.exec(version) ?? [];
+	if (minor !== undefined && (Number(major) > 0 || Number(minor) >= OLDEST_GENAI)) return;
+	const message = `the directory is to be for version '${version}' of ONNX Runtime GenAI, expected 0.${OLDEST_GENAI} or later: older ones do not run such pipelines`;
+	throw new QGraphError("llm/settings", message);
 }
 
 function lengthsOf(

@@ -314,6 +314,18 @@ describe("convertLlm", () => {
 		expect(readdirSync(folder).filter((entry) => entry.includes("work"))).toEqual([]);
 	});
 
+	test.each([
+		[{ layout: "B" }, "layout B, a cache that the host moves, is not written"],
+		[{ genaiVersion: "0.11.4" }, "version '0.11.4' of ONNX Runtime GenAI, expected 0.12 or later"],
+		[{ genaiVersion: "latest" }, "version 'latest' of ONNX Runtime GenAI"],
+	] as const)("refuses what no GenAI of today runs, %j", async (settings, message) => {
+		const input = path.join(folder, "too old");
+		writeGenaiDirectory(input);
+		const refusal = convertLlm(input, `${input} static`, { ...LENGTHS, ...settings });
+		await expect(refusal).rejects.toMatchObject({ code: "llm/settings" });
+		await expect(refusal).rejects.toThrow(message);
+	});
+
 	test("refuses a folder without a config, and one that exists", async () => {
 		const input = path.join(folder, "there");
 		await expect(convertLlm(folder, input)).rejects.toMatchObject({ code: "llm/config" });

@@ -38,9 +38,10 @@ export const llm: Command = {
 				describe: "Where the graphs run, such as qnn-htp:SM8750 [default: the CPU]",
 			})
 			.option("layout", {
-				choices: ["C", "A"] as const,
+				choices: ["C", "A", "B"] as const,
 				default: "C" as const,
-				describe: "Who updates the cache: a graph on the CPU (C), or prefill and decode, which then give all of it (A)",
+				describe:
+					"Who updates the cache: a graph on the CPU (C), or prefill and decode, which then give all of it (A); B is refused",
 			})
 			.option("splits", {
 				type: "string",
