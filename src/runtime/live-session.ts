@@ -44,7 +44,7 @@ export class LiveSession {
 		const options = {
 			executionProviders: ["cpu"],
 			graphOptimizationLevel: "disabled",
-			logSeverityLevel: 3,
+			logSeverityLevel: 4,
 			enableCpuMemArena: keepsMemory,
 			enableMemPattern: keepsMemory,
 			...(threads === undefined ? {} : { intraOpNumThreads: threads }),
