@@ -60,6 +60,12 @@ export function intOf(node: Node, name: string, fallback: number): number {
 	return attribute?.kind === "int" ? Number(attribute.value) : fallback;
 }
 
+/** The integers of the attribute `name` of `node`; none where it is absent. */
+export function intsOf(node: Node, name: string): number[] {
+	const attribute = node.attributes.get(name);
+	return attribute?.kind === "ints" ? attribute.value.map(Number) : [];
+}
+
 /** The float attribute `name` of `node`, or `fallback` where the node has none. */
 export function floatOf(node: Node, name: string, fallback: number): number {
 	const attribute = node.attributes.get(name);

@@ -477,4 +477,19 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "Reshape", [x, "shape"], "column"));
 			}),
 	},
+	{
+		rule: "htp/conv-int4-volume",
+		name: "a Conv of three dimensions with INT4",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 3, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [N, 4, 2, 2, 2], axis: 0, bits: 4 });
+				return pair(b, node(b, "Conv", [x, w], "conv"));
+			}),
+	},
+	{
+		rule: "htp/gemm-bias-shape",
+		name: "a bias of one number beside one scale a channel",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Gemm", [x, weight(b, "w"), vector(b, "bias", 1)], "gemm"))),
+	},
 ];

@@ -12,7 +12,7 @@ import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
 import { addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-import { foldFactors, joinGroups, makeRoomForBias, widenCodes, widenProduct } from "./weight-remedies.js";
+import { expandBias, foldFactors, joinGroups, makeRoomForBias, widenCodes, widenProduct } from "./weight-remedies.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -113,6 +113,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/reshape-halved", throughVector],
 	["htp/relu-int4-rows", widenProduct],
 	["htp/conv-int16", unsign],
+	["htp/conv-int4-volume", widenCodes],
+	["htp/gemm-bias-shape", expandBias],
 	["htp/channel-scalar", addRow],
 	["htp/channel-scale-large", widenCodes],
 	["htp/bias-overflow", makeRoomForBias],

@@ -116,6 +116,19 @@ export const makeRoomForBias: Remedy = (operator, tools) => {
 	return true;
 };
 
+/** A bias of a Gemm that is one number, or one row, as a vector of one number a channel. */
+export const expandBias: Remedy = ({ node, weight }, { names }) => {
+	const bias = smallConstantOf(node.inputs[2]);
+	const channels = weight!.channels;
+	const count = bias?.values.length;
+	if (bias === undefined || (count !== 1 && (count !== channels || bias.shape.at(-1) !== channels))) return false;
+	const old = node.inputs[2]!;
+	const values = Float32Array.from({ length: channels }, (_, channel) => bias.values[count === 1 ? 0 : channel]!);
+	node.setInput(2, addConstant(node.graph!, names.fresh(`${old.name}_row`), floatTensor([channels], values), node));
+	removeUnused(old);
+	return true;
+};
+
 /** alpha into a constant float weight of a Gemm, beta into its constant float bias. */
 export const foldFactors: Remedy = ({ node, weight }, { names }) => {
 	const [alpha, beta] = [floatOf(node, "alpha", 1), floatOf(node, "beta", 1)];

@@ -137,5 +137,19 @@ export const CONV_RULES: RuleGroup = {
 				return `weight '${weight!.name}' is [${shape.join(", ")}], and the activations are INT16`;
 			},
 		},
+		{
+			id: "htp/conv-int4-volume",
+			about: "A convolution of three dimensions has no INT4 weight.",
+			consequence: "refused",
+			measured:
+				"the graph fails to compile ('memory allocation related error') with one scale a channel, with groups and as a ConvTranspose too, on v68 and v81; right with INT8, and with INT4 in one and two dimensions",
+			remedy: "make the codes INT8, 16 times as large, and the scales a sixteenth",
+			appliedBy: "legalize-operators",
+			broken({ node, weight }) {
+				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.dtype !== DataType.INT4) return undefined;
+				if (weight.scheme !== "per-channel" || weight.shape.length !== 5) return undefined;
+				return `weight '${weight.name}' is INT4 [${weight.shape.join(", ")}]`;
+			},
+		},
 	],
 };

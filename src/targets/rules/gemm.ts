@@ -129,5 +129,24 @@ export const GEMM_RULES: RuleGroup = {
 				return isGemm(operator, "block") ? `weight '${operator.weight!.name}' has block scales` : undefined;
 			},
 		},
+		{
+			id: "htp/gemm-bias-shape",
+			about:
+				"The bias of a Gemm whose weight has one scale a channel is a vector of one number a channel; with one scale or floats it is no vector of one number.",
+			consequence: "refused",
+			measured:
+				"refused as [], [1], [1, N], [M, 1] and [M, N] with one scale a channel; with one scale and floats only [1] is, where there are more channels; on v68 and v81",
+			remedy: "store it with one number a channel, or add it with an Add",
+			appliedBy: "legalize-operators",
+			broken({ node, weight, inputs: [, , bias] }) {
+				if (!isOnnxOp(node, "Gemm") || weight === undefined || bias?.constant === undefined) return undefined;
+				const { shape } = bias.constant;
+				if (weight.channels === 1 || (shape.length === 1 && shape[0] === weight.channels)) return undefined;
+				const isPlain = weight.scheme === "per-tensor" || weight.scheme === "float";
+				if (!isPlain && weight.scheme !== "per-channel") return undefined;
+				if (isPlain && (shape.length !== 1 || shape[0] !== 1)) return undefined;
+				return `bias '${bias.value.name}' is [${shape.join(", ")}], expected [${weight.channels}]`;
+			},
+		},
 	],
 };

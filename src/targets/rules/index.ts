@@ -9,11 +9,13 @@ import { CONV_RULES } from "./conv.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
+import { MODE_RULES } from "./modes.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { RESULT_RULES } from "./results.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
+import { STORED_RULES } from "./stored.js";
 
 /** Every rule there is, by subject. */
 export const HTP_RULES: readonly RuleGroup[] = [
@@ -29,7 +31,9 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	CODE_RULES,
 	ACTIVATION_RULES,
 	SHAPE_RULES,
+	STORED_RULES,
 	EMBEDDING_RULES,
 	OPERATOR_RULES,
+	MODE_RULES,
 	ANOMALY_RULES,
 ];

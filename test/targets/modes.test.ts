@@ -1,0 +1,236 @@
+import { describe, expect, test } from "vitest";
+import { type Attribute, intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
+import { DataType, elementCount, tensorType } from "../../src/ir/types.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { type ModelBuilder, modelOf } from "../support/build.js";
+import { int4Tensor, quantized, randomScales } from "../support/weights.js";
+
+/* Attributes of operators, shapes of biases, and constants with several scales: with the fault, and without, as the emulator showed. */
+
+const { FLOAT, INT8, UINT16 } = DataType;
+
+async function rulesOf(fill: (b: ModelBuilder) => void): Promise<string[]> {
+	const findings = await checkModel(modelOf(fill), parseTarget("qnn-htp:v79"));
+	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
+}
+
+const IMAGE = [1, 4, 6, 9];
+
+const titleOf = ([op, attributes, pads]: Case) => `${op} with ${Object.keys(attributes).join(", ")} [${pads ?? ""}]`;
+
+type Case = readonly [op: string, attributes: Readonly<Record<string, Attribute>>, pads?: readonly number[]];
+const ints = (...values: number[]) => intsAttribute(values);
+const kernel = (...values: number[]) => ({ kernel_shape: ints(...values) });
+
+describe("modes", () => {
+	async function rulesOfMode([op, attributes, pads]: Case, shape: readonly number[], isFloat = false) {
+		return rulesOf((b) => {
+			b.input("x", FLOAT, shape);
+			if (pads !== undefined) b.initializer("pads", int64Tensor([pads.length], pads));
+			if (op === "CumSum") b.initializer("axis", int64Tensor([], [3]));
+			const rest = pads !== undefined ? ["pads"] : op === "CumSum" ? ["axis"] : [];
+			b.node(op, [isFloat ? "x" : quantized(b, "x"), ...rest], ["y"], attributes);
+			if (op === "ArgMax") b.output("y").type = tensorType(DataType.INT64, undefined);
+			else b.output(isFloat ? "y" : quantized(b, "y"));
+		});
+	}
+
+	const refused: [Case, readonly number[], boolean][] = [
+		[["MaxPool", { ...kernel(2, 2), dilations: ints(2, 2) }], IMAGE, true],
+		[["MaxPool", { ...kernel(2, 2), dilations: ints(1, 1) }], IMAGE, false],
+		[["MaxPool", kernel(2, 2, 2)], [1, 4, 4, 5, 6], true],
+		[["AveragePool", kernel(2, 2, 2)], [1, 4, 4, 5, 6], false],
+		[["ArgMax", { axis: intAttribute(1), select_last_index: intAttribute(1) }], IMAGE, true],
+		[["ArgMax", { axis: intAttribute(1) }], IMAGE, false],
+		[["CumSum", { reverse: intAttribute(1) }], IMAGE, true],
+		[["CumSum", {}], IMAGE, false],
+		[["Pad", { mode: stringAttribute("wrap") }, [0, 0, 1, 1, 0, 0, 1, 1]], IMAGE, true],
+		[["Pad", { mode: stringAttribute("reflect") }, [0, 0, -1, 1, 0, 0, 1, 1]], IMAGE, true],
+		[["Pad", { mode: stringAttribute("reflect") }, [0, 0, 1, 1, 0, 0, 1, 1]], IMAGE, false],
+		[["Pad", {}, [0, 0, -1, 1, 0, 0, 1, 1]], IMAGE, false],
+	];
+	test.each(refused.map((one) => [titleOf(one[0]), ...one] as const))("%s is refused or not", async (...row) => {
+		const [, given, shape, isRefused] = row;
+		expect(await rulesOfMode(given, shape)).toEqual(isRefused ? ["htp/operator-mode"] : []);
+	});
+
+	const pool = (size: number, stride: number) => ({
+		...kernel(size, size),
+		strides: ints(stride, stride),
+		ceil_mode: intAttribute(1),
+	});
+	const wrong: [Case, readonly number[], boolean, boolean][] = [
+		[["AveragePool", pool(2, 2)], [1, 4, 5, 8], false, true],
+		[["AveragePool", pool(3, 2)], [1, 4, 7, 9], false, false],
+		[["MaxPool", pool(2, 2)], [1, 4, 5, 8], false, false],
+		[["MaxPool", pool(2, 3)], [1, 4, 6, 9], false, true],
+		[["Pad", { mode: stringAttribute("edge") }, [0, 0, 1, 1, 0, 0, 1, 1]], IMAGE, true, true],
+		[["Pad", { mode: stringAttribute("edge") }, [0, 0, 1, 1, 0, 0, 1, 1]], IMAGE, false, false],
+		[["Pad", { mode: stringAttribute("edge") }, [0, 1, 0, 0, 0, 2, 0, 0]], IMAGE, true, false],
+	];
+	test.each(wrong.map((one) => [titleOf(one[0]), ...one] as const))("%s is wrong or not", async (...row) => {
+		const [, given, shape, isFloat, isWrong] = row;
+		expect(await rulesOfMode(given, shape, isFloat)).toEqual(isWrong ? ["htp/operator-mode-wrong"] : []);
+	});
+
+	test.each([
+		["half_pixel", "round_prefer_floor", 2, ""],
+		["half_pixel", "round_prefer_floor", 1.5, "htp/operator-mode-wrong"],
+		["half_pixel", "round_prefer_ceil", 1.5, ""],
+		["half_pixel", "ceil", 0.5, ""],
+		["half_pixel", "floor", 0.5, "htp/operator-mode-wrong"],
+		["pytorch_half_pixel", "round_prefer_floor", 1.5, ""],
+		["pytorch_half_pixel", "round_prefer_ceil", 1.5, "htp/operator-mode-wrong"],
+		["pytorch_half_pixel", "floor", 0.5, ""],
+		["align_corners", "round_prefer_floor", 2, ""],
+		["align_corners", "floor", 2, "htp/operator-mode-wrong"],
+		["asymmetric", "floor", 1.5, ""],
+		["asymmetric", "round_prefer_ceil", 2, "htp/operator-mode-wrong"],
+		["asymmetric", "round_prefer_ceil", 0.5, ""],
+		["asymmetric", "ceil", 0.5, "htp/operator-mode"],
+	])("a Resize with %s, %s, by %d", async (coordinates, nearest, scale, rule) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [1, 4, 6, 10]);
+			b.initializer("scales", floatTensor([4], [1, 1, scale, scale]));
+			const attributes = {
+				coordinate_transformation_mode: stringAttribute(coordinates),
+				nearest_mode: stringAttribute(nearest),
+			};
+			b.node("Resize", [quantized(b, "x"), "", "scales"], ["y"], attributes);
+			b.output(quantized(b, "y"));
+		});
+		expect([...new Set(rules)].at(-1) ?? "").toBe(rule);
+	});
+});
+
+/** Codes with one scale a channel, in blocks of 4 inputs, or with one. */
+function constant(b: ModelBuilder, shape: readonly number[], scheme: "channel" | "block" | "one"): string {
+	const scaleShape = { channel: [shape[1]!], block: [shape[0]! / 4, shape[1]!], one: [] }[scheme];
+	const stored = (dims: readonly number[]) =>
+		scheme === "block"
+			? int4Tensor(dims, new Int8Array(elementCount(dims)))
+			: tensor(INT8, dims, new Uint8Array(elementCount(dims)));
+	b.initializer("w", stored(shape));
+	b.initializer("w_scale", floatTensor(scaleShape, randomScales(elementCount(scaleShape), 2)));
+	b.initializer("w_zero", stored(scaleShape));
+	const attributes = {
+		channel: { axis: intAttribute(1) },
+		block: { axis: intAttribute(0), block_size: intAttribute(4) },
+		one: {},
+	}[scheme];
+	b.node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"], attributes);
+	return "w_dq";
+}
+
+test.each([
+	["Add", "channel", ["htp/several-scales"]],
+	["Mul", "block", ["htp/several-scales"]],
+	["Concat", "channel", ["htp/several-scales"]],
+	["Add", "one", []],
+] as const)("%s of a constant, scales by %s", async (op, scheme, rules) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [8, 16]);
+		b.node(
+			op,
+			[quantized(b, "x"), constant(b, [8, 16], scheme)],
+			["y"],
+			op === "Concat" ? { axis: intAttribute(0) } : {},
+		);
+		b.output(quantized(b, "y"));
+	});
+	expect(found).toEqual(rules);
+});
+
+test.each([
+	["Reshape", "channel", ["htp/weight-view"]],
+	["Identity", "channel", []],
+	["Reshape", "one", []],
+	["Slice", "channel", ["htp/several-scales"]],
+] as const)("%s between a weight with scales by %s and its MatMul", async (op, scheme, rules) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [5, 8]);
+		b.initializer("shape", int64Tensor([2], [8, 16]));
+		for (const [name, value] of [
+			["starts", 0],
+			["ends", 16],
+			["axes", 1],
+		] as const)
+			b.initializer(name, int64Tensor([1], [value]));
+		const rest = { Reshape: ["shape"], Identity: [], Slice: ["starts", "ends", "axes"] }[op];
+		b.node(op, [constant(b, [8, 16], scheme), ...rest], ["seen"]);
+		b.node("MatMul", [quantized(b, "x"), "seen"], ["y"]);
+		b.output(quantized(b, "y"));
+	});
+	expect(found.filter((rule) => rule === "htp/weight-view" || rule === "htp/several-scales")).toEqual(rules);
+});
+
+test.each([
+	["left operand", true, ["htp/several-scales"]],
+	["right operand", false, []],
+] as const)("a weight of one scale a channel as %s", async (_name, isLeft, rules) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, isLeft ? [16, 5] : [5, 8]);
+		const [activation, weight] = [quantized(b, "x"), constant(b, [8, 16], "channel")];
+		b.node("MatMul", isLeft ? [weight, activation] : [activation, weight], ["y"]);
+		b.output(quantized(b, "y"));
+	});
+	expect(found.filter((rule) => rule === "htp/several-scales")).toEqual(rules);
+});
+
+test.each([
+	[16, ["htp/activation-scales"]],
+	[1, []],
+] as const)("an activation with %i scales", async (count, rules) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [8, 16]);
+		b.initializer("s", floatTensor([count], new Array(count).fill(0.001)));
+		b.initializer("z", tensor(UINT16, [count], new Uint8Array(2 * count)));
+		b.node("QuantizeLinear", ["x", "s", "z"], ["codes"], { axis: intAttribute(1) });
+		b.node("DequantizeLinear", ["codes", "s", "z"], ["values"], { axis: intAttribute(1) });
+		b.node("Relu", ["values"], ["y"]);
+		b.output(quantized(b, "y"));
+	});
+	expect(found).toEqual(rules);
+});
+
+test.each([
+	[[16], "channel", false],
+	[[1], "channel", true],
+	[[], "channel", true],
+	[[1, 16], "channel", true],
+	[[5, 1], "channel", true],
+	[[1], "one", true],
+	[[], "one", false],
+	[[5, 16], "one", false],
+] as const)("a bias of %j beside scales by %s", async (shape, scheme, isBroken) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [5, 8]);
+		b.initializer("bias", floatTensor(shape, new Array(elementCount(shape)).fill(0.01)));
+		b.node("Gemm", [quantized(b, "x"), constant(b, [8, 16], scheme), "bias"], ["y"]);
+		b.output(quantized(b, "y"));
+	});
+	expect(found).toEqual(isBroken ? ["htp/gemm-bias-shape"] : []);
+});
+
+test.each([
+	["int4", [6, 4, 2, 2, 2], true],
+	["int8", [6, 4, 2, 2, 2], false],
+	["int4", [6, 4, 2, 2], false],
+] as const)("a convolution with %s %j", async (bits, shape, isBroken) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, 4, ...shape.slice(2).map(() => 5)]);
+		const stored = (dims: readonly number[]) =>
+			bits === "int4"
+				? int4Tensor(dims, new Int8Array(elementCount(dims)))
+				: tensor(INT8, dims, new Uint8Array(elementCount(dims)));
+		b.initializer("w", stored(shape));
+		b.initializer("w_scale", floatTensor([6], randomScales(6, 2)));
+		b.initializer("w_zero", stored([6]));
+		b.node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"], { axis: intAttribute(0) });
+		b.node("Conv", [quantized(b, "x"), "w_dq"], ["y"]);
+		b.output(quantized(b, "y"));
+	});
+	expect(found).toEqual(isBroken ? ["htp/conv-int4-volume"] : []);
+});
