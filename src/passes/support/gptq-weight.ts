@@ -1,5 +1,5 @@
 import { computedData, type TensorData } from "../../ir/data.js";
-import { slabFirstChannel, slabRows, slabStart } from "../../quant/layout.js";
+import { type BlockLayout, slabFirstChannel, slabRows, slabStart } from "../../quant/layout.js";
 import { packInt4 } from "../../quant/packing.js";
 import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
 import { type InputMoments, importanceOf, meanSquaresOf } from "./input-statistics.js";
@@ -11,6 +11,11 @@ const TASK_CHANNELS = 64;
 
 /** Groups whose moments one task factorizes. */
 const TASK_GROUPS = 16;
+
+/** Floats of a weight that are in memory at a time. */
+const FLOATS_AT_ONCE = 2 ** 25;
+
+const TILE_ROWS = 16;
 
 /** What GPTQ makes of second moments before it looks at a weight. */
 export interface GptqFactors extends Pick<InputMoments, "depth" | "groups"> {
@@ -94,8 +99,8 @@ export interface GptqGrid {
 }
 
 /**
- * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. The whole weight is in memory meanwhile; the
- * codes wait in the spool.
+ * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. Its codes and scales are in memory meanwhile, of
+ * its floats some channels at a time; then the codes wait in the spool.
  *
  * @param source as many inputs deep as the factors, its channels group by group.
  */
@@ -107,50 +112,78 @@ export async function gptqWeight(
 ): Promise<TensorData> {
 	const { layout } = source;
 	const { depth, blocks, blockSize, channelCount } = layout;
-	const weights = shared(Float32Array, channelCount * depth);
-	const scales = shared(Float32Array, channelCount * blocks);
-	const codes = shared(Int8Array, channelCount * depth);
 	const groupChannels = channelCount / groups;
 	// of one group the channels are divided, of many the groups
 	const taskGroups = Math.max(1, Math.floor(TASK_CHANNELS / groupChannels));
 	const taskChannels = groups === 1 ? TASK_CHANNELS : taskGroups * groupChannels;
+	const tasksAtOnce = Math.max(1, Math.floor(FLOATS_AT_ONCE / (taskChannels * depth)));
+	const channelsAtOnce = Math.min(channelCount, tasksAtOnce * taskChannels);
+	const weights = shared(Float32Array, channelsAtOnce * depth);
+	const codes = shared(Int8Array, channelCount * depth);
+	const scales = channelScales(layout, grid);
+	const codeMax = 2 ** (grid.bits - 1) - 1;
+	for (const start of firstsOf(channelCount, channelsAtOnce)) {
+		const end = Math.min(start + channelsAtOnce, channelCount);
+		gatherChannels(source, start, end, weights);
+		await pool.each(
+			firstsOf(end - start, taskChannels).map((first) => start + first),
+			(first) => {
+				const last = Math.min(first + taskChannels, end);
+				const [firstGroup, lastGroup] = [Math.floor(first / groupChannels), Math.ceil(last / groupChannels)];
+				return {
+					kind: "gptq-codes",
+					weights: weights.subarray((first - start) * depth, (last - start) * depth),
+					scales: scales.subarray(first * blocks, last * blocks),
+					codes: codes.subarray(first * depth, last * depth),
+					factors: factors.subarray(firstGroup * depth * depth, lastGroup * depth * depth),
+					order: order.subarray(firstGroup * depth, lastGroup * depth),
+					depth,
+					blockSize,
+					codeMin: grid.codeMin,
+					codeMax,
+				};
+			},
+			() => undefined,
+		);
+	}
+	return spooled(source, codes, grid.bits, spool);
+}
+
+/** The scales of a weight, [channelCount, blocks]. */
+function channelScales(layout: BlockLayout, grid: GptqGrid): Float32Array {
+	const { blocks, channels, channelCount } = layout;
+	const scales = shared(Float32Array, channelCount * blocks);
 	for (const range of slabRanges(layout)) {
-		eachRow(source, range, THREAD_READER.values(partOf(source, range)), (values, channel, position) => {
-			values.forEach((value, index) => {
-				weights[(channel + index) * depth + position] = value;
-			});
-		});
 		const blockScales = grid.scalesOf(range);
 		for (let slab = 0; slab < range.count; slab++) {
 			const first = slabFirstChannel(layout, range.first + slab);
-			for (let channel = 0; channel < layout.channels; channel++) {
+			for (let channel = 0; channel < channels; channel++) {
 				const place = (first + channel) * blocks + ((range.first + slab) % blocks);
-				scales[place] = blockScales[slab * layout.channels + channel]!;
+				scales[place] = blockScales[slab * channels + channel]!;
 			}
 		}
 	}
-	const codeMax = 2 ** (grid.bits - 1) - 1;
-	await pool.each(
-		firstsOf(channelCount, taskChannels),
-		(first) => {
-			const last = Math.min(first + taskChannels, channelCount);
-			const [firstGroup, lastGroup] = [Math.floor(first / groupChannels), Math.ceil(last / groupChannels)];
-			return {
-				kind: "gptq-codes",
-				weights: weights.subarray(first * depth, last * depth),
-				scales: scales.subarray(first * blocks, last * blocks),
-				codes: codes.subarray(first * depth, last * depth),
-				factors: factors.subarray(firstGroup * depth * depth, lastGroup * depth * depth),
-				order: order.subarray(firstGroup * depth, lastGroup * depth),
-				depth,
-				blockSize,
-				codeMin: grid.codeMin,
-				codeMax,
-			};
-		},
-		() => undefined,
-	);
-	return spooled(source, codes, grid.bits, spool);
+	return scales;
+}
+
+/** Reads the channels from `start` to `end` into `weights`, [end - start, depth]. */
+function gatherChannels(source: BlockWeight, start: number, end: number, weights: Float32Array): void {
+	const { layout } = source;
+	const { depth, channels } = layout;
+	for (const range of slabRanges(layout)) {
+		const beyond = slabFirstChannel(layout, range.first + range.count - 1) + channels;
+		if (beyond <= start || slabFirstChannel(layout, range.first) >= end) continue;
+		const values = THREAD_READER.values(partOf(source, range));
+		for (const { at, channel, position, rows } of tilesOf(layout, range)) {
+			const last = Math.min(end, channel + channels);
+			for (let own = Math.max(start, channel); own < last; own++) {
+				const to = (own - start) * depth + position;
+				for (let row = 0, from = at + own - channel; row < rows; row++, from += channels) {
+					weights[to + row] = values[from]!;
+				}
+			}
+		}
+	}
 }
 
 /** 0, step, 2 step and so on below `count`. */
@@ -167,29 +200,37 @@ function spooled(source: BlockWeight, codes: Int8Array, bits: 4 | 8, spool: Quan
 	for (const range of slabRanges(layout)) {
 		const start = slabStart(layout, range.first);
 		const ordered = new Int8Array(slabStart(layout, range.first + range.count) - start);
-		eachRow(source, range, ordered, (row, channel, position) => {
-			for (let index = 0; index < row.length; index++) row[index] = codes[(channel + index) * layout.depth + position]!;
-		});
+		for (const { at, channel, position, rows } of tilesOf(layout, range)) {
+			for (let index = 0; index < layout.channels; index++) {
+				const from = (channel + index) * layout.depth + position;
+				for (let row = 0, to = at + index; row < rows; row++, to += layout.channels) ordered[to] = codes[from + row]!;
+			}
+		}
 		const bytes = bits === 4 ? packInt4(ordered) : new Uint8Array(ordered.buffer);
 		spool.write(home + (start * bits) / 8, bytes);
 	}
 	return computedData(byteLength, (start, end) => spool.read(home + start, home + end));
 }
 
-/** Calls back for the elements of every row of some slabs: one each of channels from `channel` on, at a position along the depth. */
-function eachRow<T extends Float32Array | Int8Array>(
-	{ layout }: BlockWeight,
-	{ first, count }: SlabRange,
-	elements: T,
-	visit: (row: T, channel: number, position: number) => void,
-): void {
+/** Some rows of a slab: elements one each of all channels from `channel` on, row by row, at positions along the depth. */
+interface Tile {
+	/** The first element, counted from the beginning of the range. */
+	readonly at: number;
+	readonly channel: number;
+	readonly position: number;
+	readonly rows: number;
+}
+
+/** The slabs of a range in tiles of so few rows that a cache holds a line of each. */
+function* tilesOf(layout: BlockLayout, { first, count }: SlabRange): Generator<Tile> {
 	const { channels, blocks, blockSize } = layout;
 	let at = 0;
 	for (let slab = first; slab < first + count; slab++) {
-		const rows = slabRows(layout, slab);
-		for (let row = 0; row < rows; row++, at += channels) {
-			const position = (slab % blocks) * blockSize + row;
-			visit(elements.subarray(at, at + channels) as T, slabFirstChannel(layout, slab), position);
+		const all = slabRows(layout, slab);
+		for (let row = 0; row < all; row += TILE_ROWS) {
+			const rows = Math.min(TILE_ROWS, all - row);
+			yield { at, channel: slabFirstChannel(layout, slab), position: (slab % blocks) * blockSize + row, rows };
+			at += rows * channels;
 		}
 	}
 }
