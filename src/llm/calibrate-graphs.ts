@@ -2,11 +2,14 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import type { Calibration, ValueStatistics } from "../calibration/calibration.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
+import { intAttribute } from "../ir/attribute.js";
 import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
+import { NameScope } from "../ir/names.js";
+import { DataType, tensorType } from "../ir/types.js";
 import { readModel } from "../onnx/file.js";
+import { GraphWriter } from "../passes/support/node-writer.js";
 import { pruneTo } from "../passes/support/prune.js";
-import { rangeOf } from "../passes/support/qdq.js";
 import { hull, type Interval } from "../quant/grid.js";
 import { collectStatisticsOfParts, type ModelPart, type StatisticsFiles } from "../quantize/statistics.js";
 import { floatsOf } from "../runtime/live-session.js";
@@ -168,20 +171,19 @@ class GraphCalibrator {
 		const ranges = new Map<string, Interval>();
 		const see = async (isWanted: (name: string) => boolean, sequences: Iterable<readonly number[]>) => {
 			const model = await frontOfSequences(this.#job, MASKED);
-			pruneTo(
-				model.graph,
-				model.graph.outputs.filter(({ name }) => isWanted(name)),
-			);
-			if (model.graph.outputs.length === 0) return;
+			const bounds = boundOutputs(model, isWanted);
+			if (bounds.length === 0) return;
 			const inputs = new Set(model.graph.inputs.map(({ name }) => name));
 			const session = await openLean(model);
 			try {
 				for (const tokens of sequences) {
 					this.#options.signal?.throwIfAborted();
 					const feeds = [...frontFeeds(config, tokens)].filter(([name]) => inputs.has(name));
-					for (const [name, array] of await session.run(new Map(feeds))) {
+					const found = await session.run(new Map(feeds));
+					for (const { name, lo, hi } of bounds) {
 						const known = ranges.get(name);
-						ranges.set(name, hull(...(known === undefined ? [] : [known]), rangeOf(floatsOf(array))));
+						const own = { lo: floatsOf(found.get(lo)!)[0]!, hi: floatsOf(found.get(hi)!)[0]! };
+						ranges.set(name, hull(...(known === undefined ? [] : [known]), own));
 					}
 				}
 			} finally {
@@ -208,6 +210,31 @@ class GraphCalibrator {
 		const { recipe, observer, gptq, signal } = this.#options;
 		return { recipe, observer, headroom: 0, gptq, signal, memory: MEMORY };
 	}
+}
+
+/** Keeps the smallest and the largest element of some outputs of a graph, each an output of the name that is returned. */
+function boundOutputs(
+	model: Model,
+	isWanted: (name: string) => boolean,
+): { readonly name: string; readonly lo: string; readonly hi: string }[] {
+	const { graph } = model;
+	const writer = new GraphWriter(graph, new NameScope(model), "range");
+	const bounds = graph.outputs
+		.filter(({ name }) => isWanted(name))
+		.map((output) => {
+			const keepdims = intAttribute(0);
+			const [lo, hi] = [
+				writer.emit("ReduceMin", [output], { keepdims }),
+				writer.emit("ReduceMax", [output], { keepdims }),
+			];
+			for (const bound of [lo, hi]) bound.type = tensorType(DataType.FLOAT, []);
+			return { name: output.name, lo, hi };
+		});
+	pruneTo(
+		graph,
+		bounds.flatMap(({ lo, hi }) => [lo, hi]),
+	);
+	return bounds.map(({ name, lo, hi }) => ({ name, lo: lo.name, hi: hi.name }));
 }
 
 /** Has GPTQ anything to do? Codes that a model has are kept. */
