@@ -1,17 +1,6 @@
-/*
- * Time and memory of conversions of a big model, against `cp` of the same files and against Python's onnx and onnx-ir;
- * of unpacking MatMulNBits, against Olive; of making float weights LPBQ, and of the sensitivity of layers, against AIMET.
- *
- *   npm run bench [-- --layers 64 --form bq|float|nbits|recipe|sensitivity --rounds 5 --search-layers 4 --nbits-layers 16 --folder DIR]
- *
- * With models after --calibrate only: calibrating them against plain inference, dimensions as `--dim batch=1`.
- *
- *   npm run bench -- --calibrate model.onnx --dim batch=1 [--samples 128 --rounds 5]
- */
 import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { writeModel } from "qgraph";
 import { type BigModelOptions, bigModel } from "./big-model.js";
 import { showCalibration } from "./calibration.js";
@@ -30,25 +19,11 @@ import {
 	recipeSearch,
 	sensitivity,
 } from "./contenders.js";
+import { flags } from "./flags.js";
 import { type Comparison, compare, measure } from "./measure.js";
 
-const { values } = parseArgs({
-	options: {
-		layers: { type: "string", default: "64" },
-		form: { type: "string", default: "bq" },
-		rounds: { type: "string", default: "5" },
-		"search-layers": { type: "string", default: "4" },
-		"nbits-layers": { type: "string", default: "16" },
-		folder: { type: "string", default: tmpdir() },
-		calibrate: { type: "string", multiple: true, default: [] },
-		dim: { type: "string", multiple: true, default: [] },
-		samples: { type: "string", default: "128" },
-	},
-});
 type Form = BigModelOptions["form"];
-type Part = Form | "recipe" | "sensitivity";
 
-const PARTS: readonly Part[] = ["bq", "float", "nbits", "recipe", "sensitivity"];
 /** What unpacking may take of Olive's time and memory. */
 const NBITS_LIMIT = 1 / 3;
 
@@ -63,20 +38,18 @@ const RECIPE_MEBIBYTES = 300;
 /** What the sensitivity of layers may take of AIMET's time. */
 const SENSITIVITY_LIMIT = 1 / 3;
 
-const part = PARTS.find((name) => name === values.form) ?? "bq";
-const layers = Number(values.layers);
-const rounds = Number(values.rounds);
+const { form: part, layers, rounds } = flags;
 
-mkdirSync(values.folder, { recursive: true });
-const folder = mkdtempSync(path.join(values.folder, "qgraph-bench-"));
+mkdirSync(flags.folder, { recursive: true });
+const folder = mkdtempSync(path.join(flags.folder, "qgraph-bench-"));
 try {
 	console.log(
-		`Node ${process.version}, ${availableParallelism()} cores, medians of ${rounds} runs in ${values.folder}\n`,
+		`Node ${process.version}, ${availableParallelism()} cores, medians of ${rounds} runs in ${flags.folder}\n`,
 	);
-	for (const model of values.calibrate) showCalibration(model, values.dim, Number(values.samples), rounds, folder);
-	if (values.calibrate.length === 0) {
+	for (const model of flags.calibrate) showCalibration(model, flags.dim, flags.samples, rounds, folder);
+	if (flags.calibrate.length === 0) {
 		if (part === "bq" || part === "float") await compareConversions(part);
-		if (part === "bq" || part === "nbits") await compareLowering(Number(values["nbits-layers"]));
+		if (part === "bq" || part === "nbits") await compareLowering(flags.nbitsLayers);
 		if (part === "bq" || part === "recipe") await compareRecipes();
 		if (part === "bq" || part === "sensitivity") await compareSensitivity();
 	}
@@ -91,8 +64,8 @@ async function compareConversions(form: "bq" | "float"): Promise<void> {
 		...compare([copySynced, noPass, ...(form === "bq" ? [fitMax] : []), ...python], input, rounds),
 	]);
 	if (form === "bq") {
-		const small = await makeModel(form, Number(values["search-layers"]));
-		const heading = `${values["search-layers"]} layers of ${form}, ${mebibytes(sizeOf(small))}`;
+		const small = await makeModel(form, flags.searchLayers);
+		const heading = `${flags.searchLayers} layers of ${form}, ${mebibytes(sizeOf(small))}`;
 		show(heading, [
 			...compare([{ name: fitMax.name, command: fitMax.command }, fitSearch], small, Math.min(rounds, 3)),
 		]);
