@@ -392,11 +392,13 @@ class Generator {
 		if (kind === "float" || kind === "zero" || scale === undefined || scales === undefined)
 			return [this.#constant(floatTensor([channels], values))];
 		if (kind === "uint16") return [this.#sixteenBits(values)];
-		const steps = kind === "one" || scales.length === 1 ? [scale * scales[0]!] : scales.map((one) => scale * one);
-		const codes = Int32Array.from(values, (value, index) => Math.round(value / steps[index % steps.length]!));
+		const isOne = kind === "one" || scales.length === 1;
+		/** The groups of a ConvTranspose have the same scales. */
+		const steps = Array.from({ length: isOne ? 1 : channels }, (_, at) => scale * scales[at % scales.length]!);
+		const codes = Int32Array.from(values, (value, index) => Math.round(value / steps[isOne ? 0 : index]!));
 		const inputs = [
 			this.#constant(tensor(INT32, [channels], bytesOf(codes))),
-			this.#constant(steps.length === 1 ? floatTensor([], steps) : floatTensor([channels], steps)),
+			this.#constant(floatTensor(isOne ? [] : [channels], steps)),
 		];
 		return [this.#node("DequantizeLinear", inputs, { axis: intAttribute(0) })];
 	}
