@@ -147,7 +147,14 @@ export const OPERATOR_TABLE: Readonly<Record<string, Readonly<Record<TriedForm, 
 };
 
 /** Operators on integers that were refused. */
-export const REFUSED_INTEGERS: readonly string[] = ["ConvInteger", "MatMulInteger", "OneHot"];
+export const REFUSED_INTEGERS: readonly string[] = [
+	"ConvInteger",
+	"MatMulInteger",
+	"Mod",
+	"NonZero",
+	"OneHot",
+	"Trilu",
+];
 
 /** Operators that are right between codes of one type, and were refused between those of two. */
 export const SAME_TYPES: readonly string[] = ["Asin"];

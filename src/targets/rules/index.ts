@@ -7,6 +7,7 @@ import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
 import { CONV_RULES } from "./conv.js";
 import { EMBEDDING_RULES } from "./embedding.js";
+import { FORM_RULES } from "./forms.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
@@ -35,5 +36,6 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	EMBEDDING_RULES,
 	OPERATOR_RULES,
 	MODE_RULES,
+	FORM_RULES,
 	ANOMALY_RULES,
 ];

@@ -1,0 +1,195 @@
+import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
+import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
+import { DataType, type Dimension } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { constantOf } from "../../weights/constant.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import { OPERATOR_TABLE } from "../operator-table.js";
+import type { RuleGroup } from "../rule.js";
+
+/** Inputs that say how an operator works, rather than what it works on, by operator. */
+const PARAMETERS: Readonly<Record<string, readonly number[]>> = {
+	BatchNormalization: [1, 2, 3, 4],
+	Clip: [1, 2],
+	CumSum: [1],
+	Expand: [1],
+	GRU: [4],
+	LSTM: [4],
+	Pad: [1, 2, 3],
+	Pow: [1],
+	ReduceL2: [1],
+	ReduceMax: [1],
+	ReduceMean: [1],
+	ReduceMin: [1],
+	ReduceSum: [1],
+	Reshape: [1],
+	Resize: [1, 2, 3],
+	Slice: [1, 2, 3, 4],
+	Split: [1],
+	Squeeze: [1],
+	Tile: [1],
+	TopK: [1],
+	Unsqueeze: [1],
+};
+
+/** Operators that are refused whatever they work on. */
+const NEVER_TAKEN: readonly string[] = [
+	"AffineGrid",
+	"BitwiseXor",
+	"Col2Im",
+	"DeformConv",
+	"EyeLike",
+	"HammingWindow",
+	"HannWindow",
+	"ImageDecoder",
+	"MelWeightMatrix",
+	"OptionalGetElement",
+	"Range",
+	"RegexFullMatch",
+	"SequenceConstruct",
+	"SequenceInsert",
+	"Size",
+	"SoftmaxCrossEntropyLoss",
+	"StringNormalizer",
+	"TensorScatter",
+	"TfIdfVectorizer",
+];
+
+/** Does ONNX Runtime know the value before compilation: is it a constant, or made of such and of fixed shapes? */
+function isKnown(value: Value | undefined, seen = new Map<Value, boolean>()): boolean {
+	if (value === undefined || constantOf(value) !== undefined) return true;
+	const { producer } = value;
+	if (producer === undefined) return false;
+	const known = seen.get(value);
+	if (known !== undefined) return known;
+	seen.set(value, false);
+	const read = isOnnxOp(producer, "CastLike") ? producer.inputs.slice(0, 1) : producer.inputs;
+	const result = isOnnxOp(producer, "Shape") || read.every((input) => isKnown(input, seen));
+	seen.set(value, result);
+	return result;
+}
+
+/** Is the operator computed before compilation? */
+function isFolded({ inputs }: Node): boolean {
+	return inputs.every((input) => isKnown(input));
+}
+
+/** Does the operator read floats, and not codes on both sides? */
+function isOnFloats({ inputs, outputs }: OperatorFacts): boolean {
+	return inputs[0]?.quantization === undefined || outputs[0]?.quantization === undefined;
+}
+
+function fixedShape(shape: readonly Dimension[] | undefined): readonly number[] | undefined {
+	return shape?.every((dim) => typeof dim === "number") === true ? (shape as readonly number[]) : undefined;
+}
+
+/** What of a form is refused. */
+function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
+	const shape = fixedShape(inputs[0]?.shape);
+	const spatial = shape === undefined ? 0 : shape.length - 2;
+	const isDilated = intsOf(node, "dilations").some((dilation) => dilation > 1);
+	if (isOfNumbers(inputs) && OPERATOR_TABLE[node.op.type] !== undefined && !isOnnxOp(node, ...VIEWS))
+		return "it computes on a number without dimensions";
+	if (isOnnxOp(node, "LpPool") && isDilated) return "it has dilations";
+	if (isOnnxOp(node, "InstanceNormalization", "GridSample") && spatial === 3) return "it has three spatial dimensions";
+	if (isOnnxOp(node, "Conv") && spatial === 3 && isDilated) return "it has three spatial dimensions and dilations";
+	if (isOnnxOp(node, "GridSample") && ["cubic", "bicubic"].includes(stringOf(node, "mode") ?? "")) return "it is cubic";
+	if (isOnnxOp(node, "LpPool", "LpNormalization") && intOf(node, "p", 2) !== 2) return "its p is not 2";
+	if (isOnnxOp(node, "GRU", "LSTM") && node.attributes.has("clip")) return "it clips";
+	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization") && shape !== undefined) {
+		const axis = intOf(node, "axis", -1);
+		if (axis !== -1 && axis !== shape.length - 1) return "it normalizes over more than the last axis";
+		if (node.outputs.slice(1).some((output) => output.uses.length > 0 || output.isGraphOutput))
+			return "it puts out means or deviations, too";
+	}
+	return undefined;
+}
+
+/** Does all that the operator reads, constants aside, have no dimensions? */
+function isOfNumbers(inputs: OperatorFacts["inputs"]): boolean {
+	const computed = inputs.filter((input) => !isKnown(input?.value));
+	return computed.length > 0 && computed.every((input) => input?.shape?.length === 0 && input.dtype === DataType.FLOAT);
+}
+
+/** Operators that only look at values in another way. */
+const VIEWS = ["Reshape", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Concat", "Gather"];
+
+/** What is wrong of an AveragePool. */
+function wrongPool(operator: OperatorFacts): string | undefined {
+	const { node, inputs } = operator;
+	const shape = fixedShape(inputs[0]?.shape)?.slice(2);
+	const kernel = intsOf(node, "kernel_shape");
+	if (!isOnnxOp(node, "AveragePool") || shape === undefined || kernel.length !== shape.length) return undefined;
+	const [strides, given] = [intsOf(node, "strides"), intsOf(node, "pads")];
+	const isSame = (stringOf(node, "auto_pad") ?? "").startsWith("SAME");
+	const countsPads = intOf(node, "count_include_pad", 0) === 1;
+	for (const [axis, length] of shape.entries()) {
+		const [size, stride] = [kernel[axis]!, strides[axis] ?? 1];
+		const same = Math.max(0, (Math.ceil(length / stride) - 1) * stride + size - length);
+		const [begin, end] = isSame
+			? [Math.floor(same / 2), Math.ceil(same / 2)]
+			: [given[axis] ?? 0, given[shape.length + axis] ?? 0];
+		if (begin + end === 0) continue;
+		if (size % 2 === 0 && (countsPads || isOnFloats(operator))) return `it pads in front of a kernel of ${size}`;
+		if (isOnFloats(operator) && begin !== end) return `it pads by ${begin} on one side and ${end} on the other`;
+		if (isOnFloats(operator) && countsPads && size >= length)
+			return "it counts pads, and its kernel is all of the input";
+	}
+	return undefined;
+}
+
+export const FORM_RULES: RuleGroup = {
+	title: "Forms of operators",
+	rules: [
+		{
+			id: "htp/operator-never",
+			about: `These operators are not taken, whatever they work on, unless they are computed from constants: ${NEVER_TAKEN.join(", ")}.`,
+			consequence: "refused",
+			measured: "models of one operator, on v73",
+			remedy: "compute it outside of the model, or write it with other operators",
+			broken({ node }) {
+				const isListed = isStandardDomain(node.op.domain) && NEVER_TAKEN.includes(node.op.type);
+				return isListed && !isFolded(node) ? `operator ${node.op.type}` : undefined;
+			},
+		},
+		{
+			id: "htp/computed-parameter",
+			about: `What says how an operator works is constant, or follows from fixed shapes: ${Object.keys(PARAMETERS).join(", ")} take axes, shapes, lengths, limits and exponents so.`,
+			consequence: "refused",
+			measured: "models of one operator whose second input is one of the model",
+			remedy: "make it a constant",
+			broken({ node }) {
+				if (!isStandardDomain(node.op.domain)) return undefined;
+				const at = PARAMETERS[node.op.type]?.find((index) => !isKnown(node.inputs[index]));
+				return at === undefined || isFolded(node)
+					? undefined
+					: `'${node.inputs[at]!.name}' is computed when the model runs`;
+			},
+		},
+		{
+			id: "htp/operator-form",
+			about:
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, and have one output; operators have an input of rank 1 or more.",
+			consequence: "refused",
+			measured: "models of one operator, on v73",
+			remedy: "write it in another form, or with other operators",
+			broken(operator) {
+				const what = isFolded(operator.node) ? undefined : refusedForm(operator);
+				return what && `${operator.node.op.type} is not taken as ${what}`;
+			},
+		},
+		{
+			id: "htp/average-pads",
+			about:
+				"On floats an AveragePool pads alike on both sides and has an odd kernel where it pads; one that counts pads has an odd kernel, smaller than the input.",
+			consequence: "wrong",
+			measured:
+				"on floats 8 dB with pads on one side, -1 dB with a kernel of 2 and pads of 1; between UINT16 -1 dB where the pads count too; right with kernels of 3 and pads of 1",
+			remedy: "put a Pad in front, and pads of 0",
+			broken(operator) {
+				const what = isFolded(operator.node) ? undefined : wrongPool(operator);
+				return what && `AveragePool is computed wrong: ${what}`;
+			},
+		},
+	],
+};
