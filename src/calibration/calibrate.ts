@@ -51,6 +51,9 @@ const ROWS_PER_INPUT = 16;
 /** Of one sample, where there are many. */
 const LEAST_ROWS = 32;
 
+/** The runtime makes copies of weights, which is faster, where they take no more of the memory than this part. */
+const COPIED_PART = 1 / 32;
+
 const STATE_INTERVAL_MS = 60_000;
 
 /**
@@ -98,6 +101,7 @@ class Calibrator {
 	readonly #state: CalibrationState | undefined;
 	readonly #seen: Observations;
 	readonly #diagnostics: Diagnostic[] = [];
+	readonly #isLean: boolean;
 	readonly #runners: number;
 	#done = 0;
 	#rounds = 1;
@@ -121,6 +125,7 @@ class Calibrator {
 		// as floats, for that is what the runtime makes of codes
 		const weightBytes = [...allTensors(model)].reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
 		const cores = Math.min(availableParallelism(), MAX_RUNNERS);
+		this.#isLean = weightBytes > memory * COPIED_PART;
 		this.#runners = Math.max(1, Math.min(cores, Math.floor(memory / Math.max(1, 2 * weightBytes))));
 	}
 
@@ -221,11 +226,13 @@ class Calibrator {
 		const file = path.join(this.#folder, `model-${this.#files++}.onnx`);
 		const { signal } = this.#options;
 		try {
-			await writeModel(this.#model, file, signal === undefined ? {} : { signal });
+			const policy = this.#isLean ? { externalData: "one-file" as const } : {};
+			await writeModel(this.#model, file, { ...policy, ...(signal === undefined ? {} : { signal }) });
 		} finally {
 			remove();
 		}
-		return RunnerPool.open({ model: file, outputs, derived }, this.#runners, availableParallelism());
+		const job = { model: file, outputs, derived, isLean: this.#isLean };
+		return RunnerPool.open(job, this.#runners, availableParallelism());
 	}
 
 	#rowsOf({ key, depth, groups }: MomentInput, source: MomentInput["sources"][number]): RowInput {

@@ -15,6 +15,8 @@ export interface RunnerJob {
 	readonly derived: readonly DerivedValue[];
 	/** Threads of an operator; all cores when left out. */
 	readonly threads: number | undefined;
+	/** Weights stay in their data file, of which no runner has a copy. */
+	readonly isLean: boolean;
 }
 
 export interface DerivedValue extends Derivation {
@@ -86,8 +88,8 @@ export class SampleRunner {
 		this.#product = product;
 	}
 
-	static async open({ threads, model, ...job }: RunnerJob): Promise<SampleRunner> {
-		const session = await LiveSession.open(model, { threads });
+	static async open({ threads, model, isLean, ...job }: RunnerJob): Promise<SampleRunner> {
+		const session = await LiveSession.open(model, { threads, prepacks: !isLean });
 		const product = job.outputs.rows.length > 0 ? new GramProduct(threads) : undefined;
 		return new SampleRunner(session, job, product);
 	}

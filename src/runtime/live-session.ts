@@ -15,8 +15,6 @@ export interface LiveSessionOptions {
 	readonly threads?: number | undefined;
 	/** Where the data files are that the bytes of a model point to. */
 	readonly dataFolder?: string | undefined;
-	/** Keep memory of activations from run to run; without it runs take longer. Default true. */
-	readonly keepsMemory?: boolean | undefined;
 	/**
 	 * Put weights into the order that kernels like best, which is a copy of them, or, for MatMulNBits, what makes it fast.
 	 * Without it weights of a data file stay there, where the system may drop them from memory. Default true.
@@ -37,7 +35,7 @@ export class LiveSession {
 	/** Rejects with `runtime/missing` where onnxruntime-node is not installed, and with what the runtime says of a model. */
 	static async open(
 		model: string | Uint8Array,
-		{ threads, dataFolder, keepsMemory = true, prepacks = true }: LiveSessionOptions = {},
+		{ threads, dataFolder, prepacks = true }: LiveSessionOptions = {},
 	): Promise<LiveSession> {
 		const runtime = await loadRuntime(process.cwd());
 		if (runtime === undefined) throw missingRuntime();
@@ -45,8 +43,6 @@ export class LiveSession {
 			executionProviders: ["cpu"],
 			graphOptimizationLevel: "disabled",
 			logSeverityLevel: 4,
-			enableCpuMemArena: keepsMemory,
-			enableMemPattern: keepsMemory,
 			...(threads === undefined ? {} : { intraOpNumThreads: threads }),
 			extra: {
 				session: {
