@@ -10,7 +10,8 @@ import { readModel } from "../onnx/file.js";
 import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import { findRecipe } from "../recipe/find-recipe.js";
-import { PRECISION_FACTS, type PrecisionFacts } from "../recipe/precision.js";
+import { PRECISION_FACTS } from "../recipe/precision.js";
+import type { Recipe, Setting } from "../recipe/recipe.js";
 import { runPasses } from "../run-passes.js";
 import { inputsOf } from "../runtime/model-inputs.js";
 import type { Target } from "../targets/target.js";
@@ -85,7 +86,7 @@ export async function collectStatisticsOfParts(
 	}
 	const calibration = { samples, values, meanSquares: new Map(), diagnostics: [...diagnostics.values()] };
 	const encodings = path.join(folder, "ranges.encodings");
-	const ranges = { observer, headroom: headroom ?? headroomFor(recipe, observer) };
+	const ranges = { observer, headroom: headroom ?? headroomFor(settingsIn(findRecipe(recipe)), observer) };
 	writeEncodings(calibrationEncodings(adjust(calibration), ranges), encodings);
 	return { encodings, hessian, samples, diagnostics: calibration.diagnostics };
 }
@@ -126,20 +127,23 @@ export async function collectStatisticsOf(
  */
 const HEADROOM = 0.25;
 
-function headroomFor(recipe: string, observer: ObserverName): number {
-	const isNarrow = factsOf(recipe).some(({ activationBits }) => activationBits === 8);
+/** By what part of them ranges reach further than what was seen, in a model that becomes what `settings` say. */
+export function headroomFor(settings: readonly Setting[], observer: ObserverName = "min-max"): number {
+	const isNarrow = settings.some(({ precision }) => PRECISION_FACTS[precision].activationBits === 8);
 	return observer === "min-max" && !isNarrow ? HEADROOM : 0;
 }
 
 /** Does the recipe ask for weights of 4 or 8 bits anywhere, whose codes GPTQ chooses? */
 function hasFewBits(recipe: string): boolean {
-	return factsOf(recipe).some(({ weightBits }) => weightBits === 4 || weightBits === 8);
+	return settingsIn(findRecipe(recipe)).some(({ precision }) => {
+		const { weightBits } = PRECISION_FACTS[precision];
+		return weightBits === 4 || weightBits === 8;
+	});
 }
 
-/** Of the precisions of a recipe. */
-function factsOf(recipe: string): PrecisionFacts[] {
-	const { default: setting, rules } = findRecipe(recipe);
-	return [setting, ...rules.map((rule) => rule.setting)].map(({ precision }) => PRECISION_FACTS[precision]);
+/** All that weights and activations may become. */
+export function settingsIn({ default: setting, rules }: Recipe): Setting[] {
+	return [setting, ...rules.map((rule) => rule.setting)];
 }
 
 /** Lengths of the first sample for dimensions that the model leaves open, as `input:axis=length`. */

@@ -6,7 +6,7 @@ import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Model } from "../ir/model.js";
 import { readModel } from "../onnx/file.js";
 import { splitSamples } from "../quantize/held-out.js";
-import { lengthsOfSamples } from "../quantize/statistics.js";
+import { headroomFor, lengthsOfSamples, settingsIn } from "../quantize/statistics.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { type Setting, settingOf } from "../recipe/recipe.js";
 import type { AnalyzeOptions, SensitivityAnalysis } from "./analyze-options.js";
@@ -41,8 +41,9 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 		const isGiven = (length: string) => dim.some((given) => given.split("=")[0] === length.split("=")[0]);
 		const hasSamples = data !== undefined;
 		const fit = options.fit ?? (hasSamples && measures === "all" ? "gptq" : "search");
+		const base = findRecipe(recipe);
 		const measure = await SensitivityMeasure.open(
-			findRecipe(recipe),
+			base,
 			{
 				input,
 				dim: [...dim, ...lengths.filter((length) => !isGiven(length))],
@@ -50,6 +51,7 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 				recipe,
 				products: options.products ?? "auto",
 				fit,
+				headroom: headroomFor([...settingsIn(base), ...(options.candidates ?? [])]),
 				folder: options.workFolder ?? temporary!,
 				isResumed: options.resume === true,
 				signal,

@@ -14,6 +14,8 @@ export interface MeasureOptions {
 	readonly recipe: string;
 	readonly products: "auto" | "16x16" | "16x8";
 	readonly fit: "max" | "search" | "gptq";
+	/** By what part of them the ranges of activations reach further than what was seen. */
+	readonly headroom: number;
 	/** Folder for what is measured, which a later analysis may go on with. */
 	readonly folder: string;
 	readonly isResumed: boolean;

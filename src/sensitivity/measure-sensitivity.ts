@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
-import { calibrationEncodings } from "../calibration/calibration-encodings.js";
+import { calibratedInterval, calibrationEncodings } from "../calibration/calibration-encodings.js";
 import { fingerprint } from "../calibration/state.js";
 import type { Diagnostic } from "../diagnostics.js";
 import { writeEncodings } from "../encodings/write-encodings.js";
@@ -67,13 +67,13 @@ export class SensitivityMeasure {
 		this.#recipe = recipe;
 		this.decisions = decide(recipe, findUnits(model)).decisions;
 		this.units = findSensitivityUnits(model, this.decisions);
-		const { input, dim, folder, fit, products, isResumed } = options;
+		const { input, dim, folder, fit, products, headroom, isResumed } = options;
 		mkdirSync(folder, { recursive: true });
 		const belongsTo = {
 			model: [path.basename(input), fingerprint(model), dim],
 			data: samples?.all.name ?? "",
 			recipe: [recipe.default, recipe.rules.map(({ match, setting }) => [match, setting])],
-			how: [fit, products, samples?.heldOut ?? 0],
+			how: [fit, products, samples?.heldOut ?? 0, headroom],
 		};
 		this.#state = new AnalysisState(path.join(folder, "state.json"), belongsTo, isResumed);
 	}
@@ -94,14 +94,16 @@ export class SensitivityMeasure {
 	/** Ranges of all values; with `gptq` second moments of inputs are in the folder then. */
 	async #ranges(): Promise<(value: string) => Interval | undefined> {
 		const ranges = await this.#state.once("ranges", async () => {
-			const { folder, fit, signal } = this.#options;
+			const { folder, fit, headroom, signal } = this.#options;
 			const calibration = await calibrate(this.model, this.#samples!.source, {
 				...(fit === "gptq" ? { hessian: path.join(folder, "moments") } : {}),
 				signal,
 				onProgress: (done, total) => this.#progress("calibrating", done, total),
 			});
-			writeEncodings(calibrationEncodings(calibration), this.encodings, { overwrite: true });
-			return Object.fromEntries([...calibration.values].map(([name, { min, max }]) => [name, { lo: min, hi: max }]));
+			writeEncodings(calibrationEncodings(calibration, { headroom }), this.encodings, { overwrite: true });
+			return Object.fromEntries(
+				[...calibration.values].map(([name, seen]) => [name, calibratedInterval(seen, { headroom })]),
+			);
 		});
 		return (value) => ranges[value];
 	}
