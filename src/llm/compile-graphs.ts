@@ -24,12 +24,18 @@ export interface CompiledGraphs {
 }
 
 /** Nodes that a message names. */
-const MAX_NAMED_NODES = 5;
+const MAX_NAMED_NODES = 3;
+
+/** What to do about weights that the HTP does not take as the model stores them. */
+const REQUANTIZE =
+	"the model's weights are quantized in a form that it has no kernels for: quantize them anew, with --recipe 16a8w for example, or convert the float model";
 
 export interface CompileSettings {
 	readonly target: Target;
 	readonly kind: ContextKind;
 	readonly head: HeadPlace;
+	/** Were the weights quantized by a recipe, not taken as the model stores them? */
+	readonly isQuantized: boolean;
 }
 
 export interface CompileGraphsOptions {
@@ -49,7 +55,7 @@ export async function compileGraphs(
 	settings: CompileSettings,
 	options: CompileGraphsOptions = {},
 ): Promise<CompiledGraphs> {
-	const { target, kind, head } = settings;
+	const { target, kind, head, isQuantized } = settings;
 	const onTarget = graphs.filter((graph) => runsOnTarget(graph, head));
 	const sets = contextsOf(onTarget, kind === "shared" && HTP_CAPABILITIES[target.architecture].sharedWeights);
 	const compiled = sets.flat();
@@ -70,7 +76,9 @@ export async function compileGraphs(
 			const more = unsupported.length > MAX_NAMED_NODES ? ` and ${unsupported.length - MAX_NAMED_NODES} more` : "";
 			const reason = refused.length === 0 ? message : `it cannot compute ${refused.join(", ")}${more}`;
 			const graphNames = names.map((name) => `'${name}'`).join(" and ");
-			throw new QGraphError("llm/not-on-htp", `${targetName(target)} does not take ${graphNames}: ${reason}`);
+			const areWeights = !isQuantized && unsupported.some(({ op }) => op === "DequantizeLinear");
+			const advice = areWeights ? `; ${REQUANTIZE}` : "";
+			throw new QGraphError("llm/not-on-htp", `${targetName(target)} does not take ${graphNames}: ${reason}${advice}`);
 		}
 		for (const [at, graph] of set.entries()) files.set(graph, path.basename(result.files[at]!));
 		contexts.push({ graphs: names, bytes: result.contextBytes, seconds: result.seconds });

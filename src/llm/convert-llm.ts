@@ -109,11 +109,12 @@ async function runStages(
 			: await run("divide", { parts }, (folder) =>
 					divideGraphs(arranged.result, arranged.folder, folder, parts, options.signal),
 				);
+	const isQuantized = quantization !== undefined;
 	const compiled =
 		target === undefined || compile === undefined
 			? { folder: divided.folder, result: { graphs: divided.result, contexts: [] } }
 			: await run("compile", { target, compile, head }, (folder) =>
-					compileGraphs(divided.result, divided.folder, folder, { target, kind: compile, head }, options),
+					compileGraphs(divided.result, divided.folder, folder, { target, kind: compile, head, isQuantized }, options),
 				);
 	const { graphs, contexts } = compiled.result;
 	const written = await run("write", { target, genaiVersion, head }, (folder) =>

@@ -1,9 +1,12 @@
 import path from "node:path";
 import type { Model } from "../ir/model.js";
+import { NameScope } from "../ir/names.js";
 import { DataType } from "../ir/types.js";
+import { allNodes } from "../ir/walk.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
 import { lowerSkipLayerNorm } from "../passes/lower-skip-layer-norm.js";
+import { floatExponent } from "../passes/support/float-exponent.js";
 import { runPasses } from "../run-passes.js";
 import { cacheGraph } from "./cache-graph.js";
 import { makeDecodeGraph } from "./decode-graph.js";
@@ -79,10 +82,12 @@ export async function splitModel(job: LlmJob, folder: string, options: SplitOpti
 	return graphs;
 }
 
-/** The decoder without its embedding, in standard operators but for the attention. */
+/** The decoder without its embedding, in standard operators but for the attention, with exponents as the HTP takes them. */
 async function lowerDecoder({ config }: LlmJob): Promise<Model> {
 	const model = await readModel(config.modelFile);
 	cutEmbedding(model, config);
 	await runPasses(model, [lowerSkipLayerNorm(), lowerMatmulNbits()]);
+	const names = new NameScope(model);
+	for (const { node } of [...allNodes(model)]) floatExponent(node, names);
 	return model;
 }

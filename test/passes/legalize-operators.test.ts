@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, type Dimension } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { legalizeOperators } from "../../src/passes/legalize-operators.js";
@@ -75,6 +75,19 @@ describe("legalize-operators", () => {
 			await golden(legalizeOperators(), name, model, { target });
 		},
 	);
+
+	test("an exponent that is no constant, or not the same as FLOAT, keeps its type", async () => {
+		const model = modelOf((b) => {
+			b.input("x", DataType.FLOAT, [5, 8]);
+			b.input("given", DataType.INT64, []);
+			b.initializer("large", int64Tensor([], [2 ** 24 + 1]));
+			for (const exponent of ["given", "large"]) {
+				b.node("Pow", ["x", exponent], [`power_${exponent}`], {}, `pow_${exponent}`);
+				b.output(`power_${exponent}`);
+			}
+		});
+		await golden(legalizeOperators(), "kept-exponent", model, { target });
+	});
 
 	test("codes that are an output of the graph keep their encoding", async () => {
 		const model = modelOf((b) => {

@@ -492,4 +492,13 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 		write: (b, rows) =>
 			model(b, [rows, K], (_, x) => pair(b, node(b, "Gemm", [x, weight(b, "w"), vector(b, "bias", 1)], "gemm"))),
 	},
+	{
+		rule: "htp/exponent-type",
+		name: "an exponent of INT64",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("exponent", int64Tensor([], [2]));
+				return pair(b, node(b, "Pow", [x, "exponent"], "square"), { scale: 2 ** -11, zero: 0 });
+			}),
+	},
 ];

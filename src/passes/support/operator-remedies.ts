@@ -5,6 +5,7 @@ import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
+import { floatExponent } from "./float-exponent.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -127,6 +128,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/scatter-updates", encodeAsData],
 	["htp/float-factor", encodeFactor],
 	["htp/shared-codes", copyCodes],
+	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/operator-refused", retype],
 	["htp/operator-signed", retype],
 	["htp/operator-wrong", retype],

@@ -1,6 +1,6 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
-import { DataType, type Dimension } from "../../ir/types.js";
+import { DataType, type Dimension, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { constantOf } from "../../weights/constant.js";
 import type { OperatorFacts } from "../operator-facts.js";
@@ -176,6 +176,21 @@ export const FORM_RULES: RuleGroup = {
 			broken(operator) {
 				const what = isFolded(operator.node) ? undefined : refusedForm(operator);
 				return what && `${operator.node.op.type} is not taken as ${what}`;
+			},
+		},
+		{
+			id: "htp/exponent-type",
+			about: "The exponent of a Pow of floats is FLOAT or DOUBLE.",
+			consequence: "refused",
+			measured:
+				"INT32, INT64 and FLOAT16 refused on floats, INT64 between codes of 16 and 8 bits, on v68 and v81; FLOAT is right with exponents 0.5 to 4 and bases of both signs, 65 dB and more",
+			remedy: "store the exponent as FLOAT",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [base, exponent] }) {
+				if (!isOnnxOp(node, "Pow") || isFolded(node) || base?.dtype !== DataType.FLOAT) return undefined;
+				const dtype = exponent?.dtype;
+				if (dtype === undefined || dtype === DataType.FLOAT || dtype === DataType.DOUBLE) return undefined;
+				return `the exponent '${exponent!.value.name}' of ${node.op.type} is ${dataTypeName(dtype)}, expected FLOAT`;
 			},
 		},
 		{
