@@ -9,7 +9,7 @@ import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { constantOf } from "../weights/constant.js";
 import { scalarOf } from "../weights/numbers.js";
 import { findWeightSites } from "../weights/weight-site.js";
-import { clampBehind, isSuperfluous, quantizerBehind } from "./readers.js";
+import { clampBehind, isSuperfluous, movedDequantizer, movedQuantizer, quantizerBehind } from "./readers.js";
 import type { TypeSource } from "./type-source.js";
 import { type WeightFacts, weightFacts } from "./weight-facts.js";
 
@@ -38,6 +38,8 @@ export interface OperandFacts {
 	readonly constant: Tensor | undefined;
 	/** Of an input: the DequantizeLinear that makes it. Of an output: the QuantizeLinear that is its only reader. */
 	readonly quantization: QuantizationFacts | undefined;
+	/** As `quantization`, and across the views that ONNX Runtime moves quantizers across, as it does for other operators than those with weights. */
+	readonly moved: QuantizationFacts | undefined;
 }
 
 /** An Add of a constant vector behind a MatMul, which ONNX Runtime makes a Gemm of the two with. */
@@ -91,14 +93,15 @@ export function operatorFacts(model: Model, types: TypeSource): OperatorFacts[] 
 
 /** The operand that `value` is where an operator reads it. */
 export function inputFacts(value: Value, types: TypeSource): OperandFacts {
-	const { producer } = value;
-	const dequantized = producer !== undefined && isOnnxOp(producer, "DequantizeLinear") ? producer : undefined;
+	const dequantizer = movedDequantizer(value);
+	const moved = dequantizer && quantizationFacts(dequantizer, dequantizer.inputs[0], types);
 	return {
 		value,
 		dtype: types.elementTypeOf(value),
 		shape: types.shapeOf(value),
 		constant: constantOf(value)?.tensor,
-		quantization: dequantized && quantizationFacts(dequantized, dequantized.inputs[0], types),
+		quantization: dequantizer === value.producer ? moved : undefined,
+		moved,
 	};
 }
 
@@ -127,22 +130,16 @@ function fusedAddFacts(node: Node, types: TypeSource): FusedAddFacts | undefined
 }
 
 function outputFacts(value: Value, types: TypeSource): OperandFacts {
-	const [use, ...others] = value.uses;
-	const quantizer =
-		use !== undefined && others.length === 0 && !value.isGraphOutput && isQuantizer(use.node, use.index)
-			? use.node
-			: undefined;
+	const quantizer = movedQuantizer(value);
+	const moved = quantizer && quantizationFacts(quantizer, quantizer.outputs[0], types);
 	return {
 		value,
 		dtype: types.elementTypeOf(value),
 		shape: types.shapeOf(value),
 		constant: undefined,
-		quantization: quantizer && quantizationFacts(quantizer, quantizer.outputs[0], types),
+		quantization: quantizer?.inputs[0] === value ? moved : undefined,
+		moved,
 	};
-}
-
-function isQuantizer(node: Node, index: number): boolean {
-	return index === 0 && isOnnxOp(node, "QuantizeLinear");
 }
 
 function quantizationFacts(node: Node, codes: Value | undefined, types: TypeSource): QuantizationFacts {

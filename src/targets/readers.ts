@@ -9,17 +9,34 @@ import type { OperatorFacts, QuantizationFacts } from "./operator-facts.js";
 /** Operators that may stand between an operator with a quantized weight and its QuantizeLinear. */
 const VIEWS: readonly string[] = ["Reshape", "Transpose"];
 
+/** Operators that ONNX Runtime moves quantizers across: what is behind them is between quantized values, too. */
+const MOVED_ACROSS: readonly string[] = ["Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"];
+
 /** The only reader of `value`, where that is its first input. */
 function onlyReader(value: Value): Node | undefined {
 	const [use, ...others] = value.uses;
 	return others.length === 0 && use?.index === 0 && !value.isGraphOutput ? use.node : undefined;
 }
 
-/** The QuantizeLinear that alone reads `value`, views aside. */
-export function quantizerBehind(value: Value): Node | undefined {
+/** The QuantizeLinear that alone reads `value`, `views` aside. */
+export function quantizerBehind(value: Value, views = VIEWS): Node | undefined {
 	const reader = onlyReader(value);
 	if (reader === undefined || isOnnxOp(reader, "QuantizeLinear")) return reader;
-	return isOnnxOp(reader, ...VIEWS) ? quantizerBehind(reader.outputs[0]!) : undefined;
+	return isOnnxOp(reader, ...views) ? quantizerBehind(reader.outputs[0]!, views) : undefined;
+}
+
+/** The QuantizeLinear that ONNX Runtime moves to where `value` is made. */
+export function movedQuantizer(value: Value): Node | undefined {
+	const quantizer = quantizerBehind(value, MOVED_ACROSS);
+	return quantizer && isOnnxOp(quantizer, "QuantizeLinear") ? quantizer : undefined;
+}
+
+/** The DequantizeLinear that makes `value`, or that ONNX Runtime moves to where it is made. */
+export function movedDequantizer(value: Value): Node | undefined {
+	let { producer } = value;
+	while (producer !== undefined && isOnnxOp(producer, "MaxPool", ...MOVED_ACROSS))
+		producer = producer.inputs[0]?.producer;
+	return producer !== undefined && isOnnxOp(producer, "DequantizeLinear") ? producer : undefined;
 }
 
 /** The Relu or Clip that alone reads `value`. */

@@ -412,6 +412,20 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			model(b, [rows, K], (_, x) => pair(b, node(b, "Neg", [x], "neg"), { dtype: INT16 }), { dtype: INT16 }),
 	},
 	{
+		rule: "htp/operator-signed",
+		name: "HardSwish of INT16 between Transposes",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					const product = node(b, "HardSwish", [node(b, "Transpose", [x], "turned")], "hard_swish");
+					return pair(b, node(b, "Transpose", [product], "back"), { dtype: INT16 });
+				},
+				{ dtype: INT16 },
+			),
+	},
+	{
 		rule: "htp/operator-refused",
 		name: "LRN of UINT16",
 		write: (b, rows) =>

@@ -329,11 +329,14 @@ describe("float weights between quantized values", () => {
 
 test.each([
 	["INT16", "HardSwish", ["htp/operator-signed"]],
+	["INT16", "Transpose HardSwish", ["htp/operator-signed"]],
+	["INT16", "HardSwish Transpose", ["htp/operator-signed"]],
+	["INT16", "Flatten HardSwish", []],
 	["INT16", "Relu", []],
 	["INT8", "LeakyRelu", ["htp/operator-signed"]],
 	["INT8", "HardSwish", []],
 	["UINT16", "HardSwish", []],
-] as const)("operators on signed codes: %s %s", async (dtype, op, rules) => {
+] as const)("operators on signed codes: %s %s", async (dtype, operators, rules) => {
 	const model = modelOf((b) => {
 		b.input("x", DataType.FLOAT, [4, 16]);
 		const around = (source: string) => {
@@ -344,8 +347,12 @@ test.each([
 			b.node("DequantizeLinear", [`${source}_q`, ...parameters], [`${source}_dq`]);
 			return `${source}_dq`;
 		};
-		b.node(op, [around("x")], ["y"]);
-		b.output(around("y"));
+		let value = around("x");
+		for (const op of operators.split(" ")) {
+			b.node(op, [value], [`${op}_y`]);
+			value = `${op}_y`;
+		}
+		b.output(around(value));
 	});
 	expect(rulesOf(await checkModel(model, parseTarget("qnn-htp:v79")))).toEqual(rules);
 });

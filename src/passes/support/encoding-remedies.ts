@@ -25,10 +25,15 @@ function encodingOfOperand(operand: OperandFacts | undefined): Encoding | undefi
 	return operand?.quantization && encodingAt(operand.quantization.node);
 }
 
+/** As {@link encodingOfOperand}, with views in between. */
+function movedEncoding(operand: OperandFacts | undefined): Encoding | undefined {
+	return operand?.moved && encodingAt(operand.moved.node);
+}
+
 /** Types between which the operator is right, each operand in the encoding that it had, in those types. */
 export const retype: Remedy = ({ node, inputs, outputs }, { model, names, architecture }) => {
-	const encodings = inputs.map(encodingOfOperand);
-	const results = outputs.map(encodingOfOperand);
+	const encodings = inputs.map(movedEncoding);
+	const results = outputs.map(movedEncoding);
 	const isNarrow = [...encodings, ...results].every((one) => one === undefined || bitsPerElement(one.dtype) === 8);
 	const types = rightTypes(operatorKey(node), isNarrow, architecture);
 	if (types === undefined || encodings.every((one) => one === undefined) || results[0] === undefined) return false;

@@ -33,9 +33,9 @@ function isFolded({ inputs }: OperatorFacts): boolean {
  */
 function formOf(operator: OperatorFacts): TriedForm | undefined {
 	const inputs = operator.inputs.filter((input) => isFloat(input) && input.constant === undefined) as OperandFacts[];
-	const first = inputs.find(({ quantization }) => quantization !== undefined)?.quantization;
+	const first = inputs.find(({ moved }) => moved !== undefined)?.moved;
 	if (inputs.length === 0) return undefined;
-	const output = operator.outputs[0]?.quantization;
+	const output = operator.outputs[0]?.moved;
 	if (first?.dtype === undefined || output?.dtype !== first.dtype) return "float";
 	return bitsPerElement(first.dtype) === 16 ? "16 bits" : "8 bits";
 }
@@ -85,8 +85,8 @@ function keepsEncoding({ inputs: [input], outputs: [output] }: OperatorFacts): b
 
 function describe(operator: OperatorFacts): string {
 	const form = formOf(operator);
-	const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
-	const output = operator.outputs[0]?.quantization?.dtype;
+	const dtype = operator.inputs.find((input) => input?.moved !== undefined)?.moved?.dtype;
+	const output = operator.outputs[0]?.moved?.dtype;
 	const isMixed = form === "float" && dtype !== undefined && output !== undefined;
 	const on = isMixed ? `from ${dataTypeName(dtype)} to ${dataTypeName(output)}` : "on floats";
 	const of = form === "float" || dtype === undefined ? on : `on ${dataTypeName(dtype)}`;
@@ -128,12 +128,13 @@ export const OPERATOR_RULES: RuleGroup = {
 			id: "htp/operator-signed",
 			about: `Some operators take no signed codes: INT16 ${REFUSED_SIGNED.INT16.join(", ")}; INT8 ${REFUSED_SIGNED.INT8.join(", ")}.`,
 			consequence: "refused",
-			measured: "models of one operator, on v68 and v81; the same with UINT16 or UINT8 are taken",
+			measured:
+				"models of one operator, on v68 and v81; the same with UINT16 or UINT8 are taken; refused, too, with Transpose, Reshape, Squeeze, Unsqueeze, Slice or MaxPool in between, and right with Flatten",
 			remedy: "quantize input and output to UINT16",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const form = isFolded(operator) ? undefined : formOf(operator);
-				const dtype = operator.inputs.find((input) => input?.quantization !== undefined)?.quantization?.dtype;
+				const dtype = operator.inputs.find((input) => input?.moved !== undefined)?.moved?.dtype;
 				if (form === undefined || form === "float" || (dtype !== DataType.INT16 && dtype !== DataType.INT8))
 					return undefined;
 				const refused = REFUSED_SIGNED[dtype === DataType.INT16 ? "INT16" : "INT8"];
