@@ -143,3 +143,27 @@ test.each<[string, readonly number[], readonly number[], number, Codes, boolean]
 	});
 	expect(rules).toEqual(isBroken ? ["htp/conv-int16"] : []);
 });
+
+test.each([
+	["INT32 bias", 16, "v79", 2 ** 20, false],
+	["INT32 bias", 16, "v79", 2 ** 29, true],
+	["INT32 bias", 16, "v68", 2 ** 29, true],
+	["INT32 bias beside scales that stay floats", 15.5, "v79", 2 ** 29, false],
+] as const)(
+	"%s of a Conv with block scales, the second %f sixteenths: %s, %f",
+	async (_name, second, target, code, isBroken) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [1, 64, 3, 3]);
+			const scales = Float32Array.from({ length: 64 }, (_, at) => ((at % 2 === 0 ? 16 : second) / 16) * 2 ** -6);
+			b.initializer("w", int4Tensor([32, 64, 1, 1], new Int8Array(32 * 64).fill(3)));
+			b.initializer("w_s", floatTensor([32, 2, 1, 1], scales));
+			b.node("DequantizeLinear", ["w", "w_s"], ["w_dq"], { axis: intAttribute(1), block_size: intAttribute(32) });
+			b.initializer("c", codesTensor(DataType.INT32, [32], new Array(32).fill(code)));
+			b.initializer("c_s", floatTensor([32], new Array(32).fill(2 ** -19)));
+			b.node("DequantizeLinear", ["c", "c_s"], ["c_dq"], { axis: intAttribute(0) });
+			b.node("Conv", [pair(b, "x"), "w_dq", "c_dq"], ["y"]);
+			b.output(pair(b, "y"));
+		}, target);
+		expect(rules.includes("htp/bias-overflow")).toBe(isBroken);
+	},
+);
