@@ -8,7 +8,7 @@ import { DataType, dataTypeName } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { allNodes, nodeLabel } from "../ir/walk.js";
 import { findRecipe } from "../recipe/find-recipe.js";
-import { findUnits } from "../recipe/find-units.js";
+import { findUnits, isMadeOfSoftmax } from "../recipe/find-units.js";
 import { type Recipe, settingOf } from "../recipe/recipe.js";
 import { HTP_CAPABILITIES } from "../targets/capabilities.js";
 import { constantOf } from "../weights/constant.js";
@@ -170,7 +170,8 @@ function quantizeBiases(model: Model, names: NameScope): number {
 
 /**
  * The right sides of products of two activations with the codes that the HTP multiplies best by, 32 by 24 against the CPU:
- * UINT16 with INT16 whose zero point is 0 gives 76 dB from v73 on, with UINT8 51 dB everywhere, with UINT16 41 dB.
+ * UINT16 with INT16 whose zero point is 0 gives 76 dB from v73 on, with UINT8 51 dB everywhere, with UINT16 41 dB. What a
+ * Softmax made has too many small numbers for UINT8 (htp/softmax-right).
  */
 function symmetricSides(model: Model, precisions: OperatorPrecisions, { options, target }: Context): SymmetricSide[] {
 	const isWide = target === undefined || HTP_CAPABILITIES[target.architecture].wideProducts;
@@ -179,7 +180,7 @@ function symmetricSides(model: Model, precisions: OperatorPrecisions, { options,
 		const { operator } = unit;
 		if (precisions.bitsOf(operator) !== 16) return [];
 		const wanted = precisions.rightBitsOf(operator) ?? PRODUCT_BITS[options.products] ?? (isWide ? 16 : 8);
-		if (wanted === 16 && !isWide) return [];
+		if (!isWide && (wanted === 16 || isMadeOfSoftmax(operator.inputs[1]))) return [];
 		return [{ use: { node: operator, index: 1 }, dtype: wanted === 16 ? DataType.INT16 : DataType.UINT8 }];
 	});
 }

@@ -103,11 +103,12 @@ const BETWEEN = ["Mul", "Div", "Add", "Where", "Cast", "QuantizeLinear", "Dequan
 
 function attentionRole(node: Node): Role | undefined {
 	if (node.inputs.some((input) => constantOf(input) !== undefined)) return undefined;
-	if (isMadeOfSoftmax(node.inputs[0])) return "attention_values";
+	if (node.inputs.some(isMadeOfSoftmax)) return "attention_values";
 	return reachesSoftmax(node.outputs[0]) ? "attention_scores" : undefined;
 }
 
-function isMadeOfSoftmax(value: Value | undefined): boolean {
+/** Is it a Softmax, but for scaling, masks, quantizers and views? */
+export function isMadeOfSoftmax(value: Value | undefined): boolean {
 	let producer = value?.producer;
 	for (let step = 0; step < MAX_STEPS && producer !== undefined; step++) {
 		if (isOnnxOp(producer, "Softmax")) return true;

@@ -360,6 +360,16 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/softmax-right",
+		name: "a Softmax on the right of a product",
+		write: (b, rows) =>
+			model(b, [rows, 96], (_, x) => {
+				const soft = pair(b, node(b, "Softmax", [x], "softmax"), { scale: 2 ** -16, zero: 0 });
+				const turned = pair(b, node(b, "Transpose", [soft], "turned"), { scale: 2 ** -16, zero: 0 });
+				return pair(b, node(b, "MatMul", [x, turned], "product"));
+			}),
+	},
+	{
 		rule: "htp/tanh-small",
 		name: "a Tanh of small numbers",
 		write: (b, rows) =>

@@ -7,6 +7,7 @@ import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
+import { keepRightBits } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -122,6 +123,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/gemm-factors", foldFactors],
 	["htp/softmax-8-bits", retypeResult],
 	["htp/softmax-flat", retypeResult],
+	["htp/softmax-right", keepRightBits],
 	["htp/tanh-small", retypeResult],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],

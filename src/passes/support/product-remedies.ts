@@ -1,0 +1,70 @@
+import { intsAttribute } from "../../ir/attribute.js";
+import type { NameScope } from "../../ir/names.js";
+import type { Node } from "../../ir/node.js";
+import { DataType, tensorType } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { intervalOf } from "../../quant/grid.js";
+import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
+import { addQdq, type Encoding, encodingAt, encodingOf, recoded } from "./qdq.js";
+import type { Remedy, Tools } from "./remedy.js";
+import { replaceValue } from "./replace-value.js";
+
+const LARGEST_INT16 = 2 ** 15 - 1;
+
+/** The right side of a product of two activations as INT16 with the zero point 0; where that is refused, on the left. */
+export const keepRightBits: Remedy = (operator, tools) => {
+	const { node, inputs, outputs } = operator;
+	const [left, right, result] = [inputs[0], inputs[1], outputs[0]].map(
+		(operand) => operand?.quantization && encodingAt(operand.quantization.node),
+	);
+	if (right === undefined) return false;
+	if (HTP_CAPABILITIES[tools.architecture].wideProducts) {
+		const { lo, hi } = intervalOf(right);
+		const symmetric = encodingOf(DataType.INT16, Math.max(-lo, hi) / LARGEST_INT16, 0);
+		node.setInput(1, addQdq(node.graph!, node.inputs[1]!, symmetric, tools.names, node));
+		return true;
+	}
+	const shape = inputs[1]!.shape;
+	const hasOneRank = [inputs[0], outputs[0]].every((operand) => operand?.shape?.length === shape?.length);
+	if (left === undefined || result === undefined || shape === undefined || !hasOneRank) return false;
+	transposeProduct(node, { left: recoded(left, DataType.UINT16), right, result }, shape.length, tools);
+	return true;
+};
+
+interface ProductEncodings {
+	readonly left: Encoding;
+	readonly right: Encoding;
+	readonly result: Encoding;
+}
+
+/** `MatMul(a, b)` -> `Transpose(MatMul(Transpose(b), Transpose(a)))`, quantized in between. */
+function transposeProduct(node: Node, encodings: ProductEncodings, rank: number, { model, names }: Tools): void {
+	const graph = node.graph!;
+	const [left, right] = [node.inputs[0]!, node.inputs[1]!];
+	node.setInput(0, addQdq(graph, transposed(right, rank, names, node), encodings.right, names, node));
+	node.setInput(1, addQdq(graph, transposed(left, rank, names, node), encodings.left, names, node));
+	const product = node.outputs[0]!;
+	const result = graph.createValue(names.fresh(`${product.name}_result`), product.type);
+	replaceValue(model, product, result, names.fresh(`${product.name}_transposed`));
+	const { type } = product;
+	if (type?.kind === "tensor" && type.shape !== undefined) {
+		const [rows, columns] = type.shape.slice(-2);
+		product.type = tensorType(type.elementType, [...type.shape.slice(0, -2), columns!, rows!]);
+	}
+	const { next } = node;
+	const rounded = addQdq(graph, product, encodings.result, names, next);
+	addTranspose(rounded, result, rank, names, next);
+}
+
+function transposed(value: Value, rank: number, names: NameScope, before: Node): Value {
+	const made = value.graph.createValue(names.fresh(`${value.name}_swapped`));
+	addTranspose(value, made, rank, names, before);
+	return made;
+}
+
+function addTranspose(from: Value, to: Value, rank: number, names: NameScope, before: Node | undefined): void {
+	const perm = [...Array(rank - 2).keys(), rank - 1, rank - 2];
+	const name = names.fresh(`${to.name}_Transpose`);
+	const attributes = { perm: intsAttribute(perm) };
+	from.graph.createNode({ op: "Transpose", name, inputs: [from], outputs: [to], attributes }, before);
+}
