@@ -175,6 +175,23 @@ describe("insert-activation-qdq", () => {
 		const zeroPoint = nodeNamed(model.graph, "scores").inputs[1]?.producer?.inputs[2]?.initializer;
 		expect(dataTypeName(zeroPoint!.dtype)).toBe(expected);
 	});
+	test.each([
+		["v69", "UINT16"],
+		["v73", "INT16"],
+	])("on %s a Softmax on the right of a product is %s", async (architecture, expected) => {
+		const model = modelOf((b) => {
+			b.input("v", FLOAT, [1, 2, 4, 6]);
+			b.input("s", FLOAT, [1, 2, 6, 6]);
+			b.node("Softmax", ["s"], ["p"]);
+			b.node("Transpose", ["p"], ["pt"], { perm: intsAttribute([0, 1, 3, 2]) });
+			b.node("MatMul", ["v", "pt"], ["y"], {}, "values");
+			b.output("y").type = tensorType(FLOAT, [1, 2, 4, 6]);
+		});
+		const ranges = insert({ v: [-3, 3], s: [-8, 8], y: [-3, 3] });
+		await runPasses(model, [ranges], { target: parseTarget(`qnn-htp:${architecture}`) });
+		const zeroPoint = nodeNamed(model.graph, "values").inputs[1]?.producer?.inputs[2]?.initializer;
+		expect(dataTypeName(zeroPoint!.dtype)).toBe(expected);
+	});
 	test("a rule of the recipe for attention products", async () => {
 		const model = attention();
 		const recipe = path.join(temporaryFolder(), "recipe.yaml");

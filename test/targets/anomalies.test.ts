@@ -19,8 +19,14 @@ async function rulesOf(fill: (b: ModelBuilder) => void, target = "v79"): Promise
 }
 
 /** `Q -> DQ`, in codes from 0 on where `zero` is 0. */
-function pair(b: ModelBuilder, value: string, dtype: Codes = UINT16, zero = dtype === UINT16 ? 0x8000 : 0): string {
-	b.initializer(`${value}_s`, floatTensor([], [2 ** -13]));
+function pair(
+	b: ModelBuilder,
+	value: string,
+	dtype: Codes = UINT16,
+	zero = dtype === UINT16 ? 0x8000 : 0,
+	scale = 2 ** -13,
+): string {
+	b.initializer(`${value}_s`, floatTensor([], [scale]));
 	b.initializer(`${value}_z`, codesTensor(dtype, [], [zero]));
 	b.node("QuantizeLinear", [value, `${value}_s`, `${value}_z`], [`${value}_q`]);
 	b.node("DequantizeLinear", [`${value}_q`, `${value}_s`, `${value}_z`], [`${value}_dq`]);
@@ -165,5 +171,24 @@ test.each([
 			b.output(pair(b, "y"));
 		}, target);
 		expect(rules.includes("htp/bias-overflow")).toBe(isBroken);
+	},
+);
+
+test.each([
+	[96, UINT16, 2 ** -16, true],
+	[24, UINT16, 2 ** -16, false],
+	[96, INT16, 2 ** -15, false],
+	[96, UINT16, 2 ** -18, false],
+] as const)(
+	"a Softmax over %i elements on the right of a product, as codes of type %i with the scale %f",
+	async (length, dtype, scale, isWrong) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [5, length]);
+			b.node("Softmax", [pair(b, "x")], ["p"]);
+			b.node("Transpose", [pair(b, "p", dtype, 0, scale)], ["t"]);
+			b.node("MatMul", ["x_dq", pair(b, "t", dtype, 0, scale)], ["y"]);
+			b.output(pair(b, "y"));
+		});
+		expect(rules).toEqual(isWrong ? ["htp/softmax-right"] : []);
 	},
 );
