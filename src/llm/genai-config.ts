@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { QGraphError } from "../diagnostics.js";
 
@@ -40,6 +40,10 @@ const OTHER_PARTS = ["encoder", "vision", "speech", "audio", "embedding"];
  */
 export function readGenaiConfig(folder: string): GenaiConfig {
 	const file = path.join(folder, GENAI_CONFIG_FILE);
+	if (!existsSync(file)) {
+		const message = `'${folder}' has no ${GENAI_CONFIG_FILE}, expected a directory that the model builder of ONNX Runtime GenAI wrote`;
+		throw new QGraphError("llm/config", message, { file });
+	}
 	const reader = new ConfigReader(file, parse(file));
 	const model = reader.object(reader.content, "model");
 	const part = OTHER_PARTS.find((name) => model[name] !== undefined);

@@ -88,7 +88,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 	} = settings;
 	if ((compile !== undefined || settings.verify === true) && target === undefined) {
 		const what = compile === undefined ? "verified, but not on what" : "compiled, but not for what";
-		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target`);
+		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target, such as qnn-htp:v79`);
 	}
 	checkVersion(genaiVersion);
 	if (layout === "B") {

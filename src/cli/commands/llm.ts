@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import {
 	CACHE_TYPES,
 	type CacheLayout,
@@ -129,6 +130,14 @@ export const llm: Command = {
 			if (args.json === true) terminal.out.write(`${JSON.stringify(result, null, 2)}\n`);
 			else if (args.quiet !== true) terminal.out.write(`${render(result, args.output as string)}\n`);
 			return EXIT.done;
+		} catch (error) {
+			const work = `${args.output as string}.work`;
+			if (!signal.aborted || !existsSync(work)) throw error;
+			bar.clear();
+			terminal.err.write(
+				`qgraph: interrupted; '${work}' has what was made until then, the same command goes on with it\n`,
+			);
+			return EXIT.interrupted;
 		} finally {
 			bar.clear();
 		}
