@@ -22,8 +22,11 @@ async function serve(): Promise<void> {
 		work = work.then(async () => {
 			try {
 				if (request.kind === "run") {
-					const seen = await runner.run(request.arrays, request.only);
-					reply({ seen }, [seen.ranges.buffer]);
+					const seen = await runner.run(request.samples, request.only);
+					reply(
+						{ seen },
+						seen.map(({ ranges }) => ranges.buffer),
+					);
 				} else if (request.kind === "take") {
 					const sums = await runner.take();
 					reply(

@@ -6,100 +6,47 @@ import { int64Tensor } from "../ir/tensor.js";
 import { DataType, elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
-import type { RowPlan } from "./row-plan.js";
+import { product } from "./batch/rule.js";
+import type {
+	Batch,
+	ChannelInput,
+	InstrumentOutputs,
+	Instruments,
+	SampledValue,
+	Section,
+	Watched,
+} from "./instruments.js";
 
 /** From this operator set on, Reduce operators take their axes as an input. */
 const AXES_INPUT_OPSET = 18;
-
-/** A float value as an instrument reads it. */
-export interface Watched {
-	readonly value: Value;
-	/** FLOAT, or another one that is cast to it; undefined where it is not known. */
-	readonly dtype: DataType | undefined;
-	readonly rank: number | undefined;
-}
-
-/** The input of a weight: which of its axes is that of the weight's input channels. */
-export interface ChannelInput extends Watched {
-	/** Tells inputs apart that several weights may share. */
-	readonly key: string;
-	readonly rank: number;
-	readonly axis: number;
-	/** Steps along the axes in which the operator looks at its input; undefined where it looks at all. */
-	readonly strides: readonly number[] | undefined;
-	/** Lengths of what it looks at; undefined where they are not known. */
-	readonly looked: readonly number[] | undefined;
-}
-
-/** A value with rows of inputs of a weight, and how to read them. */
-export interface RowInput extends Watched {
-	/** Rows of one key are summed up together. */
-	readonly key: string;
-	readonly plan: RowPlan;
-	readonly depth: number;
-	readonly groups: number;
-	/** Rows that are enough of one sample. */
-	readonly most: number;
-}
-
-/** A value of which every `step`-th element is looked at. */
-export interface SampledValue extends Watched {
-	readonly step: number;
-	/** How many elements that are; undefined where it is not known. */
-	readonly count: number | undefined;
-}
-
-/** What is to be had of a model when it runs. */
-export interface Instruments {
-	/** The smallest and the largest element. */
-	readonly ranges: readonly Watched[];
-	/** All elements. */
-	readonly elements: readonly Watched[];
-	/** Every `step`-th element. */
-	readonly sampled: readonly SampledValue[];
-	/** Sums of squares by channel. */
-	readonly squares: readonly ChannelInput[];
-	/** All elements, to read rows out of. */
-	readonly rows: readonly RowInput[];
-}
-
-/** Some elements of an output, FLOAT. */
-export interface Section {
-	readonly output: string;
-	readonly start: number;
-	/** undefined: all of them. */
-	readonly length: number | undefined;
-}
-
-/** Where the instruments of a model are among its outputs. */
-export interface InstrumentOutputs {
-	/** The smallest element and the largest; where one may be no number the sum of all, too. */
-	readonly ranges: readonly { readonly name: string; readonly section: Section }[];
-	readonly elements: readonly { readonly name: string; readonly output: string }[];
-	readonly sampled: readonly { readonly name: string; readonly section: Section; readonly step: number }[];
-	/** The sums, and of how many elements of all channels, or the output that says so. */
-	readonly squares: readonly { readonly key: string; readonly section: Section; readonly size: number | string }[];
-	readonly rows: readonly (Omit<RowInput, keyof Watched> & { readonly output: string })[];
-}
+const SUM_AXES_INPUT_OPSET = 13;
 
 /**
  * Adds instruments to a model: reductions inside of it where ranges are wanted, which cost a fraction of handing all
  * elements out. `remove` takes them away again.
+ *
+ * @param batch of a model that computes several samples at once: instruments tell what is of which.
  */
 export function instrument(
 	model: Model,
 	instruments: Instruments,
+	batch?: Batch,
 ): { readonly outputs: InstrumentOutputs; readonly remove: () => void } {
-	const builder = new Builder(model);
+	const builder = new Builder(model, batch);
 	const { ranges, sampled, squares } = inOrder(builder, model, instruments);
 	const outputs = {
 		ranges,
 		sampled,
 		squares,
-		elements: instruments.elements.map(({ value }) => ({ name: value.name, output: builder.expose(value) })),
+		elements: instruments.elements.map(({ value }) => ({
+			name: value.name,
+			output: builder.expose(value),
+			stacked: batch?.axes.get(value),
+		})),
 		rows: instruments.rows.map(({ value, dtype, rank, ...row }) => ({
 			...row,
 			output: builder.floats({ value, dtype, rank }),
+			stacked: batch?.axes.get(value),
 		})),
 	};
 	builder.finish();
@@ -145,20 +92,25 @@ class Builder {
 	/** What is put together in one output, which has this name. */
 	readonly #gathered: Value[] = [];
 	readonly #gatheredName: string;
+	readonly #batch: Batch | undefined;
 	#gatheredLength = 0;
 
-	constructor(model: Model) {
+	constructor(model: Model, batch: Batch | undefined) {
 		this.#model = model;
+		this.#batch = batch;
 		this.#names = new NameScope(model);
 		this.#gatheredName = this.#names.fresh("qgraph_seen");
 	}
 
 	range(watched: Watched): InstrumentOutputs["ranges"][number] {
 		const flat = this.#flattened(watched);
+		const samples = this.#samplesOf(watched);
 		// reductions to the largest may pass over what is no number; a sum does not
 		const ops = ["ReduceMin", "ReduceMax", ...(mayMakeNaN(watched.value) ? ["ReduceSum"] : [])];
-		const found = ops.map((op) => this.#add(op, [flat], { keepdims: intAttribute(1) }));
-		return { name: watched.value.name, section: this.#gather(found, found.length) };
+		const found = ops.map((op) =>
+			samples === 1 ? this.#add(op, [flat], { keepdims: intAttribute(1) }) : this.#reduce(op, flat, [1]),
+		);
+		return { name: watched.value.name, section: this.#gather(found, found.length * samples, watched) };
 	}
 
 	/** Makes a value an output. */
@@ -170,24 +122,24 @@ class Builder {
 	sampled(watched: SampledValue): InstrumentOutputs["sampled"][number] {
 		const { step, count } = watched;
 		const flat = this.#flattened(watched);
-		const [start, end, axis] = [this.#constant([0]), this.#constant([2 ** 31 - 1]), this.#constant([0])];
+		const samples = this.#samplesOf(watched);
+		const [start, end] = [this.#constant([0]), this.#constant([2 ** 31 - 1])];
+		const axis = this.#constant([samples === 1 ? 0 : 1]);
 		const found = step === 1 ? flat : this.#add("Slice", [flat, start, end, axis, this.#constant([step])]);
-		return { name: watched.value.name, step, section: this.#gather([found], count) };
+		const row = samples === 1 ? found : this.#reshape(found, [-1]);
+		return { name: watched.value.name, step, section: this.#gather([row], count && count * samples, watched) };
 	}
 
 	squares(input: ChannelInput): InstrumentOutputs["squares"][number] {
 		const { key, axis, looked } = input;
-		const axes = others(input);
+		const samples = this.#samplesOf(input);
 		const source = this.#looked(input);
-		const keepdims = intAttribute(0);
 		const sums =
-			(onnxOpset(this.#model) ?? 0) >= AXES_INPUT_OPSET
-				? this.#add("ReduceSumSquare", [source, this.#constant(axes)], { keepdims })
-				: this.#add("ReduceSumSquare", [source], { keepdims, axes: intsAttribute(axes) });
-		const section = this.#gather([sums], looked?.[axis]);
+			samples === 1 ? this.#sumSquares(source, others(input.rank, [axis])) : this.#squaresBySample(input, source);
+		const length = looked === undefined ? undefined : looked[axis]! * samples;
 		return {
 			key,
-			section,
+			section: this.#gather([sums], length, input),
 			size: looked === undefined ? this.#output(this.#add("Size", [source])) : elementCount(looked),
 		};
 	}
@@ -210,12 +162,31 @@ class Builder {
 	}
 
 	/** Puts values of one axis behind what is gathered, `length` elements in all; unless that is known they are an output. */
-	#gather(values: readonly Value[], length: number | undefined): Section {
-		if (length === undefined) return { output: this.#output(values[0]!), start: 0, length };
+	#gather(values: readonly Value[], length: number | undefined, watched: Watched): Section {
+		const isStacked = this.#samplesOf(watched) > 1;
+		if (length === undefined) return { output: this.#output(values[0]!), start: 0, length, isStacked };
 		const start = this.#gatheredLength;
 		this.#gathered.push(...values);
 		this.#gatheredLength += length;
-		return { output: this.#gatheredName, start, length };
+		return { output: this.#gatheredName, start, length, isStacked };
+	}
+
+	/** How many samples are stacked in a value. */
+	#samplesOf({ value }: Watched): number {
+		return this.#batch?.axes.has(value) === true ? this.#batch.size : 1;
+	}
+
+	/** Sums of squares by channel, sample by sample. */
+	#squaresBySample({ value, axis, looked }: ChannelInput, source: Value): Value {
+		const { size, axes } = this.#batch!;
+		const [stacked, shape] = [axes.get(value)!, looked!];
+		const isApart = shape[stacked] === 1 && axis !== stacked;
+		const split = isApart ? source : this.#reshape(source, shape.toSpliced(stacked, 0, size));
+		const channel = isApart || axis < stacked ? axis : axis + 1;
+		const reduced = others(isApart ? shape.length : shape.length + 1, [stacked, channel]);
+		const sums = this.#sumSquares(split, reduced);
+		const ordered = stacked < channel ? sums : this.#add("Transpose", [sums]);
+		return this.#reshape(ordered, [-1]);
 	}
 
 	/** What an operator looks at of its input. */
@@ -229,13 +200,41 @@ class Builder {
 		return this.#add("Slice", [source, of(starts), of(ends), of(axes), of(axes.map((axis) => strides[axis]!))]);
 	}
 
-	/** A value as FLOAT with one axis. */
+	/** A value as FLOAT with one axis, of several samples with a row for each. */
 	#flattened(watched: Watched): Value {
 		const known = this.#flat.get(watched.value);
 		if (known !== undefined) return known;
-		const flat = this.#add("Reshape", [this.#floats(watched), this.#constant([-1])]);
+		const floats = this.#floats(watched);
+		const flat = this.#samplesOf(watched) === 1 ? this.#reshape(floats, [-1]) : this.#rows(watched.value, floats);
 		this.#flat.set(watched.value, flat);
 		return flat;
+	}
+
+	/** A row for each sample. */
+	#rows(value: Value, floats: Value): Value {
+		const { size, axes, shapes } = this.#batch!;
+		const outer = product(shapes.get(value)!.slice(0, axes.get(value)!));
+		if (outer === 1) return this.#reshape(floats, [size, -1]);
+		const perm = intsAttribute([1, 0, 2]);
+		const turned = this.#add("Transpose", [this.#reshape(floats, [outer, size, -1])], { perm });
+		return this.#reshape(turned, [size, -1]);
+	}
+
+	#reshape(value: Value, shape: readonly number[]): Value {
+		return this.#add("Reshape", [value, this.#constant(shape)]);
+	}
+
+	#sumSquares(value: Value, axes: readonly number[]): Value {
+		return axes.length === 0 ? this.#add("Mul", [value, value]) : this.#reduce("ReduceSumSquare", value, axes);
+	}
+
+	/** Reduces over axes, which go. */
+	#reduce(op: string, value: Value, axes: readonly number[]): Value {
+		const takesInput = (onnxOpset(this.#model) ?? 0) >= (op === "ReduceSum" ? SUM_AXES_INPUT_OPSET : AXES_INPUT_OPSET);
+		const keepdims = intAttribute(0);
+		return takesInput
+			? this.#add(op, [value, this.#constant(axes)], { keepdims })
+			: this.#add(op, [value], { keepdims, axes: intsAttribute(axes) });
 	}
 
 	#floats({ value, dtype }: Watched): Value {
@@ -291,6 +290,6 @@ function mayMakeNaN({ producer }: Value): boolean {
 	return producer === undefined || !isStandardDomain(producer.op.domain) || isOnnxOp(producer, ...NAN_MAKERS);
 }
 
-function others({ rank, axis }: ChannelInput): number[] {
-	return Array.from({ length: rank }, (_, index) => index).filter((index) => index !== axis);
+function others(rank: number, kept: readonly number[]): number[] {
+	return Array.from({ length: rank }, (_, index) => index).filter((index) => !kept.includes(index));
 }

@@ -5,7 +5,7 @@ import { isOnnxOp } from "../ir/node.js";
 import { elementCount } from "../ir/types.js";
 import { constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
-import type { Watched } from "./instrument.js";
+import type { Watched } from "./instruments.js";
 import type { RowPlan } from "./row-plan.js";
 import { channelAxis, watch } from "./watched-values.js";
 

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import type { NumpyArray } from "../arrays/npz.js";
 import { type DiagnosticCode, QGraphError } from "../diagnostics.js";
 import {
+	type Feeds,
 	type RunnerJob,
 	type RunnerSums,
 	rangeNames,
@@ -16,7 +16,7 @@ import {
 export type RunnerRequest =
 	| {
 			readonly kind: "run";
-			readonly arrays: ReadonlyMap<string, NumpyArray>;
+			readonly samples: readonly Feeds[];
 			readonly only: readonly string[] | undefined;
 	  }
 	| { readonly kind: "take" }
@@ -25,12 +25,12 @@ export type RunnerRequest =
 /** What a thread answers. */
 export type RunnerReply =
 	| { readonly ready: true }
-	| { readonly seen: SeenSample }
+	| { readonly seen: readonly SeenSample[] }
 	| { readonly sums: RunnerSums }
 	| { readonly failed: { readonly code: DiagnosticCode | undefined; readonly message: string } };
 
 interface Runner {
-	run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenSample>;
+	run(samples: readonly Feeds[], only: readonly string[] | undefined): Promise<readonly SeenSample[]>;
 	take(): Promise<RunnerSums>;
 	close(): Promise<void>;
 }
@@ -42,9 +42,12 @@ interface Runner {
 export class RunnerPool {
 	readonly #runners: readonly Runner[];
 	readonly #names: readonly string[];
+	/** Samples that a runner takes at once. */
+	readonly batch: number;
 
-	private constructor(job: Pick<RunnerJob, "outputs" | "derived">, runners: readonly Runner[]) {
+	private constructor(job: Pick<RunnerJob, "outputs" | "derived" | "batch">, runners: readonly Runner[]) {
 		this.#names = rangeNames(job);
+		this.batch = job.batch.size;
 		this.#runners = runners;
 	}
 
@@ -72,17 +75,15 @@ export class RunnerPool {
 		return this.#runners.length;
 	}
 
-	/** Runs sample `index`: always on the same thread, so that sums come out the same. */
-	async run(
-		index: number,
-		arrays: ReadonlyMap<string, NumpyArray>,
-		only?: readonly string[],
-	): Promise<readonly SeenRange[]> {
-		const { ranges, counted } = await this.#runners[index % this.#runners.length]!.run(arrays, only);
-		const reduced = Array.from({ length: ranges.length / 2 }, (_, at) => {
-			return { name: this.#names[at]!, min: ranges[2 * at]!, max: ranges[2 * at + 1]!, notFinite: 0, counted: false };
+	/** Runs samples at once, at turn `turn`: always on the same thread, so that sums come out the same. */
+	async run(turn: number, samples: readonly Feeds[], only?: readonly string[]): Promise<SeenRange[][]> {
+		const seen = await this.#runners[turn % this.#runners.length]!.run(samples, only);
+		return seen.map(({ ranges, counted }) => {
+			const reduced = Array.from({ length: ranges.length / 2 }, (_, at) => {
+				return { name: this.#names[at]!, min: ranges[2 * at]!, max: ranges[2 * at + 1]!, notFinite: 0, counted: false };
+			});
+			return [...counted, ...reduced];
 		});
-		return [...counted, ...reduced];
 	}
 
 	/** What all runners have summed up; they begin anew. */
@@ -105,8 +106,8 @@ class LocalRunner implements Runner {
 		this.#runner = runner;
 	}
 
-	async run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined) {
-		return this.#next(async () => this.#runner.run(arrays, only));
+	async run(samples: readonly Feeds[], only: readonly string[] | undefined) {
+		return this.#next(async () => this.#runner.run(samples, only));
 	}
 
 	async take(): Promise<RunnerSums> {
@@ -154,8 +155,8 @@ class ThreadRunner implements Runner {
 		this.ready = this.#reply();
 	}
 
-	async run(arrays: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined) {
-		const reply = await this.#ask({ kind: "run", arrays, only });
+	async run(samples: readonly Feeds[], only: readonly string[] | undefined) {
+		const reply = await this.#ask({ kind: "run", samples, only });
 		if (!("seen" in reply)) throw new Error("a thread answered something else than was asked");
 		return reply.seen;
 	}

@@ -2,8 +2,9 @@ import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { BitHistogram } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
+import { stackArrays, unstackArray } from "./batch/stacked-arrays.js";
 import { type Derivation, derivedRange } from "./derived-range.js";
-import type { InstrumentOutputs, Section } from "./instrument.js";
+import type { InstrumentOutputs, Section } from "./instruments.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
 import { readRows } from "./row-plan.js";
 
@@ -17,6 +18,13 @@ export interface RunnerJob {
 	readonly threads: number | undefined;
 	/** Weights stay in their data file, of which no runner has a copy. */
 	readonly isLean: boolean;
+	readonly batch: RunnerBatch;
+}
+
+/** How many samples the model computes at once, and along which axis they are stacked in each input. */
+export interface RunnerBatch {
+	readonly size: number;
+	readonly inputAxes: ReadonlyMap<string, number>;
 }
 
 export interface DerivedValue extends Derivation {
@@ -62,6 +70,9 @@ export function rangeNames({ outputs, derived }: Pick<RunnerJob, "outputs" | "de
 	return [...outputs.ranges, ...derived].map(({ name }) => name);
 }
 
+/** What a model is given for one sample, or for several that are stacked. */
+export type Feeds = ReadonlyMap<string, NumpyArray>;
+
 /** Runs samples and sums up what is not told of each sample. */
 export class SampleRunner {
 	readonly #session: LiveSession;
@@ -69,6 +80,7 @@ export class SampleRunner {
 	/** The steps of each derived value, and the place of what it is derived from among the ranges. */
 	readonly #derived: readonly { readonly place: number; readonly steps: Derivation["steps"] }[];
 	readonly #product: GramProduct | undefined;
+	readonly #batch: RunnerBatch;
 	/** And how many elements each count stands for. */
 	#histograms: Map<string, { readonly histogram: BitHistogram; readonly step: number }> = new Map();
 	#squares: Map<string, { sums: Float64Array<ArrayBuffer>; rows: number }> = new Map();
@@ -78,9 +90,10 @@ export class SampleRunner {
 
 	private constructor(
 		session: LiveSession,
-		{ outputs, derived }: Pick<RunnerJob, "outputs" | "derived">,
+		{ outputs, derived, batch }: Pick<RunnerJob, "outputs" | "derived" | "batch">,
 		product: GramProduct | undefined,
 	) {
+		this.#batch = batch;
 		this.#session = session;
 		this.#outputs = outputs;
 		const places = new Map(rangeNames({ outputs, derived }).map((name, place) => [name, place] as const));
@@ -94,9 +107,9 @@ export class SampleRunner {
 		return new SampleRunner(session, job, product);
 	}
 
-	/** Runs one sample. @param only look at the elements of these values and at nothing else. */
-	async run(inputs: ReadonlyMap<string, NumpyArray>, only: readonly string[] | undefined): Promise<SeenSample> {
-		const { ranges, elements, sampled, squares, rows } = this.#outputs;
+	/** Runs as many samples as a batch has, or fewer. @param only look at the elements of these values and at nothing else. */
+	async run(samples: readonly Feeds[], only: readonly string[] | undefined): Promise<SeenSample[]> {
+		const { elements, ranges, sampled, squares, rows } = this.#outputs;
 		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
 		const isWhole = only === undefined;
 		const wanted = [
@@ -105,28 +118,70 @@ export class SampleRunner {
 			...(isWhole ? squares.flatMap(({ size }) => (typeof size === "string" ? [size] : [])) : []),
 			...(isWhole ? rows.map(({ output }) => output) : []),
 		];
-		const found = await this.#session.run(inputs, [...new Set(wanted)]);
-		const seen: SeenRange[] = [];
-		for (const { name, output } of counted) {
-			const array = found.get(output);
-			if (array !== undefined && isFloat(array.type)) seen.push(this.#count(name, floatsOf(array)));
-		}
-		if (!isWhole) return { ranges: new Float32Array(0), counted: seen };
+		const found = await this.#session.run(this.#stacked(samples), [...new Set(wanted)]);
+		const seen = samples.map((_, sample) => {
+			return counted.flatMap(({ name, output, stacked }) => {
+				const array = found.get(output);
+				if (array === undefined || !isFloat(array.type)) return [];
+				return [this.#count(name, floatsOf(this.#ofSample(array, stacked, sample)))];
+			});
+		});
+		if (!isWhole) return seen.map((of) => ({ ranges: new Float32Array(0), counted: of }));
+		const whole = await this.#readWhole(found, samples.length);
+		return seen.map((of, sample) => ({ ranges: whole[sample]!, counted: of }));
+	}
+
+	/** Reads all but counted elements. Returns the ranges of each sample. */
+	async #readWhole(found: ReadonlyMap<string, NumpyArray>, samples: number): Promise<SeenSample["ranges"][]> {
+		const { ranges, sampled, squares, rows } = this.#outputs;
 		const floats = new Map<string, Float32Array>();
 		const read = ({ output, start, length }: Section): Float32Array => {
 			const all = floats.get(output) ?? floatsOf(found.get(output)!);
 			floats.set(output, all);
 			return length === undefined ? all : all.subarray(start, start + length);
 		};
-		const pairs = this.#ranges(ranges.map(({ section }) => read(section)));
-		for (const { name, section, step } of sampled) this.#histogram(name, step).add(read(section));
-		for (const { key, section, size } of squares) {
-			const sums = read(section);
-			this.#addSquares(key, sums, (typeof size === "number" ? size : integerOf(found.get(size)!)) / sums.length);
+		/** Of a section in which samples lie one behind the other. */
+		const readSample = (section: Section, sample: number): Float32Array => {
+			const all = read(section);
+			if (!section.isStacked) return all;
+			const length = all.length / this.#batch.size;
+			return all.subarray(sample * length, (sample + 1) * length);
+		};
+		const reduced = ranges.map(({ section }) => ({ of: read(section), isStacked: section.isStacked }));
+		const pairs = Array.from({ length: samples }, (_, sample) => this.#ranges(reduced, sample));
+		for (const { name, section, step } of sampled) {
+			const histogram = this.#histogram(name, step);
+			for (let sample = 0; sample < samples; sample++) histogram.add(readSample(section, sample));
 		}
-		for (const row of rows) await this.#addRows(row, found.get(row.output)!);
-		this.#turn++;
-		return { ranges: pairs, counted: seen };
+		for (const { key, section, size } of squares) {
+			const elements = typeof size === "number" ? size : integerOf(found.get(size)!);
+			for (let sample = 0; sample < samples; sample++) {
+				const sums = readSample(section, sample);
+				this.#addSquares(key, sums, elements / sums.length);
+			}
+		}
+		for (let sample = 0; sample < samples; sample++) {
+			for (const row of rows) await this.#addRows(row, this.#ofSample(found.get(row.output)!, row.stacked, sample));
+			this.#turn++;
+		}
+		return pairs;
+	}
+
+	/** What the model is given: where fewer samples are there than it computes, the last one is computed several times. */
+	#stacked(samples: readonly Feeds[]): Feeds {
+		const { size, inputAxes } = this.#batch;
+		const [first] = samples;
+		if (size === 1) return first!;
+		return new Map(
+			[...inputAxes].map(([name, axis]) => {
+				const arrays = samples.map((arrays) => arrays.get(name)!);
+				return [name, stackArrays(arrays, axis, size)] as const;
+			}),
+		);
+	}
+
+	#ofSample(array: NumpyArray, stacked: number | undefined, sample: number): NumpyArray {
+		return stacked === undefined ? array : unstackArray(array, stacked, this.#batch.size, sample);
 	}
 
 	/** Hands over what was summed up, and begins anew. */
@@ -153,12 +208,17 @@ export class SampleRunner {
 		await this.#product?.close();
 	}
 
-	/** @param reduced of each value the smallest and the largest element, and perhaps a sum. */
-	#ranges(reduced: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+	/** @param reduced of each value the smallest elements of the samples, the largest ones, and perhaps sums. */
+	#ranges(
+		reduced: readonly { readonly of: Float32Array; readonly isStacked: boolean }[],
+		sample: number,
+	): Float32Array<ArrayBuffer> {
 		const pairs = new Float32Array(2 * (reduced.length + this.#derived.length));
-		for (const [place, [min, max, sum = 0]] of reduced.entries()) {
-			pairs[2 * place] = min!;
-			pairs[2 * place + 1] = Number.isNaN(sum * 0) ? Number.NaN : max!;
+		for (const [place, { of, isStacked }] of reduced.entries()) {
+			const [first, step] = isStacked ? [sample, this.#batch.size] : [0, 1];
+			const sum = of[first + 2 * step] ?? 0;
+			pairs[2 * place] = of[first]!;
+			pairs[2 * place + 1] = Number.isNaN(sum * 0) ? Number.NaN : of[first + step]!;
 		}
 		for (const [index, { place, steps }] of this.#derived.entries()) {
 			pairs.set(derivedRange(pairs[2 * place]!, pairs[2 * place + 1]!, steps), 2 * (reduced.length + index));

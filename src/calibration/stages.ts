@@ -23,15 +23,17 @@ export interface StageOptions {
 	/** Bytes that one round may take. */
 	readonly memory: number;
 	readonly runners: number;
+	/** Samples that a runner takes at once. */
+	readonly batch: number;
 	/** What was seen before comes from a state, which has no moments. */
 	readonly isResumed: boolean;
 }
 
 /** Divides the work into rounds that fit into memory. What takes much is put off to later ones. */
 export function planStages(options: StageOptions): Stage[] {
-	const { values, squares, moments, histograms, memory, runners, isResumed } = options;
+	const { values, squares, moments, histograms, memory, runners, batch, isResumed } = options;
 	const valueGroups = histograms
-		? grouped(values, ({ bytes, step }) => (bytes / step) * runners, memory / 2)
+		? grouped(values, ({ bytes, step }) => (bytes / step) * runners * batch, memory / 2)
 		: [[...values]];
 	// a matrix of a runner and the sum of all of them, in doubles
 	const momentGroups = grouped(moments, ({ depth, groups }) => groups * depth * depth * 8 * (runners + 1), memory / 2);

@@ -10,13 +10,15 @@ import { isView } from "../weights/activation.js";
 import { constantOf } from "../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../weights/weight-site.js";
 import { type Derivation, derivationOf } from "./derived-range.js";
-import type { ChannelInput, SampledValue, Watched } from "./instrument.js";
+import type { ChannelInput, SampledValue, Watched } from "./instruments.js";
 
 /** Where a shape is not known, a value is taken to be so large. */
 const UNKNOWN_BYTES = 2 ** 24;
 
-/** Of one sample, a histogram counts about so many elements. */
+/** Of one sample, a histogram counts about so many elements; of many samples each fewer, but of all together so many. */
 const SAMPLED_ELEMENTS = 2 ** 12;
+const LEAST_SAMPLED = 2 ** 8;
+const SAMPLED_IN_ALL = 2 ** 18;
 
 /** The float values of a model that samples change. */
 export interface WatchedValues {
@@ -54,8 +56,10 @@ export interface InputWeight {
 	readonly isMatrix: boolean;
 }
 
-export function watchedValues(model: Model): WatchedValues {
+/** @param samples how many there will be. */
+export function watchedValues(model: Model, samples: number): WatchedValues {
 	const types = inferTypes(model);
+	const wanted = Math.min(SAMPLED_ELEMENTS, Math.max(LEAST_SAMPLED, SAMPLED_IN_ALL / Math.max(1, samples)));
 	const given = model.graph.inputs.filter((value) => value.initializer === undefined);
 	/** Of every value seen the one that it is a view of, or itself. */
 	const origins = new Map<string, string>();
@@ -63,7 +67,7 @@ export function watchedValues(model: Model): WatchedValues {
 	for (const value of [...given.filter(isFloatType), ...computedValues(model)]) {
 		const shape = types.staticShapeOf(value);
 		const elements = shape && elementCount(shape);
-		const step = elements === undefined ? 1 : nextPrime(elements / SAMPLED_ELEMENTS);
+		const step = elements === undefined ? 1 : nextPrime(elements / wanted);
 		const source = sourceOf(value, origins);
 		const seen = watch(value, types);
 		const watched = {

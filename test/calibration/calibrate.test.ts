@@ -277,7 +277,9 @@ describe("ranges that follow from others", () => {
 
 	test("cost no reductions of their own", () => {
 		const model = elementwise();
-		const { ranges, derived } = divideRanges(watchedValues(model).values.filter(({ source }) => source === undefined));
+		const { ranges, derived } = divideRanges(
+			watchedValues(model, 1).values.filter(({ source }) => source === undefined),
+		);
 		expect(ranges.map(({ value }) => value.name)).toEqual(["x", "under", "none"]);
 		expect(derived.find(({ name }) => name === "moved")).toMatchObject({ source: "times" });
 	});
@@ -300,7 +302,7 @@ describe("ranges that follow from others", () => {
 
 test("reductions stand behind the model, those of the first values last", () => {
 	const model = twoSteps();
-	const [x, sum, y] = watchedValues(model).values;
+	const [x, sum, y] = watchedValues(model, 1).values;
 	const { outputs, remove } = instrument(model, {
 		ranges: [x!, y!],
 		elements: [],

@@ -1,0 +1,96 @@
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import type { Model } from "../ir/model.js";
+import { elementCount } from "../ir/types.js";
+import { allTensors } from "../ir/walk.js";
+import { writeModel } from "../onnx/file.js";
+import { type BatchPlan, planBatch } from "./batch/plan-batch.js";
+import { stackSamples } from "./batch/stack-samples.js";
+import { instrument } from "./instrument.js";
+import type { Batch, Instruments } from "./instruments.js";
+import { RunnerPool } from "./runner-pool.js";
+import type { DerivedValue } from "./sample-runner.js";
+
+/** More sessions than this bring nothing. */
+const MAX_RUNNERS = 8;
+
+/** The runtime makes copies of weights, which is faster, where they take no more of the memory than this part. */
+const COPIED_PART = 1 / 32;
+
+/** More samples at once than this bring little. */
+const MAX_BATCH = 8;
+
+/** Nor do they where the largest value has more elements than this, for then it is no longer in a cache. */
+const BATCH_ELEMENTS = 2 ** 19;
+
+/** Makes models with instruments, and sessions of them. */
+export class RunnerOpener {
+	/** How many sessions. */
+	readonly runners: number;
+	readonly #model: Model;
+	readonly #folder: string;
+	readonly #isLean: boolean;
+	#plan: BatchPlan | undefined;
+	#batch: number;
+	#files = 0;
+
+	/**
+	 * @param folder for models.
+	 * @param memory bytes that there are.
+	 * @param samples how many are to be run.
+	 */
+	constructor(model: Model, folder: string, memory: number, samples: number) {
+		this.#model = model;
+		this.#folder = folder;
+		// as floats, for that is what the runtime makes of codes
+		const weightBytes = [...allTensors(model)].reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
+		const cores = Math.min(availableParallelism(), MAX_RUNNERS);
+		this.#isLean = weightBytes > memory * COPIED_PART;
+		this.runners = Math.max(1, Math.min(cores, Math.floor(memory / Math.max(1, 2 * weightBytes))));
+		this.#plan = planBatch(model);
+		const fitting = Math.floor(BATCH_ELEMENTS / (this.#plan?.largest ?? Number.POSITIVE_INFINITY));
+		this.#batch = Math.max(1, Math.min(MAX_BATCH, fitting, Math.ceil(samples / this.runners)));
+	}
+
+	/** Samples that a session takes at once. */
+	get batch(): number {
+		return this.#batch;
+	}
+
+	/** Runs samples one by one from now on. Returns whether that is anything new. */
+	giveUpBatches(): boolean {
+		const isNew = this.#batch > 1;
+		this.#batch = 1;
+		return isNew;
+	}
+
+	/** The model is the same afterwards. */
+	async open(
+		instruments: Instruments,
+		derived: readonly DerivedValue[],
+		signal: AbortSignal | undefined,
+	): Promise<RunnerPool> {
+		const unstack = this.#batch > 1 ? stackSamples(this.#model, this.#plan!, this.#batch) : undefined;
+		if (unstack === undefined) this.#batch = 1;
+		const batch: Batch | undefined = unstack && { ...this.#plan!, size: this.#batch };
+		try {
+			const { outputs, remove } = instrument(this.#model, instruments, batch);
+			const model = path.join(this.#folder, `model-${this.#files++}.onnx`);
+			try {
+				const policy = this.#isLean ? { externalData: "one-file" as const } : {};
+				await writeModel(this.#model, model, { ...policy, ...(signal === undefined ? {} : { signal }) });
+			} finally {
+				remove();
+			}
+			const inputAxes = new Map(
+				[...(batch?.axes ?? [])].flatMap(([{ name, isGraphInput }, axis]) => {
+					return isGraphInput ? [[name, axis] as const] : [];
+				}),
+			);
+			const job = { model, outputs, derived, isLean: this.#isLean, batch: { size: this.#batch, inputAxes } };
+			return await RunnerPool.open(job, this.runners, availableParallelism());
+		} finally {
+			unstack?.();
+		}
+	}
+}
