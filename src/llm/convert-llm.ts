@@ -1,8 +1,8 @@
 import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
-import { QGraphError } from "../diagnostics.js";
+import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
-import { updateCacheInside } from "./cache-inside.js";
+import { arrangeCache } from "./arrange-cache.js";
 import { type CompiledContext, compileGraphs } from "./compile-graphs.js";
 import { divideGraphs, partsThatFit } from "./divide-graphs.js";
 import type { GraphLengths } from "./layer-graph.js";
@@ -37,6 +37,8 @@ export interface LlmConversion extends GraphLengths {
 	readonly quantization: LlmQuantization | null;
 	/** How a generation on the target's emulator compares with that on the CPU; null where nothing was run. */
 	readonly verification: LlmVerification | null;
+	/** What there is to say of the settings. */
+	readonly diagnostics: readonly Diagnostic[];
 	/** Stages in their order; those of an earlier run that was interrupted are reused. */
 	readonly stages: readonly StageTime[];
 }
@@ -89,7 +91,9 @@ async function runStages(
 	const decoder = job.widens
 		? await run("widen", {}, (folder) => widenModel(config.modelFile, folder, options.signal)).then(withModel(job))
 		: job;
-	const split = await run("split", { lengths, padToken }, (folder) => splitModel(decoder, folder, options));
+	const split = await run("split", { lengths, padToken, isWindowed: job.layout === "B" }, (folder) =>
+		splitModel(decoder, folder, options),
+	);
 	const { target, genaiVersion, quantization, compile, layout, splits, head } = job;
 	const quantized =
 		quantization === undefined
@@ -101,7 +105,7 @@ async function runStages(
 	const arranged =
 		layout === "C"
 			? made
-			: await run("cache", { layout }, (folder) => updateCacheInside(made.result, config, made.folder, folder));
+			: await run("cache", { layout }, (folder) => arrangeCache(layout, made.result, job, made.folder, folder));
 	const parts = splits === "auto" ? partsThatFit(arranged.result, arranged.folder) : splits;
 	const divided =
 		parts === 1
@@ -135,6 +139,7 @@ async function runStages(
 		contexts,
 		quantization: quantized?.result ?? null,
 		verification: verified?.result ?? null,
+		diagnostics: job.diagnostics,
 		stages,
 	};
 }

@@ -20,7 +20,7 @@ export function makeDecodeGraph(model: Model, { context }: Pick<GraphLengths, "c
 
 /** Gives the layer graph of several tokens other lengths, and lets the states of all of them come out. Quantized ones, too. */
 export function makeStatesGraph({ graph }: Model, dimensions: LayerDimensions): void {
-	for (const value of [...graph.inputs, ...graph.outputs]) resize(value, dimensions);
+	resizePorts(graph, dimensions);
 	const lastIndex = graph.inputs.find(({ name }) => name === NAMES.lastIndex)!;
 	const gather = lastIndex.uses[0]!.node;
 	graph.replaceNode(gather, {
@@ -31,6 +31,11 @@ export function makeStatesGraph({ graph }: Model, dimensions: LayerDimensions): 
 	});
 	graph.removeInput(lastIndex);
 	forgetTypes(graph);
+}
+
+/** Gives the inputs and outputs of a layer graph other lengths. */
+export function resizePorts(graph: Graph, dimensions: LayerDimensions): void {
+	for (const value of [...graph.inputs, ...graph.outputs]) resize(value, dimensions);
 }
 
 /** What has a row for every token gets rows for `sequence` tokens; pasts get the length of the context. */

@@ -17,11 +17,14 @@ import { constantOf } from "../weights/constant.js";
 import { type Decoder, embeddedOf, findDecoder } from "./decoder.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { freeNames, NAMES } from "./layer-graph.js";
+import type { LlmJob } from "./llm-job.js";
 import { sharedInputsOf } from "./shared-inputs.js";
 
 export interface FrontOptions {
 	/** Length of the cache. */
 	readonly context: number;
+	/** Does the host move the cache, so that the latest positions are the last columns of the mask? */
+	readonly isWindowed: boolean;
 	/** Positions of the past that the mask has columns for; default all of the cache. */
 	readonly past?: number;
 	/** The id that fills a prompt up: no token of the model. */
@@ -30,18 +33,27 @@ export interface FrontOptions {
 	readonly masked: number;
 }
 
+/** What the front of a job's pipeline is to be like. */
+export function frontOptions({ layout, lengths, padToken }: LlmJob, masked: number): FrontOptions {
+	return { context: lengths.context, isWindowed: layout === "B", padToken, masked };
+}
+
 /**
  * Makes a decoder the graph in front of its layers, for any number of tokens: looks tokens up and computes from the position
  * of the last one what the layers share, which is the mask, rows of rotary tables, where the cache takes the new keys,
- * and which token is the last that does not fill up.
+ * and which token is the last that does not fill up. Where the host moves the cache, positions and what is filled are given.
  */
 export function makeFrontGraph(model: Model, config: GenaiConfig, options: FrontOptions): void {
 	freeNames(model);
 	const decoder = findDecoder(model, config, { sequence: 1, context: options.context });
 	pruneTo(model.graph, new FrontGraphBuilder(model, decoder, config, options).outputs());
+	if (options.isWindowed) return;
 	// GenAI tells positions only to a graph that takes both
 	model.graph.addInput(model.graph.createValue(NAMES.totalLength, tensorType(DataType.INT32, [1])));
 }
+
+/** Which columns of a mask rows of tokens see, [sequence, total] of BOOL. */
+type SeenColumns = (window: number) => Value;
 
 class FrontGraphBuilder {
 	readonly #model: Model;
@@ -61,28 +73,37 @@ class FrontGraphBuilder {
 	outputs(): Value[] {
 		const writer = this.#writer;
 		const ids = this.#ids();
-		const last = writer.emit("Squeeze", [this.#input(NAMES.lastPosition, [1, 1])]);
 		const shape = writer.emit("Shape", [ids], {}, "ids_shape");
 		const length = writer.emit("Gather", [shape, scalar(writer, 1)], { axis: intAttribute(0) }, "length");
+		const lastIndex = this.#lastIndex(ids, length);
+		if (this.#options.isWindowed) {
+			const positions = writer.emit("Squeeze", [
+				this.#input(this.#config.inputs.positions, [1, SEQUENCE]),
+				vector(writer, "batch", 0),
+			]);
+			const own = writer.emit("Cast", [positions], TO_INT64, "own_positions");
+			return [this.#embedded(), ...this.#masks(this.#seenInWindow(length)), ...this.#rows(own), lastIndex];
+		}
+		const last = writer.emit("Squeeze", [this.#input(NAMES.lastPosition, [1, 1])]);
 		const end = writer.emit("Add", [writer.emit("Cast", [last], TO_INT64, "last"), scalar(writer, 1)], {}, "end");
 		const first = writer.emit("Sub", [end, length], {}, "first");
 		const own = rangeOf(writer, first, end);
-		const looked = embeddedOf(this.#model, this.#config);
-		this.#straightenTable(looked.producer!.inputs[0]!);
-		const embedded = writer.emit("Identity", [looked], {}, "embedded");
-		const dtype = inferTypes(this.#model).typeOf(looked);
 		return [
-			this.#named(
-				embedded,
-				NAMES.embedded,
-				[1, SEQUENCE, this.#config.hiddenSize],
-				dtype?.kind === "tensor" ? dtype.elementType : DataType.FLOAT,
-			),
-			...this.#masks(first, own),
+			this.#embedded(),
+			...this.#masks(this.#seenBehind(first, own)),
 			...this.#rows(own),
 			this.#cacheIndex(own, length),
-			this.#lastIndex(ids, length),
+			lastIndex,
 		];
+	}
+
+	#embedded(): Value {
+		const looked = embeddedOf(this.#model, this.#config);
+		this.#straightenTable(looked.producer!.inputs[0]!);
+		const embedded = this.#writer.emit("Identity", [looked], {}, "embedded");
+		const type = inferTypes(this.#model).typeOf(looked);
+		const dtype = type?.kind === "tensor" ? type.elementType : DataType.FLOAT;
+		return this.#named(embedded, NAMES.embedded, [1, SEQUENCE, this.#config.hiddenSize], dtype);
 	}
 
 	/** A table that is the transpose of the head's weights becomes a table, so that no run transposes it. */
@@ -103,30 +124,61 @@ class FrontGraphBuilder {
 		return ids;
 	}
 
+	/** An input of 32-bit integers; one of the model that has the name goes, with what it was for. */
 	#input(name: string, shape: readonly Dimension[]): Value {
-		const value = this.#model.graph.createValue(name, tensorType(DataType.INT32, shape));
-		this.#model.graph.addInput(value);
+		const { graph } = this.#model;
+		const known = graph.inputs.find((input) => input.name === name);
+		if (known !== undefined) {
+			known.type = tensorType(DataType.INT32, shape);
+			return known;
+		}
+		const value = graph.createValue(name, tensorType(DataType.INT32, shape));
+		graph.addInput(value);
 		return value;
 	}
 
-	/** Past positions are seen where they are filled, own ones up to oneself; either in the window. */
-	#masks(first: Value, own: Value): Value[] {
+	/** Past positions are seen where they are filled, own ones up to oneself. */
+	#seenBehind(first: Value, own: Value): SeenColumns {
 		const writer = this.#writer;
-		const { context, past = context, masked } = this.#options;
+		const { context, past = context } = this.#options;
 		const rows = writer.emit("Unsqueeze", [own, vector(writer, "column_axis", 1)], {}, "rows");
 		const columns = rangeOf(writer, scalar(writer, 0), scalar(writer, past));
 		const isOwn = writer.emit("LessOrEqual", [own, rows], {}, "is_before");
 		const isFilled = writer.emit("Less", [columns, first], {}, "is_filled");
 		const everyRow = writer.emit("GreaterOrEqual", [rows, first], {}, "every_row");
 		const isPast = writer.emit("And", [isFilled, everyRow], {}, "is_past");
+		return (window) => {
+			const parts = [this.#within(isPast, columns, rows, window), this.#within(isOwn, own, rows, window)];
+			return writer.emit("Concat", parts, { axis: intAttribute(1) }, "all_seen");
+		};
+	}
+
+	/** Columns are seen where the host says that something is there, up to that of the row, the last of which is the last. */
+	#seenInWindow(length: Value): SeenColumns {
+		const writer = this.#writer;
+		const { context } = this.#options;
+		const end = scalar(writer, context);
+		const columns = rangeOf(writer, scalar(writer, 0), end);
+		const own = rangeOf(writer, writer.emit("Sub", [end, length], {}, "first_own"), end);
+		const rows = writer.emit("Unsqueeze", [own, vector(writer, "column_axis", 1)], {}, "rows");
+		const there = this.#input(this.#config.inputs.mask, [1, context]);
+		const isThere = writer.emit("Cast", [there], { to: intAttribute(DataType.BOOL) }, "is_there");
+		const isBefore = writer.emit("LessOrEqual", [columns, rows], {}, "is_before");
+		const seen = writer.emit("And", [isThere, isBefore], {}, "is_seen");
+		return (window) => this.#within(seen, columns, rows, window);
+	}
+
+	#within(seen: Value, columns: Value, rows: Value, window: number): Value {
+		if (window === 0) return seen;
+		return this.#writer.emit("And", [seen, inWindow(this.#writer, columns, rows, window)], {}, "seen");
+	}
+
+	#masks(seenWithin: SeenColumns): Value[] {
+		const writer = this.#writer;
+		const { dtype } = this.#decoder.attentions[0]!.form;
+		const [zero, low] = [0, this.#options.masked].map((value) => writer.constant("bias", floatScalar(dtype, value)));
 		return sharedInputsOf(this.#decoder).masks.map(({ name, window }) => {
-			const within = (seen: Value, positions: Value) =>
-				window === 0 ? seen : writer.emit("And", [seen, inWindow(writer, positions, rows, window)], {}, "seen");
-			const seen = [within(isPast, columns), within(isOwn, own)];
-			const all = writer.emit("Concat", seen, { axis: intAttribute(1) }, "all_seen");
-			const { dtype } = this.#decoder.attentions[0]!.form;
-			const [zero, low] = [0, masked].map((value) => writer.constant("bias", floatScalar(dtype, value)));
-			const bias = writer.emit("Where", [all, zero, low], {}, "mask");
+			const bias = writer.emit("Where", [seenWithin(window), zero, low], {}, "mask");
 			const flat = writer.emit("Unsqueeze", [bias, vector(writer, "batch_axes", 0, 1)], {}, "mask_of_heads");
 			return this.#named(flat, name, [1, 1, SEQUENCE, "total"], dtype);
 		});

@@ -1,4 +1,4 @@
-import { QGraphError } from "../diagnostics.js";
+import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import { DataType } from "../ir/types.js";
 import { readModel } from "../onnx/file.js";
 import type { Target } from "../targets/target.js";
@@ -39,7 +39,7 @@ export interface LlmSettings {
 
 /**
  * C: a graph on the CPU updates the cache, prefill and decode give what is new alone. A: prefill and decode, which give the
- * whole cache. B: the host, which moves it; refused, for GenAI no longer does.
+ * whole cache. B: the host, which moves it; of UINT8 only, and for ONNX Runtime GenAI 0.13 to 0.16.
  */
 export type CacheLayout = "A" | "B" | "C";
 
@@ -57,11 +57,13 @@ export interface LlmJob {
 	readonly padToken: number;
 	readonly target: Target | undefined;
 	readonly genaiVersion: string;
-	readonly layout: Exclude<CacheLayout, "B">;
+	readonly layout: CacheLayout;
 	readonly splits: number | "auto";
 	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
 	readonly quantization: LlmQuantizeOptions | undefined;
+	/** What there is to say of the settings. */
+	readonly diagnostics: readonly Diagnostic[];
 }
 
 const [DEFAULT_CONTEXT, DEFAULT_PREFILL, DEFAULT_GENAI_VERSION] = [4096, 128, "0.18"];
@@ -79,9 +81,9 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 	}
 	const {
 		target,
-		genaiVersion = DEFAULT_GENAI_VERSION,
 		compile,
 		layout = "C",
+		genaiVersion = layout === "B" ? WINDOWED_GENAI.newest : DEFAULT_GENAI_VERSION,
 		splits = "auto",
 		head = "htp",
 		quantization,
@@ -91,11 +93,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target, such as qnn-htp:v79`);
 	}
 	checkVersion(genaiVersion);
-	if (layout === "B") {
-		const message =
-			"layout B, a cache that the host moves, is not written: of ONNX Runtime GenAI only versions up to 0.16 run it; layouts C and A run from 0.12 on";
-		throw new QGraphError("llm/settings", message);
-	}
+	const diagnostics = layout === "B" ? checkWindowed(lengths, genaiVersion, quantization) : [];
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
@@ -114,6 +112,7 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		splits,
 		head,
 		quantization,
+		diagnostics,
 	};
 }
 
@@ -125,6 +124,40 @@ function checkVersion(version: string): void {
 	if (minor !== undefined && (Number(major) > 0 || Number(minor) >= OLDEST_GENAI)) return;
 	const message = `the directory is to be for version '${version}' of ONNX Runtime GenAI, expected 0.${OLDEST_GENAI} or later: older ones do not run such pipelines`;
 	throw new QGraphError("llm/settings", message);
+}
+
+/** Those that move the cache of a pipeline. */
+const WINDOWED_GENAI = { oldest: "0.13", newest: "0.16" } as const;
+
+/** Is it what GenAI takes as a cache that it moves? Returns what there is to say of it. */
+function checkWindowed(
+	{ context, sequence }: GraphLengths,
+	version: string,
+	quantization: LlmQuantizeOptions | undefined,
+): Diagnostic[] {
+	const { oldest, newest } = WINDOWED_GENAI;
+	const layout = "layout B, a cache that GenAI moves,";
+	if (quantization === undefined || (quantization.cache ?? "u8") !== "u8") {
+		const message = `${layout} has keys and values of 8 bits only: name a recipe, such as 16a8w, and let them be u8`;
+		throw new QGraphError("llm/settings", message);
+	}
+	const versions = `runs in ONNX Runtime GenAI ${oldest} to ${newest}`;
+	if (compareVersions(version, oldest) < 0 || compareVersions(version, newest) > 0) {
+		const message = `${layout} ${versions}, not in ${version}; layouts C and A run from 0.${OLDEST_GENAI} on`;
+		throw new QGraphError("llm/settings", message);
+	}
+	if (context < 2 * sequence) {
+		const message = `${layout} needs a context of two windows: ${context} was given, expected ${2 * sequence} at least`;
+		throw new QGraphError("llm/length", message);
+	}
+	const message = `${layout} ${versions} only, and takes one prompt in a conversation: layout C runs in all others`;
+	return [{ code: "llm/genai-version", severity: "warning", message, at: {}, notes: [] }];
+}
+
+/** Of major and minor numbers: below 0, 0, or above it. */
+function compareVersions(a: string, b: string): number {
+	const [x, y] = [a, b].map((version) => version.split(".").map(Number));
+	return x![0]! - y![0]! || x![1]! - y![1]!;
 }
 
 function lengthsOf(

@@ -1,4 +1,5 @@
 import type { ProviderOptions } from "../targets/provider-options.js";
+import { CACHE_CODES } from "./cache-codes.js";
 import type { JsonObject } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
 import type { LlmJob } from "./llm-job.js";
@@ -13,8 +14,7 @@ export function pipelineConfig(
 	graphs: readonly PipelineGraph[],
 	options: ReadonlyMap<PipelineGraph, ProviderOptions>,
 ): JsonObject {
-	const { config, padToken, genaiVersion } = job;
-	const { sequence, context } = job.lengths;
+	const { config, padToken, lengths } = job;
 	const model = config.content.model as JsonObject;
 	const decoder = model.decoder as JsonObject;
 	return {
@@ -23,7 +23,7 @@ export function pipelineConfig(
 			...model,
 			type: "decoder-pipeline",
 			pad_token_id: padToken,
-			context_length: context,
+			context_length: lengths.context,
 			decoder: {
 				session_options: { log_id: "onnxruntime-genai", provider_options: [] },
 				head_size: config.headSize,
@@ -33,20 +33,12 @@ export function pipelineConfig(
 				num_hidden_layers: config.layers,
 				inputs: {
 					input_ids: config.inputs.ids,
-					past_sequence_length: NAMES.lastPosition,
-					total_sequence_length: NAMES.totalLength,
+					...positionInputs(job),
 					past_key_names: config.inputs.pastKeys,
 					past_value_names: config.inputs.pastValues,
 				},
 				outputs: decoder.outputs,
-				sliding_window: {
-					window_size: sequence,
-					pad_value: 0,
-					alignment: "left",
-					slide_key_value_cache: false,
-					slide_inputs: true,
-					...(hasCacheSlack(genaiVersion) ? { cache_slack: context - sequence } : {}),
-				},
+				sliding_window: slidingWindow(job),
 				pipeline: graphs.map((graph) => {
 					const { name, role, fileName, inputs, outputs } = graph;
 					return {
@@ -57,11 +49,28 @@ export function pipelineConfig(
 		},
 		search: {
 			...(config.content.search as JsonObject | undefined),
-			max_length: context,
-			past_present_share_buffer: true,
+			max_length: lengths.context,
+			past_present_share_buffer: job.layout !== "B",
 			num_beams: 1,
 		},
 	};
+}
+
+/** How GenAI tells where tokens are. */
+function positionInputs({ config, layout }: LlmJob): JsonObject {
+	return layout === "B"
+		? { attention_mask: config.inputs.mask, position_ids: config.inputs.positions }
+		: { past_sequence_length: NAMES.lastPosition, total_sequence_length: NAMES.totalLength };
+}
+
+/** How GenAI cuts prompts into windows and keeps the cache; one that it moves is filled with the code of 0. */
+function slidingWindow({ layout, lengths: { sequence, context }, genaiVersion }: LlmJob): JsonObject {
+	const common = { window_size: sequence, slide_inputs: true };
+	if (layout === "B") {
+		return { ...common, pad_value: CACHE_CODES.u8.zeroPoint, alignment: "right", slide_key_value_cache: true };
+	}
+	const slack = hasCacheSlack(genaiVersion) ? { cache_slack: context - sequence } : {};
+	return { ...common, pad_value: 0, alignment: "left", slide_key_value_cache: false, ...slack };
 }
 
 /** When GenAI runs a graph; others run always. */

@@ -29,7 +29,7 @@ import { type CalibratedGraphs, calibrateGraphs } from "./calibrate-graphs.js";
 import { calibrationSequences, type SequenceOptions } from "./calibration-sequences.js";
 import { makeDecodeGraph, makeStatesGraph } from "./decode-graph.js";
 import { freeWeights } from "./freed-weights.js";
-import { makeFrontGraph } from "./front-graph.js";
+import { frontOptions, makeFrontGraph } from "./front-graph.js";
 import { isPast } from "./genai-config.js";
 import { makeRowsGraph } from "./head-graph.js";
 import { integerInterface } from "./integer-interface.js";
@@ -272,9 +272,9 @@ class GraphsQuantizer {
 	}
 
 	async #front(masked: number, encodings: ReadonlyMap<string, Encoding>): Promise<Model> {
-		const { config, lengths, padToken } = this.#job;
+		const { config } = this.#job;
 		const model = await readModel(config.modelFile);
-		makeFrontGraph(model, config, { context: lengths.context, padToken, masked });
+		makeFrontGraph(model, config, frontOptions(this.#job, masked));
 		await quantizeFront(model, encodings);
 		await writeModel(model, this.#file("front"), { externalData: "one-file" });
 		return model;

@@ -9,7 +9,7 @@ import { readModel, serializeSkeleton } from "../onnx/file.js";
 import { type GraphPart, keepPart, partsOf } from "../passes/support/graph-parts.js";
 import { LiveSession } from "../runtime/live-session.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
-import { makeFrontGraph } from "./front-graph.js";
+import { frontOptions, makeFrontGraph } from "./front-graph.js";
 import type { GenaiConfig } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
 import type { LlmJob } from "./llm-job.js";
@@ -35,9 +35,9 @@ export async function openLean(model: Model): Promise<LiveSession> {
 
 /** The float front of whole sequences. */
 export async function frontOfSequences(job: LlmJob, masked: number): Promise<Model> {
-	const { config, lengths, padToken } = job;
+	const { config } = job;
 	const model = await readModel(config.modelFile);
-	makeFrontGraph(model, config, { context: lengths.context, past: WHOLE.context, padToken, masked });
+	makeFrontGraph(model, config, { ...frontOptions(job, masked), isWindowed: false, past: WHOLE.context });
 	return model;
 }
 

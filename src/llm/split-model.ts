@@ -11,7 +11,7 @@ import { runPasses } from "../run-passes.js";
 import { cacheGraph } from "./cache-graph.js";
 import { makeDecodeGraph } from "./decode-graph.js";
 import { cutEmbedding } from "./decoder.js";
-import { makeFrontGraph } from "./front-graph.js";
+import { frontOptions, makeFrontGraph } from "./front-graph.js";
 import { makeHeadGraph } from "./head-graph.js";
 import { isNew, makeLayerGraph } from "./layer-graph.js";
 import type { LlmJob } from "./llm-job.js";
@@ -27,7 +27,7 @@ export interface SplitOptions {
 
 /** Writes the static graphs of a decoder, float, into `folder`: front, prefill, decode, cache and head, in the order in which they run. */
 export async function splitModel(job: LlmJob, folder: string, options: SplitOptions = {}): Promise<PipelineGraph[]> {
-	const { config, lengths, padToken } = job;
+	const { config, lengths } = job;
 	const { context } = lengths;
 	let cacheType: DataType = DataType.FLOAT;
 	const makers: readonly (readonly [PipelineGraph["role"], () => Promise<Model>])[] = [
@@ -35,7 +35,7 @@ export async function splitModel(job: LlmJob, folder: string, options: SplitOpti
 			"front",
 			async () => {
 				const model = await readModel(config.modelFile);
-				makeFrontGraph(model, config, { context, padToken, masked: MASKED });
+				makeFrontGraph(model, config, frontOptions(job, MASKED));
 				return model;
 			},
 		],

@@ -1,14 +1,12 @@
 import path from "node:path";
-import { bytesFrom, bytesPerElement } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
-import { elementCount } from "../ir/types.js";
 import { readModel } from "../onnx/file.js";
 import { LiveHtp, type LiveHtpOptions } from "../runtime/live-htp.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
 import type { Target } from "../targets/target.js";
-import { layerName } from "./genai-config.js";
-import { NAMES } from "./layer-graph.js";
+import { largest } from "./dynamic-decoder.js";
+import { type HostState, hostStateOf, integers } from "./host-state.js";
 import type { LlmJob } from "./llm-job.js";
 import { type PipelineGraph, runsOnTarget } from "./pipeline-graph.js";
 
@@ -75,25 +73,18 @@ export class StaticDecoder {
 
 	/** The `count` likeliest tokens behind `prompt`, one after the other. */
 	async generate(prompt: readonly number[], count: number): Promise<Generation> {
-		const { lengths, padToken } = this.#job;
-		const values: Arrays = this.#emptyCache();
-		const [tokens, logits]: [number[], Float32Array[]] = [[], []];
-		let filled = 0;
+		const host = hostStateOf(
+			this.#job,
+			this.#graphs.flatMap(({ types }) => types),
+		);
+		const values: Arrays = new Map();
+		let scores = new Float32Array();
+		for (const window of host.windowsOf(prompt)) scores = await this.#step(window, "decode", host, values);
+		const [tokens, logits] = [[largest(scores)], [scores]];
 		while (tokens.length < count) {
-			let scores: Float32Array | undefined;
-			if (tokens.length === 0) {
-				for (let at = 0; at < prompt.length; at += lengths.sequence) {
-					const window = prompt.slice(at, at + lengths.sequence);
-					const fill = new Array<number>(lengths.sequence - window.length).fill(padToken);
-					scores = await this.#step([...window, ...fill], filled, "decode", values);
-					filled += window.length;
-				}
-			} else {
-				scores = await this.#step([tokens.at(-1)!], filled, "prefill", values);
-				filled++;
-			}
-			tokens.push(largest(scores!));
-			logits.push(scores!);
+			scores = await this.#step([tokens.at(-1)!], "prefill", host, values);
+			tokens.push(largest(scores));
+			logits.push(scores);
 		}
 		return { tokens, logits };
 	}
@@ -102,58 +93,22 @@ export class StaticDecoder {
 		return this.#close();
 	}
 
-	/** Runs the graphs, all but those of the role `skipped`, on tokens behind `filled` ones. */
+	/** Runs the graphs, all but those of the role `skipped`, on tokens; returns the logits. */
 	async #step(
 		ids: readonly number[],
-		filled: number,
 		skipped: PipelineGraph["role"],
+		host: HostState,
 		values: Arrays,
-	): Promise<Float32Array> {
-		const { inputs, outputs, layers } = this.#job.config;
-		const ints = (shape: readonly number[], numbers: readonly number[]): NumpyArray => {
-			return { type: "int32", shape, bytes: bytesFrom("int32", numbers) };
-		};
-		const last = filled + ids.length - 1;
-		values.set(inputs.ids, ints([1, ids.length], ids));
-		values.set(NAMES.lastPosition, ints([1, 1], [last]));
-		values.set(NAMES.totalLength, ints([1], [last + 1]));
+	): Promise<Float32Array<ArrayBuffer>> {
+		const { inputs, outputs } = this.#job.config;
+		values.set(inputs.ids, integers([1, ids.length], ids));
+		host.give(values, ids);
 		for (const { role, types, run } of this.#graphs) {
 			if (role === skipped) continue;
 			const made = await run(new Map(types.map(({ name }) => [name, values.get(name)!])));
 			for (const [name, value] of made) values.set(name, value);
 		}
-		for (let layer = 0; layer < layers; layer++) {
-			for (const [past, present] of [
-				[inputs.pastKeys, outputs.presentKeys],
-				[inputs.pastValues, outputs.presentValues],
-			] as const) {
-				values.set(layerName(past, layer), values.get(layerName(present, layer))!);
-			}
-		}
+		host.keep(values, ids);
 		return floatsOf(values.get(outputs.logits)!).slice();
 	}
-
-	#emptyCache(): Arrays {
-		const pasts = this.#graphs.flatMap(({ types }) => types);
-		const { inputs, layers } = this.#job.config;
-		const names = new Set(
-			Array.from({ length: layers }, (_, layer) =>
-				[inputs.pastKeys, inputs.pastValues].map((name) => layerName(name, layer)),
-			).flat(),
-		);
-		return new Map(
-			pasts
-				.filter(({ name }) => names.has(name))
-				.map(({ name, type, shape }) => {
-					const fixed = shape as readonly number[];
-					return [name, { type, shape: fixed, bytes: new Uint8Array(elementCount(fixed) * bytesPerElement(type)) }];
-				}),
-		);
-	}
-}
-
-function largest(values: Float32Array): number {
-	let best = 0;
-	for (let index = 1; index < values.length; index++) if (values[index]! > values[best]!) best = index;
-	return best;
 }

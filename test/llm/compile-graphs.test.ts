@@ -76,13 +76,13 @@ describe.skipIf("missing" in setup)("compiled graphs", () => {
 	});
 
 	test.each([
-		["float", undefined],
-		["int8", { recipe: "16a8w" }],
-	])("generate on the emulator what they do on the CPU, %s", async (kind, quantization) => {
+		["float", "C", undefined],
+		["int8", "B", { recipe: "16a8w" }],
+	] as const)("generate on the emulator what they do on the CPU, %s, layout %s", async (kind, layout, quantization) => {
 		const output = path.join(folder, `verified ${kind}`);
 		const settings = { context: 48, prefill: 8, splits: 2, verify: true, htpHome: HTP_HOME } as const;
 		const target = parseTarget("qnn-htp:v81");
-		const { verification } = await convertLlm(input, output, { ...settings, target, quantization });
+		const { verification } = await convertLlm(input, output, { ...settings, target, layout, quantization });
 		expect(verification?.prompts.map(({ promptTokens, tokens }) => [promptTokens, tokens])).toEqual([
 			[4, 24],
 			[8, 24],

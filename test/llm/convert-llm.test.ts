@@ -282,6 +282,13 @@ describe("convertLlm", () => {
 			"llm/length",
 			"prefill 41 and context 40 were given, expected 1 < prefill",
 		],
+		[
+			"a context of one window that is to be moved",
+			{},
+			{ context: 15, prefill: 8, layout: "B", quantization: {} },
+			"llm/length",
+			"needs a context of two windows: 15 was given, expected 16 at least",
+		],
 		["a context beyond the model's", {}, { context: 65 }, "llm/length", "<= 64, the model's context length"],
 		["an encoder", { config: { encoder: {} } }, LENGTHS, "llm/unsupported", "the model has the part 'encoder'"],
 		[
@@ -315,7 +322,10 @@ describe("convertLlm", () => {
 	});
 
 	test.each([
-		[{ layout: "B" }, "layout B, a cache that the host moves, is not written"],
+		[{ layout: "B" }, "layout B, a cache that GenAI moves, has keys and values of 8 bits only: name a recipe"],
+		[{ layout: "B", quantization: { cache: "u16" } }, "of 8 bits only: name a recipe, such as 16a8w"],
+		[{ layout: "B", quantization: {}, genaiVersion: "0.18" }, "runs in ONNX Runtime GenAI 0.13 to 0.16, not in 0.18"],
+		[{ layout: "B", quantization: {}, genaiVersion: "0.12.2" }, "0.13 to 0.16, not in 0.12.2; layouts C and A run"],
 		[{ genaiVersion: "0.11.4" }, "version '0.11.4' of ONNX Runtime GenAI, expected 0.12 or later"],
 		[{ genaiVersion: "latest" }, "version 'latest' of ONNX Runtime GenAI"],
 	] as const)("refuses what no GenAI of today runs, %j", async (settings, message) => {

@@ -40,6 +40,8 @@ export interface DirectoryOptions {
 	readonly rotatedSize?: number;
 	/** Sequences longer than this use other rotary tables, which an If chooses. */
 	readonly shortLength?: number;
+	/** Heads of keys and values; default as in {@link SIZES}. */
+	readonly keyHeads?: number;
 	/** Queries, keys and values from a product each; with `qkNorm` queries and keys normalized by head. */
 	readonly separate?: boolean;
 	readonly qkNorm?: boolean;
@@ -70,7 +72,8 @@ export function writeGenaiDirectory(folder: string, options: DirectoryOptions = 
 	const model = new DecoderBuilder(options).build();
 	if (options.half !== undefined) roundFloats(model, options.half, options.isWide === true);
 	writeFileSync(path.join(folder, "model.onnx"), serializeModel(model));
-	const { vocabulary, hidden, heads, keyHeads, headSize, layers, context } = SIZES;
+	const { vocabulary, hidden, heads, headSize, layers, context } = SIZES;
+	const { keyHeads = SIZES.keyHeads } = options;
 	const config = {
 		model: {
 			type: "llama",
@@ -120,7 +123,7 @@ function roundFloats({ graph }: Model, half: DataType, isWide: boolean): void {
 	}
 }
 
-const { vocabulary, hidden, heads, keyHeads, headSize, layers, context } = SIZES;
+const { vocabulary, hidden, heads, headSize, layers, context } = SIZES;
 const MICROSOFT = "com.microsoft";
 const WIDE = 64;
 
@@ -129,8 +132,11 @@ class DecoderBuilder {
 	readonly #builder = new ModelBuilder();
 	readonly #random = mixedSource(11);
 
+	readonly #keyHeads: number;
+
 	constructor(options: DirectoryOptions) {
 		this.#options = options;
+		this.#keyHeads = options.keyHeads ?? SIZES.keyHeads;
 	}
 
 	build(): Model {
@@ -175,7 +181,7 @@ class DecoderBuilder {
 		if (this.#options.rotary === "outside") builder.input("position_ids", DataType.INT64, ["batch", "sequence"]);
 		for (let layer = 0; layer < layers; layer++) {
 			for (const kind of ["key", "value"]) {
-				builder.input(`past_key_values.${layer}.${kind}`, DataType.FLOAT, ["batch", keyHeads, "past", headSize]);
+				builder.input(`past_key_values.${layer}.${kind}`, DataType.FLOAT, ["batch", this.#keyHeads, "past", headSize]);
 			}
 		}
 	}
@@ -250,12 +256,12 @@ class DecoderBuilder {
 		const builder = this.#builder;
 		const { separate, qkNorm, rotary = "attention", attention = [], sinks, cacheScales } = this.#options;
 		const past = ["key", "value"].map((kind) => `past_key_values.${layer}.${kind}`);
-		const widths = [heads * headSize, keyHeads * headSize, keyHeads * headSize];
+		const widths = [heads * headSize, this.#keyHeads * headSize, this.#keyHeads * headSize];
 		let operands: string[];
 		if (separate === true) {
 			operands = ["q", "k", "v"].map((kind, index) => this.#product(normal, at(kind), hidden, widths[index]!));
 		} else {
-			const packed = this.#product(normal, at("qkv"), hidden, (heads + 2 * keyHeads) * headSize);
+			const packed = this.#product(normal, at("qkv"), hidden, (heads + 2 * this.#keyHeads) * headSize);
 			operands = [packed, "", ""];
 			if (rotary === "outside" || qkNorm === true) {
 				builder.initializer(at("widths"), int64Tensor([3], widths));
@@ -271,7 +277,7 @@ class DecoderBuilder {
 				const isPartial = this.#options.rotatedSize !== undefined;
 				const turned = `${name}_turned`;
 				builder.node({ domain: MICROSOFT, type: "RotaryEmbedding" }, [name, "position_ids", "cos", "sin"], [turned], {
-					num_heads: intAttribute(isPartial ? [heads, keyHeads][index]! : 0),
+					num_heads: intAttribute(isPartial ? [heads, this.#keyHeads][index]! : 0),
 					rotary_embedding_dim: intAttribute(isPartial ? this.#options.rotatedSize! : 0),
 					interleaved: attention[layer]?.rotary_interleaved ?? intAttribute(0),
 				});
@@ -288,7 +294,7 @@ class DecoderBuilder {
 			[at("attended"), `present.${layer}.key`, `present.${layer}.value`],
 			{
 				num_heads: intAttribute(heads),
-				kv_num_heads: intAttribute(keyHeads),
+				kv_num_heads: intAttribute(this.#keyHeads),
 				do_rotary: intAttribute(rotary === "outside" ? 0 : 1),
 				...attention[layer],
 			},

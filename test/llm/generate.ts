@@ -55,13 +55,51 @@ export async function generateStatic(folder: string, prompt: readonly number[], 
 		stages.push({ name: name!, session: await open(path.join(folder, stage[name!].filename)) });
 	}
 	const values: Values = {};
+	let filled = 0;
+	if (decoder.sliding_window.slide_key_value_cache === true) {
+		// what the host keeps: for each position, the latest last, what came out for it
+		const kept: Record<string, Uint8Array[]> = {};
+		const pad = decoder.sliding_window.pad_value;
+		for (const { session } of stages) {
+			for (const name of session.inputNames.filter((input) => input.startsWith("past"))) {
+				kept[name] = Array.from({ length: context }, () => new Uint8Array(heads * size).fill(pad));
+			}
+		}
+		const run = async (ids: readonly number[], skipped: string) => {
+			filled += ids.length === 1 ? 1 : ids.filter((id) => id !== fill).length;
+			const seen = Array.from({ length: context }, (_, column) => (column >= context - filled ? 1 : 0));
+			values.input_ids = new Tensor("int32", Int32Array.from(ids), [1, ids.length]);
+			values.attention_mask = new Tensor("int32", Int32Array.from(seen), [1, context]);
+			const positions = ids.map((_, index) => Math.max(0, filled - ids.length + index));
+			values.position_ids = new Tensor("int32", Int32Array.from(positions), [1, ids.length]);
+			for (const [name, columns] of Object.entries(kept)) values[name] = moved(name, columns.slice(ids.length), heads);
+			for (const { name, session } of stages) {
+				if (name.startsWith(skipped)) continue;
+				Object.assign(
+					values,
+					await session.run(Object.fromEntries(session.inputNames.map((input) => [input, values[input]!]))),
+				);
+			}
+			for (const [name, columns] of Object.entries(kept)) {
+				columns.splice(0, ids.length);
+				columns.push(...columnsOf(name, values[name.replace("past_key_values", "present")]!, heads));
+			}
+			return floatsOf(values.logits).slice();
+		};
+		return greedy(prompt, count, async (ids) => {
+			if (filled > 0) return run(ids, "prefill");
+			let logits = new Float32Array();
+			const all = [...new Array<number>((window - (ids.length % window)) % window).fill(fill), ...ids];
+			for (let at = 0; at < all.length; at += window) logits = await run(all.slice(at, at + window), "decode");
+			return logits;
+		});
+	}
 	for (let layer = 0; layer < layers; layer++) {
 		for (const kind of ["key", "value"]) {
 			const name = `past_key_values.${layer}.${kind}`;
 			values[name] = emptyCache(stages, name, [1, heads, context, size]);
 		}
 	}
-	let filled = 0;
 	const run = async (ids: readonly number[], skipped: string) => {
 		const last = filled + ids.length - 1;
 		values.input_ids = new Tensor("int32", Int32Array.from(ids), [1, ids.length]);
@@ -91,6 +129,30 @@ export async function generateStatic(folder: string, prompt: readonly number[], 
 		}
 		return logits;
 	});
+}
+
+/** Columns of all heads as keys [heads, 1, size, columns] or values [heads, 1, columns, size]. */
+function moved(name: string, columns: readonly Uint8Array[], heads: number): Tensor {
+	const size = columns[0]!.length / heads;
+	const codes = new Uint8Array(columns.length * heads * size);
+	for (const [at, column] of columns.entries()) {
+		for (const [index, code] of column.entries()) codes[placeOf(name, index, at, size, columns.length)] = code;
+	}
+	const shape = name.endsWith("key") ? [size, columns.length] : [columns.length, size];
+	return new Tensor("uint8", codes, [heads, 1, ...shape]);
+}
+
+function columnsOf(name: string, { data, dims }: Tensor, heads: number): Uint8Array[] {
+	const [size, count] = name.endsWith("key") ? [dims[2]!, dims[3]!] : [dims[3]!, dims[2]!];
+	return Array.from({ length: count }, (_, at) =>
+		Uint8Array.from({ length: heads * size }, (_, index) => data[placeOf(name, index, at, size, count)] as number),
+	);
+}
+
+/** Where element `index` of all heads at position `at` of `count` lies. */
+function placeOf(name: string, index: number, at: number, size: number, count: number): number {
+	const [head, element] = [Math.floor(index / size), index % size];
+	return name.endsWith("key") ? (head * size + element) * count + at : (head * count + at) * size + element;
 }
 
 /** Zeros of the type that the graphs take. */

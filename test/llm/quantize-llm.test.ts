@@ -11,7 +11,8 @@ import { readModel } from "../../src/onnx/file.js";
 import { encodingAt } from "../../src/passes/support/qdq.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { sqnrDb } from "../support/ort.js";
-import { type DirectoryOptions, writeGenaiDirectory } from "./genai-directory.js";
+import { differenceInRanges } from "../support/same-outputs.js";
+import { type DirectoryOptions, SIZES, writeGenaiDirectory } from "./genai-directory.js";
 import { generateDynamic, generateStatic } from "./generate.js";
 
 let folder: string;
@@ -140,6 +141,57 @@ describe("convertLlm with a recipe", () => {
 			expect(ports["new.0.key"]).toBe(expected[cache]);
 			expect(ports["past_key_values.1.value"]).toBe(expected[cache]);
 			expect(ports.inputs_embeds).toBe(DataType.UINT16);
+		},
+		60_000,
+	);
+
+	test.each([
+		[
+			"a local window and softcaps, in parts",
+			{ attention: [{ local_window_size: intAttribute(5), softcap: floatAttribute(4) }, {}] },
+			2,
+		],
+		["sinks, rotary embeddings outside of the attention", { sinks: true, rotary: "outside", qkNorm: true }, 1],
+		["a head of keys for each of queries", { keyHeads: SIZES.heads }, 1],
+	] as const)(
+		"has a cache that the host moves, %s, and says with it what it says with others",
+		async (name, options, splits) => {
+			const input = path.join(folder, `moved ${name}`);
+			const [moved, indexed] = [`${input} B`, `${input} C`];
+			writeGenaiDirectory(input, options);
+			const settings = { ...LENGTHS, target: TARGET, splits, quantization: { recipe: "16a8w", gptq: false } };
+			await convertLlm(input, indexed, settings);
+			const { diagnostics, graphs } = await convertLlm(input, moved, { ...settings, layout: "B" });
+			expect(diagnostics.map(({ code }) => code)).toEqual(["llm/genai-version"]);
+			expect(graphs.map(({ role }) => role)).not.toContain("kv_update");
+			for (const prompt of PROMPTS) {
+				const [expected, actual] = [await generateStatic(indexed, prompt, 12), await generateStatic(moved, prompt, 12)];
+				expect(actual.tokens).toEqual(expected.tokens);
+				for (const [index, logits] of expected.logits.entries()) {
+					// columns in another order: sums that round to another code of 16 bits
+					expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(1e-3);
+				}
+			}
+			const keyHeads = "keyHeads" in options ? options.keyHeads : SIZES.keyHeads;
+			const { graph } = await readModel(path.join(moved, splits === 1 ? "prefill.onnx" : "prefill_0.onnx"));
+			const shapes = Object.fromEntries(
+				[...graph.inputs, ...graph.outputs].map(({ name, type }) => [name, type?.kind === "tensor" && type.shape]),
+			);
+			expect(shapes).toMatchObject({
+				"past_key_values.0.key": [keyHeads, 1, SIZES.headSize, 32],
+				"past_key_values.0.value": [keyHeads, 1, 32, SIZES.headSize],
+				"present.0.key": [keyHeads, 1, SIZES.headSize, 8],
+				"present.0.value": [keyHeads, 1, 8, SIZES.headSize],
+			});
+			const { model } = JSON.parse(readFileSync(path.join(moved, "genai_config.json"), "utf8"));
+			expect(model.decoder.inputs).toMatchObject({ attention_mask: "attention_mask", position_ids: "position_ids" });
+			expect(model.decoder.sliding_window).toEqual({
+				window_size: 8,
+				slide_inputs: true,
+				pad_value: 128,
+				alignment: "right",
+				slide_key_value_cache: true,
+			});
 		},
 		60_000,
 	);

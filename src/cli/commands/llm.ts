@@ -42,7 +42,7 @@ export const llm: Command = {
 				choices: ["C", "A", "B"] as const,
 				default: "C" as const,
 				describe:
-					"Who updates the cache: a graph on the CPU (C), or prefill and decode, which then give all of it (A); B is refused",
+					"Who updates the cache: a graph on the CPU (C), prefill and decode, which then give all of it (A), or GenAI 0.13 to 0.16, which moves it (B)",
 			})
 			.option("splits", {
 				type: "string",
@@ -74,9 +74,8 @@ export const llm: Command = {
 			})
 			.option("genai-version", {
 				type: "string",
-				default: "0.18",
 				requiresArg: true,
-				describe: "Version of ONNX Runtime GenAI that is to load the directory",
+				describe: "Version of ONNX Runtime GenAI that is to load the directory [default: 0.18, for layout B 0.16]",
 			})
 			.option("recipe", {
 				type: "string",
@@ -149,7 +148,7 @@ function optionsOf(args: Arguments) {
 		context: args.context as number | undefined,
 		prefill: args.prefill as number | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
-		genaiVersion: args["genai-version"] as string,
+		genaiVersion: args["genai-version"] as string | undefined,
 		layout: args.layout as CacheLayout,
 		splits: args.splits === "auto" ? ("auto" as const) : Number(args.splits),
 		head: args.head as HeadPlace,
@@ -190,13 +189,25 @@ function verifiedText({ promptTokens, tokens, logitsDb, difference }: PromptVeri
 
 /** The result for people. */
 function render(
-	{ layers, sequence, context, graphs, quantization, contexts, verification, stages, padToken }: LlmConversion,
+	{
+		diagnostics,
+		layers,
+		sequence,
+		context,
+		graphs,
+		quantization,
+		contexts,
+		verification,
+		stages,
+		padToken,
+	}: LlmConversion,
 	output: string,
 ): string {
 	const names = graphs.map(({ name }) => name).join(", ");
 	const reused = stages.filter(({ isReused }) => isReused).map(({ name }) => name);
 	return [
 		`${layers} layers, a cache of ${context} positions, prompts ${sequence} tokens at a time, filled up with token ${padToken}`,
+		...diagnostics.map(({ message }) => `warning: ${message}`),
 		...(quantization === null ? [] : quantizationText(quantization)),
 		...contexts.map(({ graphs: inside, bytes }) => `compiled: ${inside.join(" and ")} (${byteText(bytes)})`),
 		...(verification?.prompts ?? []).map((prompt) => verifiedText(prompt, verification!.target)),

@@ -6,15 +6,18 @@ import { DataType, tensorType } from "../ir/types.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { type GenaiConfig, layerName } from "./genai-config.js";
 import { NAMES } from "./layer-graph.js";
+import type { CacheLayout, LlmJob } from "./llm-job.js";
 import { graphOf, type PipelineGraph, putFile } from "./pipeline-graph.js";
+import { windowCache } from "./windowed-cache.js";
 
 /**
- * Makes prefill and decode of `from` update the cache themselves and give all of it, as Olive's pipelines do: in place of
- * the graph that does so on the CPU. Puts all graphs into `folder`.
+ * Makes prefill and decode of `from` do without the graph that updates the cache on the CPU: with layout A they update it
+ * themselves and give all of it, as Olive's pipelines do, with B the host moves it. Puts all graphs into `folder`.
  */
-export async function updateCacheInside(
+export async function arrangeCache(
+	layout: Exclude<CacheLayout, "C">,
 	graphs: readonly PipelineGraph[],
-	config: GenaiConfig,
+	{ config, lengths }: Pick<LlmJob, "config" | "lengths">,
 	from: string,
 	folder: string,
 ): Promise<PipelineGraph[]> {
@@ -33,7 +36,8 @@ export async function updateCacheInside(
 		}
 		const { name, role, fileName } = graph;
 		const model = await readModel(path.join(from, fileName));
-		writeCacheInto(model, config);
+		if (layout === "A") writeCacheInto(model, config);
+		else windowCache(model, config, { ...lengths, sequence: role === "decode" ? 1 : lengths.sequence });
 		await writeModel(model, path.join(folder, fileName), { externalData: "keep" });
 		made.push(graphOf(name, role, fileName, model));
 	}
