@@ -22,7 +22,10 @@ export const CODES = {
 	),
 	"calibrate/state": error("The state of an interrupted calibration cannot be used: it belongs to something else."),
 	"calibrate/hidden": remark(
-		"Values inside of subgraphs and functions cannot be seen from outside, and have no ranges. Inline them to have some.",
+		"Values inside of subgraphs and functions cannot be seen from outside, and have no ranges. The message names them, says why, and what brings them into the main graph.",
+	),
+	"calibrate/ignored": remark(
+		"A folder of samples has files that are not read, as it has others of a kind that is. Give these in a folder of their own, or name files one by one.",
 	),
 	"calibrate/mask": remark(
 		"A value has masks among its elements, such as the -1e9 that attention adds to what it must not look at. Codes that reached over these would have no steps left for the rest; the range is that of the rest, and a little more, so that masks still vanish in Softmax.",

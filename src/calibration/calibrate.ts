@@ -6,6 +6,7 @@ import type { Model } from "../ir/model.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
 import { feedsOf } from "../runtime/sample-arrays.js";
 import type { Calibration, SampleSource } from "./calibration.js";
+import { hiddenValues } from "./hidden-values.js";
 import { type MomentInput, momentInputs } from "./moment-inputs.js";
 import { Observations } from "./observations.js";
 import { RunnerOpener } from "./open-runners.js";
@@ -76,14 +77,15 @@ class Calibrator {
 		this.#source = source;
 		this.#options = options;
 		this.#inputs = inputsOf(model);
-		const { values, hidden } = watchedValues(model, source.count);
-		this.#values = values;
-		for (const graph of hidden)
-			this.#report("calibrate/hidden", `values inside of '${graph}' are not observed`, { graph });
+		this.#values = watchedValues(model, source.count);
+		for (const { graph, names, reason } of hiddenValues(model)) {
+			const what = names.length === 1 ? `value ${listed(names)}` : `${names.length} values (${listed(names)})`;
+			this.#report("calibrate/hidden", `${what} inside of '${graph}' not observed: ${reason}`, { graph });
+		}
 		const { meanSquares, hessian, state, memory = DEFAULT_MEMORY } = options;
 		this.#weights = meanSquares === true ? weightInputs(model) : [];
 		this.#matrices = hessian === undefined ? [] : momentInputs(model);
-		this.#seen = new Observations(values, this.#weights);
+		this.#seen = new Observations(this.#values, this.#weights);
 		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
 		this.#opener = new RunnerOpener(model, folder, memory, source.count);
 	}
@@ -117,7 +119,7 @@ class Calibrator {
 			samples,
 			values,
 			meanSquares: meanSquares === true ? this.#seen.channels.meanSquares() : new Map(),
-			diagnostics: [...this.#diagnostics, ...diagnostics],
+			diagnostics: [...(this.#source.remarks ?? []), ...this.#diagnostics, ...diagnostics],
 		};
 	}
 
@@ -163,4 +165,10 @@ class Calibrator {
 	#report(code: DiagnosticCode, message: string, at: Diagnostic["at"] = {}): void {
 		this.#diagnostics.push({ code, severity: CODES[code].severity, message, at, notes: [] });
 	}
+}
+
+/** The first names, and how many more there are. */
+function listed(names: readonly string[]): string {
+	const shown = names.slice(0, 3).map((name) => `'${name}'`);
+	return [...shown, ...(names.length > 3 ? [`${names.length - 3} more`] : [])].join(", ");
 }

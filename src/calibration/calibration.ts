@@ -19,6 +19,8 @@ export interface SampleSource {
 	readonly count: number;
 	/** Are there made-up samples among them? */
 	readonly isRandom: boolean;
+	/** What there is to say of where they come from. */
+	readonly remarks?: readonly Diagnostic[];
 	/** The samples from number `first` on; may be called again, and gives the same then. */
 	samples(first: number): AsyncIterable<CalibrationSample>;
 }

@@ -4,6 +4,7 @@ import { writeNpy } from "../arrays/npz.js";
 import { bytesOf } from "../ir/tensor.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
 import type { MomentInput } from "./moment-inputs.js";
+import { triangleSize, wholeMatrix } from "./moment-sum.js";
 import type { WeightInput } from "./watched-values.js";
 
 interface Sums {
@@ -62,8 +63,12 @@ export class ChannelTotals {
 		for (const { key, depth, groups, weights } of inputs) {
 			const total = this.#moments.get(key);
 			if (total === undefined) continue;
-			const means = new Float32Array(total.sums.length);
-			for (let index = 0; index < means.length; index++) means[index] = total.sums[index]! / total.rows;
+			const means = new Float32Array(groups * depth * depth);
+			const size = triangleSize(depth);
+			for (let group = 0; group < groups; group++) {
+				const triangle = total.sums.subarray(group * size, (group + 1) * size);
+				means.set(wholeMatrix(triangle, depth, total.rows), group * depth * depth);
+			}
 			const shape = groups === 1 ? [depth, depth] : [groups, depth, depth];
 			let written: string | undefined;
 			for (const name of weights) {

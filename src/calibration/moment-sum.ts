@@ -26,7 +26,7 @@ export class GramProduct {
 		this.#threads = threads;
 	}
 
-	/** Adds x x^T of all rows x to `sums`, [depth, depth]; of strips on either side of the diagonal only to the upper one. */
+	/** Adds x x^T of all rows x to `sums`, a triangle. */
 	async addTo(sums: Float64Array, rows: Float32Array, depth: number): Promise<void> {
 		const strips = stripsOf(depth);
 		const session = this.#sessions.get(depth) ?? (await open(depth, strips, this.#threads));
@@ -39,8 +39,8 @@ export class GramProduct {
 				if (j < i) continue;
 				const product = floatsOf(products.get(`${i} ${j}`)!);
 				for (let row = 0; row < length; row++) {
-					const to = (start + row) * depth + other.start;
-					for (let column = 0; column < other.length; column++) {
+					const to = triangleRow(start + row, depth) + other.start;
+					for (let column = i === j ? row : 0; column < other.length; column++) {
 						sums[to + column]! += product[row * other.length + column]!;
 					}
 				}
@@ -93,6 +93,33 @@ async function open(depth: number, strips: readonly Strip[], threads: number | u
 	return LiveSession.open(await serializeModel(model), { threads });
 }
 
+/**
+ * Elements of a symmetric matrix on the diagonal and above it, row by row: a matrix of 2,048 inputs has 32 MiB as doubles, and
+ * there is one for each thread.
+ */
+export function triangleSize(depth: number): number {
+	return (depth * (depth + 1)) / 2;
+}
+
+/** Where element 0 of a row would be; element `column` of it, from the diagonal on, is so many places behind. */
+function triangleRow(row: number, depth: number): number {
+	return row * depth - (row * (row + 1)) / 2;
+}
+
+/** The whole matrix, each element divided by `divisor`. */
+export function wholeMatrix(triangle: Float64Array, depth: number, divisor: number): Float32Array {
+	const whole = new Float32Array(depth * depth);
+	for (let row = 0; row < depth; row++) {
+		const from = triangleRow(row, depth);
+		for (let column = row; column < depth; column++) {
+			const element = triangle[from + column]! / divisor;
+			whole[row * depth + column] = element;
+			whole[column * depth + row] = element;
+		}
+	}
+	return whole;
+}
+
 /** Sums of products x x^T over all rows x, group by group, in float64; rows of a block are multiplied in float32. */
 export class MomentSum {
 	readonly #product: GramProduct;
@@ -107,7 +134,7 @@ export class MomentSum {
 		this.#product = product;
 		this.#depth = depth;
 		this.#groups = groups;
-		this.#sums = new Float64Array(groups * depth * depth);
+		this.#sums = new Float64Array(groups * triangleSize(depth));
 		// rows of several groups do not wait: there are few inputs, or few groups
 		this.#block = new Float32Array(
 			groups > 1 ? 0 : Math.max(MIN_BLOCK_ROWS, Math.floor(BLOCK_ELEMENTS / depth)) * depth,
@@ -133,16 +160,9 @@ export class MomentSum {
 		}
 	}
 
-	/** The sums, [groups, depth, depth], and how many rows there were; nothing may be added behind it. */
+	/** The sums, a triangle a group, and how many rows there were; nothing may be added behind it. */
 	async result(): Promise<{ readonly sums: Float64Array<ArrayBuffer>; readonly rows: number }> {
 		await this.#flush();
-		const size = this.#depth * this.#depth;
-		for (let group = 0; group < this.#groups; group++) {
-			const sums = this.#sums.subarray(group * size, (group + 1) * size);
-			for (let i = 1; i < this.#depth; i++) {
-				for (let j = 0; j < i; j++) sums[i * this.#depth + j] = sums[j * this.#depth + i]!;
-			}
-		}
 		return { sums: this.#sums as Float64Array<ArrayBuffer>, rows: this.#rows };
 	}
 
@@ -152,16 +172,17 @@ export class MomentSum {
 		this.#filled = 0;
 	}
 
-	/** Adds to the upper triangle of a group. */
 	async #multiply(group: number, rows: Float32Array): Promise<void> {
 		const depth = this.#depth;
-		const sums = this.#sums.subarray(group * depth * depth, (group + 1) * depth * depth);
+		const size = triangleSize(depth);
+		const sums = this.#sums.subarray(group * size, (group + 1) * size);
 		if (depth > SMALL_DEPTH) return this.#product.addTo(sums, rows, depth);
 		for (let start = 0; start < rows.length; start += depth) {
 			for (let i = 0; i < depth; i++) {
 				const factor = rows[start + i]!;
 				if (factor === 0) continue;
-				for (let j = i; j < depth; j++) sums[i * depth + j]! += factor * rows[start + j]!;
+				const to = triangleRow(i, depth);
+				for (let j = i; j < depth; j++) sums[to + j]! += factor * rows[start + j]!;
 			}
 		}
 	}

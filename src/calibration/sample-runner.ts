@@ -55,7 +55,7 @@ export interface RunnerSums {
 	readonly histograms: readonly { readonly name: string; readonly bins: Float64Array; readonly counts: Float64Array }[];
 	/** Of the squares of each channel, and over how many rows. */
 	readonly squares: readonly Sums[];
-	/** Of the products of each two inputs, [groups, depth, depth]. */
+	/** Of the products of each two inputs, a triangle a group. */
 	readonly moments: readonly Sums[];
 }
 

@@ -4,7 +4,6 @@ import type { Model } from "../ir/model.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
 import { DataType, elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { allGraphs } from "../ir/walk.js";
 import { computedValues, isFloatType } from "../runtime/probes.js";
 import { isView } from "../weights/activation.js";
 import { constantOf } from "../weights/constant.js";
@@ -19,14 +18,6 @@ const UNKNOWN_BYTES = 2 ** 24;
 const SAMPLED_ELEMENTS = 2 ** 12;
 const LEAST_SAMPLED = 2 ** 8;
 const SAMPLED_IN_ALL = 2 ** 18;
-
-/** The float values of a model that samples change. */
-export interface WatchedValues {
-	/** In the model's order: inputs, then results of operators. */
-	readonly values: readonly WatchedValue[];
-	/** Graphs whose values cannot be seen from outside. */
-	readonly hidden: readonly string[];
-}
 
 /** A histogram needs no more than every `step`-th element. That is a prime, so that rows and columns take turns. */
 export interface WatchedValue extends SampledValue {
@@ -56,8 +47,12 @@ export interface InputWeight {
 	readonly isMatrix: boolean;
 }
 
-/** @param samples how many there will be. */
-export function watchedValues(model: Model, samples: number): WatchedValues {
+/**
+ * The float values of the main graph that samples change, in the model's order: inputs, then results of operators.
+ *
+ * @param samples how many there will be.
+ */
+export function watchedValues(model: Model, samples: number): WatchedValue[] {
 	const types = inferTypes(model);
 	const wanted = Math.min(SAMPLED_ELEMENTS, Math.max(LEAST_SAMPLED, SAMPLED_IN_ALL / Math.max(1, samples)));
 	const given = model.graph.inputs.filter((value) => value.initializer === undefined);
@@ -83,8 +78,7 @@ export function watchedValues(model: Model, samples: number): WatchedValues {
 		origins.set(value.name, (source === undefined ? undefined : origins.get(source)) ?? value.name);
 		values.push(watched);
 	}
-	const hidden = [...allGraphs(model)].filter(({ graph }) => graph !== model.graph).map(({ path }) => path);
-	return { values, hidden };
+	return values;
 }
 
 /** The smallest prime that is no less than `least`; 1 where that is no more than 1. */

@@ -277,9 +277,7 @@ describe("ranges that follow from others", () => {
 
 	test("cost no reductions of their own", () => {
 		const model = elementwise();
-		const { ranges, derived } = divideRanges(
-			watchedValues(model, 1).values.filter(({ source }) => source === undefined),
-		);
+		const { ranges, derived } = divideRanges(watchedValues(model, 1).filter(({ source }) => source === undefined));
 		expect(ranges.map(({ value }) => value.name)).toEqual(["x", "under", "none"]);
 		expect(derived.find(({ name }) => name === "moved")).toMatchObject({ source: "times" });
 	});
@@ -302,7 +300,7 @@ describe("ranges that follow from others", () => {
 
 test("reductions stand behind the model, those of the first values last", () => {
 	const model = twoSteps();
-	const [x, sum, y] = watchedValues(model, 1).values;
+	const [x, sum, y] = watchedValues(model, 1);
 	const { outputs, remove } = instrument(model, {
 		ranges: [x!, y!],
 		elements: [],
@@ -400,6 +398,9 @@ test("says which graphs it cannot look into, and of views what holds for their s
 		["calibrate/hidden", "main/if.else_branch"],
 		["calibrate/random", undefined],
 	]);
+	expect(diagnostics[0]!.message).toBe(
+		"value 'then_y' inside of 'main/if.then_branch' not observed: the condition of 'if' is not known before it runs; make it a constant and take the branch out with 'convert --fold-if'",
+	);
 	expect([...values.keys()]).toEqual(["x", "y", "turned", "z"]);
 	expect(values.get("turned")).toEqual({ ...values.get("y"), name: "turned" });
 });

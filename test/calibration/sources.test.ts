@@ -1,9 +1,10 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { zipSync } from "fflate";
 import { beforeEach, describe, expect, test } from "vitest";
 import { bytesFrom, type ElementType, numbersOf } from "../../src/arrays/element-type.js";
 import { type NumpyArray, writeNpy, writeNpz } from "../../src/arrays/npz.js";
+import { calibrate } from "../../src/calibration/calibrate.js";
 import type { SampleSource } from "../../src/calibration/calibration.js";
 import { arrayOf, type ImageOptions } from "../../src/calibration/sources/image-source.js";
 import { openSamples } from "../../src/calibration/sources/open-samples.js";
@@ -131,6 +132,28 @@ describe("arrays", () => {
 		expect(() => openSamples(XI, [at("both")])).toThrow("has 2 files for 'x' but 1 for 'ids'");
 		mkdirSync(at("empty"));
 		expect(() => openSamples(X, [at("empty")])).toThrow("has neither .npz, .npy nor image files");
+	});
+
+	test("files of a folder that are not read are named", async () => {
+		mkdirSync(at("mixed"));
+		writeNpz(at("mixed", "a.npz"), new Map([["x", floats([2, 2], 1, 2, 3, 4)]]));
+		for (const name of [".hidden", "1.jsonl", "2.txt", "photo.jpg", "z.npy"]) writeFileSync(at("mixed", name), "");
+		const source = openSamples(X, [at("mixed"), "random:1"]);
+		expect(source.remarks!.map(({ code, message }) => [code, message])).toEqual([
+			[
+				"calibrate/ignored",
+				`'${at("mixed")}' has '1.jsonl', '2.txt', 'photo.jpg' and 1 more, not read beside 1 .npz file of samples`,
+			],
+		]);
+		const { diagnostics } = await calibrate(X, source);
+		expect(diagnostics.map(({ code }) => code)).toContain("calibrate/ignored");
+		mkdirSync(at("named"));
+		for (const name of ["x", "labels"]) writeNpy(at("named", `${name}.npy`), floats([2, 2], 1, 2, 3, 4));
+		expect(openSamples(X, [at("named")]).remarks!.map(({ message }) => message)).toEqual([
+			`'${at("named")}' has 'labels.npy', not read beside 1 .npy file of samples`,
+		]);
+		rmSync(at("named", "labels.npy"));
+		expect(openSamples(X, [at("named")]).remarks).toEqual([]);
 	});
 
 	test("files that are broken are named", async () => {

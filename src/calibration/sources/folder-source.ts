@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { openNpy, openNpz } from "../../arrays/array-file.js";
-import { QGraphError } from "../../diagnostics.js";
+import { CODES, QGraphError } from "../../diagnostics.js";
 import type { ModelInput } from "../../runtime/model-inputs.js";
 import type { SampleSource } from "../calibration.js";
 import { arraySource } from "./array-source.js";
@@ -21,9 +21,11 @@ export function folderSource(folder: string, inputs: readonly ModelInput[], imag
 	const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => path.join(folder, name));
 	const ofKind = (extension: string) => files.filter((file) => file.endsWith(extension));
 	const [npz, npy, pictures] = [ofKind(".npz"), ofKind(".npy"), files.filter(isImage)];
-	if (npz.length > 0) return joinedSource(npz.map((file) => arraySource(file, openNpz(file), inputs)));
-	if (npy.length > 0) return npySource(folder, npy, inputs);
-	if (pictures.length > 0) return imageSource(pictures, inputs, images);
+	if (npz.length > 0) {
+		return ignoring(folder, files, npz, joinedSource(npz.map((file) => arraySource(file, openNpz(file), inputs))));
+	}
+	if (npy.length > 0) return npySource(folder, files, npy, inputs);
+	if (pictures.length > 0) return ignoring(folder, files, pictures, imageSource(pictures, inputs, images));
 	const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 	if (inputs.every(({ name }) => folders.includes(name))) return parallelSource(folder, inputs);
 	throw new QGraphError(
@@ -33,13 +35,48 @@ export function folderSource(folder: string, inputs: readonly ModelInput[], imag
 	);
 }
 
-function npySource(folder: string, files: readonly string[], inputs: readonly ModelInput[]): SampleSource {
-	const byName = new Map(files.map((file) => [path.basename(file, ".npy"), file] as const));
+function npySource(
+	folder: string,
+	files: readonly string[],
+	arrays: readonly string[],
+	inputs: readonly ModelInput[],
+): SampleSource {
+	const byName = new Map(arrays.map((file) => [path.basename(file, ".npy"), file] as const));
 	const [only, ...others] = inputs;
 	if (only !== undefined && others.length === 0 && !byName.has(only.name)) {
-		return joinedSource(files.map((file) => arraySource(file, new Map([[only.name, openNpy(file)]]), inputs)));
+		const sources = arrays.map((file) => arraySource(file, new Map([[only.name, openNpy(file)]]), inputs));
+		return ignoring(folder, files, arrays, joinedSource(sources));
 	}
-	return arraySource(folder, new Map([...byName].map(([name, file]) => [name, openNpy(file)] as const)), inputs);
+	const read = [...byName].filter(([name]) => inputs.some((input) => input.name === name));
+	const source = arraySource(
+		folder,
+		new Map([...byName].map(([name, file]) => [name, openNpy(file)] as const)),
+		inputs,
+	);
+	return ignoring(
+		folder,
+		files,
+		read.map(([, file]) => file),
+		source,
+	);
+}
+
+/** Says of a source which files of its folder it does not read; those that begin with a dot are nobody's samples. */
+function ignoring(
+	folder: string,
+	files: readonly string[],
+	read: readonly string[],
+	source: SampleSource,
+): SampleSource {
+	const others = files.filter((file) => !read.includes(file) && !path.basename(file).startsWith("."));
+	if (others.length === 0) return source;
+	const names = others.slice(0, 3).map((file) => `'${path.basename(file)}'`);
+	const more = others.length > 3 ? ` and ${others.length - 3} more` : "";
+	const one = read.length === 1 ? "file" : "files";
+	const message = `'${folder}' has ${names.join(", ")}${more}, not read beside ${read.length} ${path.extname(read[0] ?? "")} ${one} of samples`;
+	const code = "calibrate/ignored" as const;
+	const remark = { code, severity: CODES[code].severity, message, at: { file: folder }, notes: [] };
+	return { ...source, remarks: [...(source.remarks ?? []), remark] };
 }
 
 function parallelSource(folder: string, inputs: readonly ModelInput[]): SampleSource {

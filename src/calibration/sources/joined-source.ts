@@ -6,6 +6,7 @@ export function joinedSource(sources: readonly SampleSource[]): SampleSource {
 		name: sources.map(({ name }) => name).join(" "),
 		count: sources.reduce((sum, { count }) => sum + count, 0),
 		isRandom: sources.some(({ isRandom }) => isRandom),
+		remarks: sources.flatMap(({ remarks = [] }) => remarks),
 		async *samples(first) {
 			let skip = first;
 			for (const source of sources) {
