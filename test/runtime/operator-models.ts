@@ -9,7 +9,7 @@ import { normals } from "./models.js";
 
 /* Small models that each break one rule for which legalize-operators has the remedy. */
 
-const { FLOAT, UINT16, UINT8, INT16, INT8 } = DataType;
+const { FLOAT, UINT16, UINT8, INT16, INT8, INT64 } = DataType;
 const K = 24;
 const N = 16;
 
@@ -116,6 +116,16 @@ function coded(b: Builder, name: string, shape: readonly number[]): string {
 	b.initializer(`${name}_middle`, codesTensor(UINT16, [], [0x8000]));
 	b.node("DequantizeLinear", [name, `${name}_step`, `${name}_middle`], [`${name}_dq`], {}, `${name}_DQ`);
 	return `${name}_dq`;
+}
+
+function cast(b: Builder, source: string, to: DataType, output: string): string {
+	b.node("Cast", [source], [output], { to: intAttribute(to) }, output);
+	return output;
+}
+
+/** What hardly adds to a vector. */
+function tiny(b: Builder, source: string): string {
+	return pair(b, node(b, "Add", [pair(b, source), coded(b, "vector", [N])], "sum"));
 }
 
 export const OPERATOR_MODELS: readonly OperatorModel[] = [
@@ -524,5 +534,54 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 				b.initializer("exponent", int64Tensor([], [2]));
 				return pair(b, node(b, "Pow", [x, "exponent"], "square"), { scale: 2 ** -11, zero: 0 });
 			}),
+	},
+	{
+		rule: "htp/relu-rank",
+		name: "a Relu of floats of rank 5",
+		write: (b, rows) =>
+			model(b, [2, rows, K], (_, x) => {
+				b.initializer("shape", int64Tensor([5], [1, 2, 1, rows, K]));
+				const scaled = node(b, "Mul", [x, vector(b, "factor", K)], "scaled");
+				return pair(b, node(b, "Relu", [node(b, "Reshape", [scaled, "shape"], "reshaped")], "relu"));
+			}),
+	},
+	{
+		rule: "htp/channel-scale-small",
+		name: "a Gemm of floats that are made INT8, of tiny inputs",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer("w", floatTensor([K, N], normals(K * N, 3)));
+					return tiny(b, node(b, "Gemm", [x, "w"], "gemm"));
+				},
+				{ scale: 2 ** -34 },
+			),
+	},
+	{
+		rule: "htp/channel-scale-small",
+		name: "a Gemm of one scale, of tiny inputs",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => tiny(b, node(b, "Gemm", [x, weight(b, "w", { isOne: true })], "gemm")), {
+				scale: 2 ** -34,
+			}),
+	},
+	{
+		rule: "htp/cast-uint8",
+		name: "UINT8 that becomes FLOAT",
+		write: (b, rows) => {
+			b.input("x", UINT8, [rows, K]);
+			const floats = cast(b, "x", FLOAT, "floats");
+			b.output(node(b, "Mul", [floats, vector(b, "factor", K)], "mul"));
+		},
+	},
+	{
+		rule: "htp/cast-fractions",
+		name: "floats without their fractions",
+		write: (b, rows) => {
+			b.input("x", FLOAT, [rows, K]);
+			b.output(cast(b, cast(b, "x", INT64, "integers"), FLOAT, "truncated"));
+		},
 	},
 ];

@@ -5,8 +5,10 @@ import type { Model } from "../../src/ir/model.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { legalizeOperators } from "../../src/passes/legalize-operators.js";
 import { runPasses } from "../../src/run-passes.js";
+import { isWithin } from "../../src/targets/capabilities.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { providerOptions } from "../../src/targets/provider-options.js";
+import type { Rule } from "../../src/targets/rule.js";
 import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
@@ -23,20 +25,15 @@ const ROWS = [5, 18];
 const setup = await prepareHtp();
 const python = "python" in setup ? setup.python : "";
 
-const consequences = new Map<string, string>(
-	HTP_RULES.flatMap(({ rules }) => rules.map(({ id, consequence }) => [id, consequence] as const)),
-);
+const rules = new Map<string, Rule>(HTP_RULES.flatMap((group) => group.rules).map((rule) => [rule.id, rule]));
 
 async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	const findings = await checkModel(model, target);
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const faults = (target: Target) =>
-	OPERATOR_MODELS.filter(({ rule }) => target.architecture !== "v68" || !SINCE_V69.includes(rule));
-
-/** Rules that no v68 breaks. */
-const SINCE_V69 = ["htp/lost-saturation", "htp/float-factor", "htp/relu-int4-rows"];
+const faults = ({ architecture }: Target) =>
+	OPERATOR_MODELS.filter(({ rule }) => isWithin(architecture, rules.get(rule)!.since, rules.get(rule)!.until));
 
 /** Rules whose models have activations of 8 bits. */
 const EIGHT_BITS = [
@@ -74,7 +71,7 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 	test("with the fault they are what the rule says", { timeout: 120_000 }, async () => {
 		const target = parseTarget("qnn-htp:v73");
 		const folder = temporaryFolder();
-		const models = OPERATOR_MODELS.filter(({ rule }) => rule !== ENDLESS);
+		const models = faults(target).filter(({ rule }) => rule !== ENDLESS);
 		const jobs = models.map((given, index) => {
 			const model = operatorModel([given], ROWS[0]!);
 			const file = path.join(folder, `${index}.onnx`);
@@ -83,7 +80,7 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 		});
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
 			const { rule, name } = models[index]!;
-			if (consequences.get(rule) === "wrong") {
+			if (rules.get(rule)!.consequence === "wrong") {
 				expect(report.status, name).toBe("ok");
 				expect(report.outputs[0]!.sqnrDb, name).toBeLessThan(35);
 			} else expect(report.status, name).not.toBe("ok");

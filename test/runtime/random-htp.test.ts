@@ -35,8 +35,11 @@ const count = Number(QGRAPH_RANDOM_MODELS);
 const targets = (QGRAPH_RANDOM_TARGETS ?? "v68,v73,v79,v81").split(",").map((name) => parseTarget(`qnn-htp:${name}`));
 const withAlarms = QGRAPH_RANDOM_ALARMS === "1";
 
-/** A v68 has 11 bits of a result's range, of which a range that is only bounded, with a remark, takes four or five. */
-const BOUNDED_DB = 25;
+/**
+ * A v68 has 54 dB where a result fills the range of its codes, and 6 dB less for each time that the range is twice as large
+ * (36 dB with 8 times, 18 dB with 64). One that is only bounded, with a remark, is 10 to 64 times as large.
+ */
+const BOUNDED_DB = 18;
 
 const setup = await prepareHtp();
 const python = "python" in setup ? setup.python : "";

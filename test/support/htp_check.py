@@ -7,7 +7,7 @@ Reads one job as JSON, from the file named as argument or else from stdin, and p
            "run": true,                          false: only compile
            "inputs": PATH.npz,                   or else float inputs are normal, drawn by
            "seed": 0, "inputScale": 1.0,         with this standard deviation
-           "indices": 2}                         and int64 inputs are below this
+           "indices": 2}                         int64 inputs are below this, uint8 inputs of all codes
   report: {"status": "ok" | "refused" | "failed" | "crashed",
            "unsupported": [{"name": ..., "type": ...}, ...],      nodes that the compiler leaves to the CPU
            "outputs": [{"name": ..., "sqnrDb": 77.1 | null}, ...],   against the CPU; null: equal
@@ -130,8 +130,12 @@ def feeds(made, job):
     random = np.random.default_rng(job.get("seed", 0))
     values = {}
     for given in made.get_inputs():
-        if given.type not in ("tensor(float)", "tensor(int64)") or not all(isinstance(dim, int) for dim in given.shape):
-            raise ValueError(f"input '{given.name}' is {given.type} {given.shape}, expected fixed float or int64")
+        taken = ("tensor(float)", "tensor(int64)", "tensor(uint8)")
+        if given.type not in taken or not all(isinstance(dim, int) for dim in given.shape):
+            raise ValueError(f"input '{given.name}' is {given.type} {given.shape}, expected fixed float, int64 or uint8")
+        if given.type == "tensor(uint8)":
+            values[given.name] = random.integers(0, 256, given.shape, np.uint8)
+            continue
         if given.type == "tensor(int64)":
             values[given.name] = random.integers(0, job.get("indices", 2), given.shape)
             continue

@@ -1,3 +1,4 @@
+import { Tensor } from "onnxruntime-node";
 import { expect } from "vitest";
 import type { Model } from "../../src/ir/model.js";
 import { DataType } from "../../src/ir/types.js";
@@ -8,17 +9,28 @@ import { runPasses } from "../../src/run-passes.js";
 import { normals } from "../runtime/models.js";
 import { floatFeed, floatsOf, run, sqnrDb } from "./ort.js";
 
-/** Random values for the FLOAT inputs of a model, all of which must have fixed shapes. */
+/** Random values for the inputs of a model, FLOAT or UINT8, all of which must have fixed shapes. */
 export function randomFeeds(model: Model, seed = 7) {
 	return Object.fromEntries(
 		model.graph.inputs
 			.filter(({ initializer }) => initializer === undefined)
 			.map(({ name, type }, index) => {
-				if (type?.kind !== "tensor" || type.elementType !== DataType.FLOAT) throw new Error(`'${name}' is not FLOAT`);
+				if (type?.kind !== "tensor") throw new Error(`'${name}' is no tensor`);
 				const shape = type.shape!.map(Number);
 				const count = shape.reduce((product, dim) => product * dim, 1);
-				return [name, floatFeed(shape, normals(count, seed + index))];
+				const values = normals(count, seed + index);
+				if (type.elementType === DataType.UINT8) return [name, byteFeed(shape, values)];
+				if (type.elementType === DataType.FLOAT) return [name, floatFeed(shape, values)];
+				throw new Error(`'${name}' is neither FLOAT nor UINT8`);
 			}),
+	);
+}
+
+function byteFeed(shape: readonly number[], values: Float32Array): Tensor {
+	return new Tensor(
+		"uint8",
+		Uint8Array.from(values, (value) => Math.max(0, Math.min(255, 128 + 32 * value))),
+		shape,
 	);
 }
 

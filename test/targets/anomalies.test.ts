@@ -175,6 +175,89 @@ test.each([
 );
 
 test.each([
+	[1, true, false],
+	[1.002, true, false],
+	[1.25, true, true],
+	[0.5, true, true],
+	[16, true, true],
+	[32, true, false],
+	[1.25, false, false],
+] as const)(
+	"the bias of a Conv in %f times the steps of its products, in the exact form: %s",
+	(factor, isExact, isWrong) =>
+		expect(
+			rulesOf((b) => {
+				b.input("x", FLOAT, [1, 64, 3, 3]);
+				const scales = Float32Array.from({ length: 64 }, (_, at) => (isExact || at % 2 === 0 ? 1 : 0.97) * 2 ** -6);
+				b.initializer("w", int4Tensor([32, 64, 1, 1], new Int8Array(32 * 64).fill(3)));
+				b.initializer("w_s", floatTensor([32, 2, 1, 1], scales));
+				b.node("DequantizeLinear", ["w", "w_s"], ["w_dq"], { axis: intAttribute(1), block_size: intAttribute(32) });
+				b.initializer("c", codesTensor(DataType.INT32, [32], new Array(32).fill(1000)));
+				b.initializer("c_s", floatTensor([32], new Array(32).fill(factor * 2 ** -23)));
+				b.node("DequantizeLinear", ["c", "c_s"], ["c_dq"], { axis: intAttribute(0) });
+				b.node("Conv", [pair(b, "x"), "w_dq", "c_dq"], ["y"]);
+				b.output(pair(b, "y"));
+			}),
+		).resolves.toEqual(isWrong ? ["htp/block-bias-scale"] : []),
+);
+
+const { BOOL, INT32, INT64 } = DataType;
+test.each<[string, DataType, readonly (DataType | string)[], string, string[]]>([
+	["an image", UINT8, [FLOAT, "Relu"], "v79", ["htp/cast-uint8"]],
+	["an image on v68", UINT8, [FLOAT, "Relu"], "v68", []],
+	["an image by way of INT32", UINT8, [INT32, FLOAT, "Relu"], "v79", []],
+	["to an integer and back", FLOAT, [INT64, FLOAT], "v79", ["htp/cast-fractions"]],
+	["transposed in between", FLOAT, [INT64, "Transpose", FLOAT], "v68", ["htp/cast-fractions"]],
+	["computed in between", FLOAT, [INT64, "Abs", FLOAT], "v79", []],
+	["a condition", FLOAT, [BOOL, FLOAT], "v79", []],
+	["an output of INT32", FLOAT, [INT32], "v79", []],
+	["an output of INT64", FLOAT, [INT64], "v79", ["htp/cast-output"]],
+	["an output of INT64 by way of INT32", UINT8, [INT32, INT64], "v79", []],
+	["INT16 that is widened", INT16, [INT32], "v79", []],
+	["to INT8", FLOAT, [INT8], "v79", ["htp/cast-type"]],
+	["from UINT16", UINT16, [INT32], "v79", ["htp/cast-type"]],
+])("casts: %s", async (_name, from, steps, target, expected) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", from, [3, 4]);
+		let value = "x";
+		for (const [at, step] of steps.entries()) {
+			const [op, attributes] = typeof step === "string" ? [step, {}] : ["Cast", { to: intAttribute(step) }];
+			b.node(op, [value], [`y${at}`], attributes);
+			value = `y${at}`;
+		}
+		b.output(value);
+	}, target);
+	expect(rules).toEqual(expected);
+});
+
+test.each([
+	["v68", 5, FLOAT, true],
+	["v68", 4, FLOAT, false],
+	["v69", 5, FLOAT, false],
+	["v68", 5, UINT16, false],
+] as const)("on %s a Relu of rank %i, of type %i", async (target, rank, dtype, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, new Array(rank).fill(2));
+		b.node("Relu", [dtype === UINT16 ? pair(b, "x") : "x"], ["y"]);
+		b.output(dtype === UINT16 ? pair(b, "y", UINT16, 0) : "y");
+	}, target);
+	expect(rules).toEqual(isBroken ? ["htp/relu-rank"] : []);
+});
+
+test.each([
+	["Gemm", 2 ** -40, true],
+	["Gemm", 2 ** -16, false],
+	["MatMul", 2 ** -40, false],
+] as const)("a %s of floats with inputs in steps of %f", async (op, scale, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [3, 6]);
+		b.node(op, [pair(b, "x", UINT16, 0x8000, scale), weight(b, [6, 5], "float")], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules).toEqual(isBroken ? ["htp/channel-scale-small"] : []);
+});
+
+test.each([
 	[96, UINT16, 2 ** -16, true],
 	[24, UINT16, 2 ** -16, false],
 	[96, INT16, 2 ** -15, false],

@@ -3,11 +3,12 @@ import type { Model } from "../../ir/model.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { floatTensor, tensor } from "../../ir/tensor.js";
+import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
 import { findWeightSites, type WeightSite } from "../../weights/weight-site.js";
 import { quantizerBehind } from "./activation-types.js";
-import { codesData, dequantizedTensor } from "./encoded-constant.js";
+import { codesData, dequantizedTensor, quantizeConstant } from "./encoded-constant.js";
 import { placedEncodingAt } from "./node-encoding.js";
 import { encodingAt, encodingBehind } from "./qdq.js";
 import { smallConstantOf } from "./small-constant.js";
@@ -28,8 +29,9 @@ export interface GuardedWeight {
 }
 
 /**
- * Of all DequantizeLinear nodes, or of `only` one: raises scales of channels that are so small that the target would misread them, or that the bias would not fit 32 bits in
- * steps of the products; the codes are rounded anew. Such channels hardly add to the output. Weights with one scale a channel.
+ * Of all DequantizeLinear nodes, or of `only` one: raises scales of channels that are so small that the target would misread
+ * them, or that the bias would not fit 32 bits in steps of the products; the codes are rounded anew. Such channels hardly add
+ * to the output. Weights with one scale a channel; of `only` also with one scale.
  */
 export function guardScales(model: Model, names: NameScope, only?: Node): GuardedWeight[] {
 	const sites = new Map<Node, WeightSite[]>();
@@ -38,7 +40,7 @@ export function guardScales(model: Model, names: NameScope, only?: Node): Guarde
 		if (
 			node === undefined ||
 			(only !== undefined && node !== only) ||
-			site.scheme !== "per-channel" ||
+			(site.scheme !== "per-channel" && (only === undefined || site.scheme !== "per-tensor")) ||
 			site.indirect !== undefined
 		)
 			continue;
@@ -64,6 +66,23 @@ function guard(node: Node, sites: readonly WeightSite[], names: NameScope): Guar
 	return { weight: weightName, channels };
 }
 
+/**
+ * The float weight of `site`, which ONNX Runtime would make INT8 codes of, as such codes of steps that the target reads right;
+ * says whether it could: no other operator may read the weight.
+ */
+export function guardFloats(site: WeightSite, names: NameScope): boolean {
+	const { stored, node, input } = site;
+	const floor = floorsOf(site)?.(0);
+	const value = node.inputs[input];
+	if (floor === undefined || stored.value !== value || stored.overridable || value.uses.length > 1) return false;
+	if (stored.tensor.dtype !== DataType.FLOAT || !(floor > 0)) return false;
+	const codes = { signed: true, bits: 8 };
+	const whole = { shape: [], channelAxis: undefined, blockAxis: undefined, blockSize: 0, zeroPoints: undefined };
+	const placed: PlacedAffine = { kind: "affine", codes, ...whole, scales: Float64Array.of(Math.fround(floor)) };
+	quantizeConstant(value, stored.tensor, placed, DataType.INT8, names);
+	return true;
+}
+
 function replaceInput(
 	node: Node,
 	index: number,
@@ -77,15 +96,17 @@ function replaceInput(
 }
 
 /** The least scale of every channel that is right at `site`. */
-function floorsOf({ node, input }: WeightSite): ((channel: number) => number) | undefined {
+function floorsOf({ node, input, scheme }: WeightSite): ((channel: number) => number) | undefined {
 	const activation = encodingBehind(node.inputs[1 - input]);
 	if (activation === undefined) return undefined;
 	const output = quantizerAfter(node);
 	const small = output === undefined ? 0 : (SMALLEST_RATIO * output) / activation.scale;
 	const bias = biasOf(node);
+	const largest = Array.from(bias ?? []).reduce((max, value) => Math.max(max, Math.abs(value)), 0);
 	return (channel) => {
-		const value = bias?.[bias.length === 1 ? 0 : channel] ?? 0;
-		return Math.max(small, Math.abs(value) / (LARGEST_BIAS_CODE * activation.scale));
+		const isOne = scheme !== "per-channel" || bias?.length === 1;
+		const value = isOne ? largest : Math.abs(bias?.[channel] ?? 0);
+		return Math.max(small, value / (LARGEST_BIAS_CODE * activation.scale));
 	};
 }
 

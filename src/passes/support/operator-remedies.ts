@@ -4,6 +4,7 @@ import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
+import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
@@ -14,7 +15,15 @@ import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
 import { addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-import { expandBias, foldFactors, joinGroups, makeRoomForBias, widenCodes, widenProduct } from "./weight-remedies.js";
+import {
+	expandBias,
+	foldFactors,
+	joinGroups,
+	makeRoomForBias,
+	raiseSteps,
+	widenCodes,
+	widenProduct,
+} from "./weight-remedies.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -108,6 +117,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/fixed-output-bias", encodeProducer],
 	["htp/lost-saturation", clampInputs],
 	["htp/operator-rank", flatten],
+	["htp/relu-rank", flatten],
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],
@@ -119,6 +129,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/gemm-bias-shape", expandBias],
 	["htp/channel-scalar", addRow],
 	["htp/channel-scale-large", widenCodes],
+	["htp/channel-scale-small", raiseSteps],
 	["htp/bias-overflow", makeRoomForBias],
 	["htp/gemm-factors", foldFactors],
 	["htp/softmax-8-bits", retypeResult],
@@ -131,6 +142,9 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-factor", encodeFactor],
 	["htp/shared-codes", copyCodes],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
+	["htp/cast-output", castFirst],
+	["htp/cast-uint8", castFirst],
+	["htp/cast-fractions", computeIntegers],
 	["htp/operator-refused", retype],
 	["htp/operator-signed", retype],
 	["htp/operator-wrong", retype],

@@ -8,7 +8,7 @@ import { packInt4 } from "../../quant/packing.js";
 import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
 import { type WeightSite, weightSiteAt } from "../../weights/weight-site.js";
-import { guardScales } from "./guard-scales.js";
+import { guardFloats, guardScales } from "./guard-scales.js";
 import { addQuantizedConstant, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -114,6 +114,13 @@ export const makeRoomForBias: Remedy = (operator, tools) => {
 	if (rest === undefined) return true;
 	report({ ...operator, weight }, separateOutput(model, rest, names));
 	return true;
+};
+
+/** Steps of a weight that are so small that its products are misread: the least that are not, the codes rounded anew. */
+export const raiseSteps: Remedy = ({ weight }, { model, names }) => {
+	const site = weight!.site;
+	if (weight!.scheme === "float") return guardFloats(site, names);
+	return guardScales(model, names, site.dequantization?.node).length > 0;
 };
 
 /** A bias of a Gemm that is one number, or one row, as a vector of one number a channel. */

@@ -3,6 +3,7 @@ import { ACTIVATION_RULES } from "./activations.js";
 import { ANOMALY_RULES } from "./anomalies.js";
 import { BIAS_RULES } from "./bias.js";
 import { BLOCK_RULES } from "./block.js";
+import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
 import { CONV_RULES } from "./conv.js";
@@ -37,5 +38,6 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OPERATOR_RULES,
 	MODE_RULES,
 	FORM_RULES,
+	CAST_RULES,
 	ANOMALY_RULES,
 ];

@@ -1,7 +1,7 @@
 import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
-import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import type { OperatorFacts } from "../operator-facts.js";
 import { operatorKey, operatorOutcome } from "../operator-outcome.js";
 import {
 	OPERATOR_TABLE,
@@ -11,6 +11,7 @@ import {
 	type TriedForm,
 } from "../operator-table.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
+import { formOf } from "./compiled-form.js";
 
 /** Operators that have rules of their own, and those that only move or describe data. */
 const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "Gemm", "Conv", "ConvTranspose", "Erf"];
@@ -18,26 +19,9 @@ const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "
 /** Operators that carry graphs; their bodies stay on the CPU. */
 const CONTROL_FLOW = ["If", "Loop", "Scan", "SequenceMap"];
 
-function isFloat(operand: OperandFacts | undefined): operand is OperandFacts {
-	return operand?.dtype === DataType.FLOAT || operand?.dtype === DataType.FLOAT16;
-}
-
 /** Is the operator done away with before compilation, because ONNX Runtime computes it from constants? */
 function isFolded({ inputs }: OperatorFacts): boolean {
 	return inputs.every((input) => input === undefined || input.constant !== undefined);
-}
-
-/**
- * How the operator would be compiled: between quantized values of one type, or on floats; undefined where it does not
- * compute on floats.
- */
-function formOf(operator: OperatorFacts): TriedForm | undefined {
-	const inputs = operator.inputs.filter((input) => isFloat(input) && input.constant === undefined) as OperandFacts[];
-	const first = inputs.find(({ moved }) => moved !== undefined)?.moved;
-	if (inputs.length === 0) return undefined;
-	const output = operator.outputs[0]?.moved;
-	if (first?.dtype === undefined || output?.dtype !== first.dtype) return "float";
-	return bitsPerElement(first.dtype) === 16 ? "16 bits" : "8 bits";
 }
 
 const RMS_NORMS = ["RMSNormalization", "SimplifiedLayerNormalization"];

@@ -1,6 +1,7 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import { becomesInt8, roundedStep } from "../product-steps.js";
 import { clampBehind, describeReader, quantizerBehind, unquantizedReader } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
@@ -48,9 +49,9 @@ function plainWeight({ node, weight, inputs }: OperatorFacts): WeightFacts | und
 }
 
 /** What rounding a float weight to INT8 with one scale leaves, in dB. */
-function roundedDb({ magnitude: { largest, meanSquare } }: WeightFacts): number {
-	const step = largest / 127;
-	return largest === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10((12 * meanSquare) / step ** 2);
+function roundedDb(weight: WeightFacts): number {
+	const { largest, meanSquare } = weight.magnitude;
+	return largest === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10((12 * meanSquare) / roundedStep(weight) ** 2);
 }
 
 const LEAST_ROUNDED_DB = 35;
@@ -189,10 +190,8 @@ export const RESULT_RULES: RuleGroup = {
 			remedy: "store the weight as INT8 with one scale a channel",
 			appliedBy: "apply-precision-recipe",
 			broken(operator) {
-				const { node, fusedAdd, result } = operator;
-				const weight = plainWeight(operator);
-				if (weight?.scheme !== "float" || result === undefined) return undefined;
-				if (isOnnxOp(node, "MatMul") && fusedAdd?.addend.constant?.dtype !== DataType.FLOAT) return undefined;
+				const { weight } = operator;
+				if (weight === undefined || !becomesInt8(operator)) return undefined;
 				const decibels = roundedDb(weight);
 				if (decibels >= LEAST_ROUNDED_DB) return undefined;
 				return `weight '${weight.name}' has ${decibels.toFixed(1)} dB as INT8 with one scale, expected ${LEAST_ROUNDED_DB} or more`;

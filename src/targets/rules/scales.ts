@@ -1,6 +1,7 @@
 import { DataType } from "../../ir/types.js";
 import { HTP_CAPABILITIES } from "../capabilities.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { codeSteps } from "../product-steps.js";
 import { becomesLpbq } from "../provider-options.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 
@@ -16,12 +17,11 @@ const LARGEST_RATIO = { wide: 2, narrow: 1 };
 /** The first channel with codes other than 0 whose scale is as `isBad` says. In fp16 there are no channel scales. */
 function liveChannel(operator: OperatorFacts, context: RuleContext, isBad: (scale: number) => boolean) {
 	const { weight } = operator;
-	if (weight === undefined || weight.scheme === "float") return undefined;
-	if (weight.scheme === "block" && !(context.blockQuantOptimization && becomesLpbq(operator))) return undefined;
-	const { channelScales } = weight;
-	for (let channel = 0; channel < channelScales.length; channel++) {
-		const scale = channelScales[channel]!;
-		if (isBad(scale) && !weight.isDead(channel)) return { channel, scale };
+	if (weight?.scheme === "block" && !(context.blockQuantOptimization && becomesLpbq(operator))) return undefined;
+	const scales = codeSteps(operator);
+	for (let channel = 0; channel < scales.length; channel++) {
+		const scale = scales[channel]!;
+		if (isBad(scale) && (weight!.scheme === "float" || !weight!.isDead(channel))) return { channel, scale };
 	}
 	return undefined;
 }
@@ -49,11 +49,11 @@ export const SCALE_RULES: RuleGroup = {
 		{
 			id: "htp/channel-scale-small",
 			about:
-				"Input scale times channel scale is at least 2^-24 of the output scale where a channel has codes other than 0.",
+				"Input scale times channel scale is at least 2^-24 of the output scale where a channel has codes other than 0. A float weight that ONNX Runtime makes INT8 of has the scale of these codes.",
 			consequence: "wrong",
-			measured: "77 dB with 2^-24, 0.1 dB with 2^-25",
-			remedy: "set the codes of such a channel to 0",
-			appliedBy: "legalize-weights",
+			measured: "77 dB with 2^-24, 0.1 dB with 2^-25; with float weights right with 2^-23.5, -7 dB with 2^-26.9",
+			remedy: "set the codes of such a channel to 0, or quantize the input in coarser steps",
+			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				const input = operator.inputs[operator.weight?.site.input === 0 ? 1 : 0]?.quantization?.scale;
 				const output = operator.result?.scale;

@@ -1,6 +1,7 @@
 import { isOnnxOp } from "../../ir/node.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
+import { formOf } from "./compiled-form.js";
 
 function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | undefined {
 	if (!isOnnxOp(node, "MatMul") || weight === undefined) return undefined;
@@ -87,6 +88,21 @@ export const SHAPE_RULES: RuleGroup = {
 				const rank = inputs[0]?.shape?.length;
 				if (!isOnnxOp(node, ...RANK_FOUR) || rank === undefined || rank <= 4) return undefined;
 				return `the input has rank ${rank}, expected 4 at most`;
+			},
+		},
+		{
+			id: "htp/relu-rank",
+			about: "A Relu on floats has rank 4 at most.",
+			consequence: "crash",
+			until: "v68",
+			measured:
+				"the compiler's process ends with rank 5 on floats, behind a Reshape, an Add or as the only operator; right with rank 4, between codes, and as Clip, PRelu or LeakyRelu",
+			remedy: "put a Reshape in front and one behind",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const rank = operator.inputs[0]?.shape?.length;
+				if (!isOnnxOp(operator.node, "Relu") || rank !== 5 || formOf(operator) !== "float") return undefined;
+				return "the input is of floats and has rank 5, expected 4 at most";
 			},
 		},
 	],
