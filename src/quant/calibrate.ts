@@ -33,14 +33,14 @@ export function calibrateBlockScales(
 	return scanBlocks(values, layout, firstSlab, slabCount, bits).scales;
 }
 
-/** {@link calibrateBlockScales}, and whether all values are finite. */
+/** {@link calibrateBlockScales}, whether all values are finite, and the largest magnitude. */
 export function scanBlocks(
 	values: Float32Array,
 	layout: BlockLayout,
 	firstSlab: number,
 	slabCount: number,
 	bits = 4,
-): { readonly scales: Float64Array; readonly finite: boolean } {
+): { readonly scales: Float64Array; readonly finite: boolean; readonly largest: number } {
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
 	const { channels, spatial } = layout;
 	const scales = new Float64Array(slabCount * channels);
@@ -48,13 +48,14 @@ export function scanBlocks(
 	const maxima = new Float64Array(channels);
 	const hasKernel = spatial === 1 && channels > 1 && fitsRangeKernel(channels);
 	let finite = hasKernel || areFinite(values);
+	let largest = 0;
 	let start = 0;
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
 		if (hasKernel) {
 			const ranges = columnRanges(values.subarray(start, start + rows * channels), channels);
 			finite &&= ranges.finite;
-			scaleRow(ranges.minima, ranges.maxima, bits, scales, slab * channels);
+			largest = Math.max(largest, scaleRow(ranges.minima, ranges.maxima, bits, scales, slab * channels));
 			start += rows * channels;
 			continue;
 		}
@@ -67,10 +68,10 @@ export function scanBlocks(
 				updateRange(values, start + run * spatial, spatial, minima, maxima, run % channels);
 			}
 		}
-		scaleRow(minima, maxima, bits, scales, slab * channels);
+		largest = Math.max(largest, scaleRow(minima, maxima, bits, scales, slab * channels));
 		start += rows * channels * spatial;
 	}
-	return { scales, finite };
+	return { scales, finite, largest };
 }
 
 /** Is every value finite? A sum of zeros otherwise becomes NaN. */
@@ -80,17 +81,21 @@ function areFinite(values: Float32Array): boolean {
 	return zero === 0;
 }
 
-/** The scale of every channel, from its range. */
+/** The scale of every channel, from its range; returns the largest magnitude of all. */
 function scaleRow(
 	minima: Float32Array | Float64Array,
 	maxima: Float32Array | Float64Array,
 	bits: number,
 	scales: Float64Array,
 	at: number,
-): void {
+): number {
+	let largest = 0;
 	for (let channel = 0; channel < minima.length; channel++) {
-		scales[at + channel] = symmetricScale(minima[channel]!, maxima[channel]!, bits);
+		const [min, max] = [minima[channel]!, maxima[channel]!];
+		scales[at + channel] = symmetricScale(min, max, bits);
+		largest = Math.max(largest, -min, max);
 	}
+	return largest;
 }
 
 /** Extends the range of one channel by a contiguous run of values. */

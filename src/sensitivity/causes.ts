@@ -1,5 +1,6 @@
 import { isFloat } from "../arrays/element-type.js";
 import type { Node } from "../ir/node.js";
+import type { Tensor } from "../ir/tensor.js";
 import { elementCount } from "../ir/types.js";
 import { partOf, slabRanges } from "../passes/support/block-weight.js";
 import { tableSource } from "../passes/support/float-source.js";
@@ -13,15 +14,24 @@ import { median } from "./statistics.js";
 /** From here on something is worth a word: what ordinary layers stay well below. */
 const [LARGE_CHANNEL, WIDE_INPUT, FAR_WEIGHT] = [20, 200, 20];
 
-/** What there is about the inputs and weights of a unit that quantization does not like. */
+/**
+ * What there is about the inputs and weights of a unit that quantization does not like.
+ *
+ * @param spreadKnown of the weights of a part, where somebody has looked at them already.
+ */
 export async function causesOf(
 	unit: SensitivityUnit,
 	inputs: ReadonlyMap<Node, InputKeeper>,
+	spreadKnown: (part: UnitPart) => Spread | undefined,
 	pool: TaskPool,
 ): Promise<string[]> {
 	const causes: string[] = [];
 	for (const part of unit.parts) {
-		causes.push(...(await weightCauses(part, pool)));
+		if (part.constant !== undefined) {
+			const { tensor } = part.constant;
+			causes.push(...weightCauses(spreadKnown(part) ?? (await spreadOfTensor(tensor, pool)), tensor));
+		}
+
 		for (const node of part.operators) causes.push(...inputCauses(inputs.get(node)));
 	}
 	return [...new Set(causes)];
@@ -49,9 +59,8 @@ function inputCauses(keeper: InputKeeper | undefined): string[] {
 	return causes;
 }
 
-async function weightCauses({ constant }: UnitPart, pool: TaskPool): Promise<string[]> {
-	if (constant === undefined) return [];
-	const source = tableSource(constant.tensor);
+async function spreadOfTensor(tensor: Tensor, pool: TaskPool): Promise<Spread> {
+	const source = tableSource(tensor);
 	const spread = { largest: 0, squares: 0 };
 	await pool.each(
 		slabRanges(source.layout),
@@ -61,7 +70,11 @@ async function weightCauses({ constant }: UnitPart, pool: TaskPool): Promise<str
 			spread.squares += squares;
 		},
 	);
-	const ratio = timesRootMeanSquare(spread, elementCount(constant.tensor.shape));
+	return spread;
+}
+
+function weightCauses(spread: Spread, { shape }: Tensor): string[] {
+	const ratio = timesRootMeanSquare(spread, elementCount(shape));
 	return ratio > FAR_WEIGHT ? [`a weight is ${ratio.toFixed(0)} times the root mean square of all`] : [];
 }
 

@@ -13,7 +13,7 @@ import { DEFAULT_EXPONENT, type QuantizeTools, type WeightFitOptions } from "../
 import { groupDecisions, type RecipeGroup } from "../passes/support/recipe-groups.js";
 import type { Interval } from "../quant/grid.js";
 import { slabCountOf, slabStart } from "../quant/layout.js";
-import type { ErrorSum } from "../quant/measure.js";
+import type { ErrorSum, Spread } from "../quant/measure.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Setting } from "../recipe/recipe.js";
@@ -53,14 +53,15 @@ export interface IsolatedOptions {
 	readonly folder: string | undefined;
 	/** Of the values of the model, as far as known. */
 	readonly rangeOf: (value: string) => Interval | undefined;
-	/** What operators of the model read; none in data-free mode. */
-	readonly inputs: ReadonlyMap<Node, InputKeeper>;
+	/** What operators of the model read, once it was read; none in data-free mode. */
+	readonly inputs: Promise<ReadonlyMap<Node, InputKeeper>>;
 }
 
 /** Quantizes units one at a time and measures what that changes at their outputs, without running the rest of the model. */
 export class IsolatedNoise {
 	readonly #options: IsolatedOptions;
 	readonly #sessions = new SharedSessions();
+	readonly #spreads: Map<UnitPart, Spread> = new Map();
 
 	constructor(options: IsolatedOptions) {
 		this.#options = options;
@@ -68,18 +69,20 @@ export class IsolatedNoise {
 
 	/** @param key a file name of its own for the unit. Settings that the unit cannot have are not in the result. */
 	async measure(unit: SensitivityUnit, key: string, settings: readonly Setting[]): Promise<CandidateNoise[]> {
-		const operators = await this.#open(unit);
+		// constants are quantized while inputs are still being read
+		const opened = this.#open(unit);
+		opened.catch(() => undefined);
 		try {
 			const found: CandidateNoise[] = [];
 			for (const setting of settings) {
-				const candidate = await this.#candidate(unit, key, setting, operators);
+				const candidate = await this.#candidate(unit, key, setting, opened);
 				if (candidate === undefined) continue;
 				if (found.some((other) => candidateName(other.setting) === candidateName(candidate.setting))) continue;
 				found.push(candidate);
 			}
 			return found;
 		} finally {
-			for (const operator of operators.values()) await operator.close();
+			for (const operator of (await opened).values()) await operator.close();
 		}
 	}
 
@@ -87,25 +90,21 @@ export class IsolatedNoise {
 		await this.#sessions.close();
 	}
 
-	/** Samples of which a unit got something infinite or no number. */
-	notFinite(unit: SensitivityUnit): number {
-		const counts = unit.parts.flatMap(({ operators }) =>
-			operators.map((node) => this.#options.inputs.get(node)?.notFinite ?? 0),
-		);
-		return Math.max(0, ...counts);
+	/** How the weights of a part are spread, where quantizing them told. */
+	spreadOf(part: UnitPart): Spread | undefined {
+		return this.#spreads.get(part);
 	}
 
 	async #open(unit: SensitivityUnit): Promise<Map<Node, IsolatedOperator>> {
+		const inputs = await this.#options.inputs;
 		const operators = new Map<Node, IsolatedOperator>();
-		const shared = { model: this.#options.model, sessions: this.#sessions };
+		const { model, tools } = this.#options;
+		const shared = { model, sessions: this.#sessions, pool: tools.pool };
 		for (const part of unit.parts) {
 			for (const node of part.operators) {
-				const kept = this.#options.inputs.get(node)?.kept ?? [];
+				const kept = inputs.get(node)?.kept ?? [];
 				if (kept.length === 0) continue;
-				operators.set(
-					node,
-					await IsolatedOperator.open(operatorInputs(node, part), kept, part.constant?.tensor, shared),
-				);
+				operators.set(node, new IsolatedOperator(operatorInputs(node, part), kept, part.constant?.tensor, shared));
 			}
 		}
 		return operators;
@@ -115,7 +114,7 @@ export class IsolatedNoise {
 		unit: SensitivityUnit,
 		key: string,
 		setting: Setting,
-		operators: ReadonlyMap<Node, IsolatedOperator>,
+		opened: Promise<ReadonlyMap<Node, IsolatedOperator>>,
 	): Promise<CandidateNoise | undefined> {
 		const weights = { signal: 0, error: 0 };
 		const output = { signal: 0, error: 0 };
@@ -130,19 +129,27 @@ export class IsolatedNoise {
 				add(weights, made.error);
 				if (made.constants !== undefined) constants.push(made.constants);
 			}
-			const values = made && operators.size > 0 ? await made.values() : undefined;
+			const operators = await opened;
+			let values: Promise<readonly NumpyArray[]> | undefined;
 			for (const [number, node] of part.operators.entries()) {
 				const operator = operators.get(node);
 				if (operator === undefined) continue;
+				const constant = made && {
+					blocks: made.blocks,
+					values: async () => {
+						values ??= made.values();
+						return (await values)[number]!;
+					},
+				};
 				const range = this.#options.rangeOf(node.outputs[0]!.name);
-				add(output, await operator.noise(roundingOf(setting, node, part), values?.[number], range));
+				add(output, await operator.noise(roundingOf(setting, node, part), constant, range));
 			}
 		}
 		return {
 			setting: chosen,
 			bytes,
 			weights: unit.elements === 0 ? null : weights,
-			output: operators.size === 0 ? null : output,
+			output: (await opened).size === 0 ? null : output,
 			constants,
 		};
 	}
@@ -157,6 +164,7 @@ export class IsolatedNoise {
 		const error = { signal: 0, error: 0 };
 		let [bytes, chosen] = [0, setting];
 		let blocks: BlockWeight | undefined;
+		let largest: number | undefined;
 		for (const group of groups) {
 			if (group.unfit !== undefined) return undefined;
 			const known = this.#statistics(group);
@@ -165,7 +173,7 @@ export class IsolatedNoise {
 			const made = await quantizeWeight(group.weight, group.setting, options, tools);
 			if ("code" in made) return undefined;
 			made.insert(names);
-			blocks = made.blocks;
+			({ blocks, largest } = made);
 			bytes += made.bytes;
 			chosen = group.setting;
 			add(error, await made.error());
@@ -173,15 +181,16 @@ export class IsolatedNoise {
 		const { tensor } = part.constant!;
 		const outputs = onlyConstants(model, tensor);
 		const only = groups.length === 1 ? blocks : undefined;
+		if (only !== undefined && largest !== undefined) this.#spreads.set(part, { largest, squares: error.signal });
 		const values = async (): Promise<NumpyArray[]> => {
 			if (only === undefined) return madeBy(serializeModel(model), outputs);
 			const array: NumpyArray = { type: "float32", shape: tensor.shape, bytes: await this.#valuesOf(only) };
 			return part.operators.map(() => array);
 		};
-		if (folder === undefined) return { values, bytes, setting: chosen, error };
+		if (folder === undefined) return { values, blocks: only, bytes, setting: chosen, error };
 		const file = path.join(folder, `${key}-${candidateName(chosen).replace(":", "-")}.onnx`);
 		await writeModel(model, file);
-		return { values, constants: { file, outputs }, bytes, setting: chosen, error };
+		return { values, blocks: only, constants: { file, outputs }, bytes, setting: chosen, error };
 	}
 
 	/** What codes and scales in blocks stand for, read on all cores. */

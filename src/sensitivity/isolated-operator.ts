@@ -8,6 +8,8 @@ import { bytesOf } from "../ir/tensor.js";
 import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { serializeModel, serializeSkeleton } from "../onnx/file.js";
+import type { BlockWeight } from "../passes/support/block-weight.js";
+import type { TaskPool } from "../passes/support/task-pool.js";
 import { decodeBfloat16, decodeFloat16 } from "../quant/float16.js";
 import type { Interval } from "../quant/grid.js";
 import { type ErrorSum, errorSum } from "../quant/measure.js";
@@ -15,6 +17,7 @@ import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Setting } from "../recipe/recipe.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { convertedTo } from "../runtime/sample-arrays.js";
+import { FewRowProduct } from "./few-row-product.js";
 import type { UnitPart } from "./find-sensitivity-units.js";
 import { type ActivationBits, type KeptInput, type Rounding, stepOf } from "./layer-inputs.js";
 import { activationName, type OperatorInputs, OUTPUT, operatorModel, WEIGHT } from "./part-model.js";
@@ -36,48 +39,44 @@ export function floatArray({ dtype, shape, data }: Tensor): NumpyArray {
 	return { type: "float32", shape, bytes: bytesOf(elements) };
 }
 
-/** An operator by itself, with what it makes of the kept inputs as they are. */
+/** What became of the constant of an operator. */
+export interface MadeConstant {
+	/** Codes and scales, where all that it is made of are such. */
+	readonly blocks: BlockWeight | undefined;
+	/** The elements that the operator reads. */
+	readonly values: () => Promise<NumpyArray>;
+}
+
+/** What operators are run with. */
+export interface OperatorTools {
+	/** That the operators are of. */
+	readonly model: Model;
+	readonly sessions: SharedSessions;
+	readonly pool: TaskPool;
+}
+
+/** An operator in ONNX Runtime, with what it makes of the kept inputs as they are. */
+interface Running {
+	readonly session: LiveSession;
+	readonly giveBack: () => Promise<void>;
+	readonly wanted: readonly Float32Array[];
+}
+
+/** An operator by itself, and the inputs that were kept for it. */
 export class IsolatedOperator {
-	readonly #session: LiveSession;
-	readonly #giveBack: () => Promise<void>;
 	readonly #inputs: OperatorInputs;
 	readonly #kept: readonly KeptInput[];
-	readonly #wanted: readonly Float32Array[];
+	readonly #constant: Tensor | undefined;
+	readonly #tools: OperatorTools;
+	readonly #fewRows: FewRowProduct | undefined;
+	#running: Promise<Running> | undefined;
 
-	private constructor(
-		{ session, giveBack }: Awaited<ReturnType<SharedSessions["take"]>>,
-		inputs: OperatorInputs,
-		kept: readonly KeptInput[],
-		wanted: readonly Float32Array[],
-	) {
-		this.#session = session;
-		this.#giveBack = giveBack;
+	constructor(inputs: OperatorInputs, kept: readonly KeptInput[], constant: Tensor | undefined, tools: OperatorTools) {
 		this.#inputs = inputs;
 		this.#kept = kept;
-		this.#wanted = wanted;
-	}
-
-	static async open(
-		inputs: OperatorInputs,
-		kept: readonly KeptInput[],
-		constant: Tensor | undefined,
-		{ model, sessions }: { readonly model: Model; readonly sessions: SharedSessions },
-	): Promise<IsolatedOperator> {
-		const types = new Map(inputs.activations.map(({ value }, index) => [value, kept[0]!.plain[index]!.type] as const));
-		const isInteger = (value: Value) => !isFloat(types.get(value)!);
-		const shared = await sessions.take(serializeModel(operatorModel(inputs, isInteger, false)));
-		const wanted: Float32Array[] = [];
-		// weights that are read from where they are need not come by way of this thread
-		if (constant?.dtype === DataType.FLOAT) {
-			const { bytes, dataFolder } = serializeSkeleton(operatorModel(inputs, isInteger, true), model);
-			const session = await LiveSession.open(bytes, { dataFolder, prepacks: false });
-			for (const { plain } of kept) wanted.push(await runOnce(session, inputs, plain, undefined));
-			await session.close();
-		} else {
-			const weights = constant && floatArray(constant);
-			for (const { plain } of kept) wanted.push(await runOnce(shared.session, inputs, plain, weights));
-		}
-		return new IsolatedOperator(shared, inputs, kept, wanted);
+		this.#constant = constant;
+		this.#tools = tools;
+		this.#fewRows = FewRowProduct.of(inputs, kept, constant, tools.pool);
 	}
 
 	/**
@@ -86,25 +85,55 @@ export class IsolatedOperator {
 	 */
 	async noise(
 		rounding: Rounding | undefined,
-		weights: NumpyArray | undefined,
+		made: MadeConstant | undefined,
 		range: Interval | undefined,
 	): Promise<ErrorSum> {
 		const sum = { signal: 0, error: 0 };
-		for (const [index, kept] of this.#kept.entries()) {
-			const inputs = rounding === undefined ? kept.plain : kept.rounded(rounding);
-			const wanted = this.#wanted[index]!;
-			const { signal, error } = errorSum(wanted, await runOnce(this.#session, this.#inputs, inputs, weights));
+		const add = (wanted: Float32Array, found: Float32Array) => {
+			const { signal, error } = errorSum(wanted, found);
 			sum.signal += signal;
 			sum.error += error;
 			if (rounding !== undefined && range !== undefined) {
 				sum.error += (wanted.length * stepOf(range, rounding.bits[0]!) ** 2) / 12;
 			}
+		};
+		const readings = this.#kept.map((kept) => (rounding === undefined ? kept.plain : kept.rounded(rounding)));
+		if (made?.blocks !== undefined && this.#fewRows?.canTake(made.blocks) === true) {
+			const { wanted, found } = await this.#fewRows.products(floatsOf(readings[0]![0]!), made.blocks);
+			add(wanted, found);
+			return sum;
+		}
+		this.#running ??= this.#open();
+		const { session, wanted } = await this.#running;
+		const values = await made?.values();
+		for (const [index, reading] of readings.entries()) {
+			add(wanted[index]!, await runOnce(session, this.#inputs, reading, values));
 		}
 		return sum;
 	}
 
 	async close(): Promise<void> {
-		await this.#giveBack();
+		await (await this.#running)?.giveBack();
+	}
+
+	async #open(): Promise<Running> {
+		const { model, sessions } = this.#tools;
+		const [inputs, kept, constant] = [this.#inputs, this.#kept, this.#constant];
+		const types = new Map(inputs.activations.map(({ value }, index) => [value, kept[0]!.plain[index]!.type] as const));
+		const isInteger = (value: Value) => !isFloat(types.get(value)!);
+		const { session, giveBack } = await sessions.take(serializeModel(operatorModel(inputs, isInteger, false)));
+		const wanted: Float32Array[] = [];
+		// weights that are read from where they are need not come by way of this thread
+		if (constant?.dtype === DataType.FLOAT) {
+			const { bytes, dataFolder } = serializeSkeleton(operatorModel(inputs, isInteger, true), model);
+			const own = await LiveSession.open(bytes, { dataFolder, prepacks: false });
+			for (const { plain } of kept) wanted.push(await runOnce(own, inputs, plain, undefined));
+			await own.close();
+		} else {
+			const weights = constant && floatArray(constant);
+			for (const { plain } of kept) wanted.push(await runOnce(session, inputs, plain, weights));
+		}
+		return { session, giveBack, wanted };
 	}
 }
 

@@ -122,7 +122,8 @@ export class SensitivityMeasure {
 		const { folder, fit, signal } = this.#options;
 		const rangeOf = this.#samples !== undefined && needsRanges ? await this.#ranges() : () => undefined;
 		const isKnown = this.units.every((unit) => this.#state.has(isolatedName(unit, settingsOf)));
-		const inputs = isKnown ? new Map<Node, InputKeeper>() : await this.#inputs(settingsOf, rangeOf);
+		const inputs = isKnown ? Promise.resolve(new Map<Node, InputKeeper>()) : this.#inputs(settingsOf, rangeOf);
+		inputs.catch(() => undefined);
 		const moments = path.join(folder, "moments");
 		const noise = new IsolatedNoise({
 			model: this.model,
@@ -137,11 +138,12 @@ export class SensitivityMeasure {
 		const places = new Map(this.units.map((unit, index) => [unit, index] as const));
 		const measured = mapAhead(this.units, UNITS_AHEAD, async (unit) => {
 			signal?.throwIfAborted();
-			return this.#state.once(isolatedName(unit, settingsOf), async () => ({
-				candidates: await noise.measure(unit, `unit-${places.get(unit)}`, settingsOf(unit)),
-				notFinite: noise.notFinite(unit),
-				causes: await causesOf(unit, inputs, this.#pool),
-			}));
+			return this.#state.once(isolatedName(unit, settingsOf), async () => {
+				const candidates = await noise.measure(unit, `unit-${places.get(unit)}`, settingsOf(unit));
+				const read = await inputs;
+				const causes = await causesOf(unit, read, (part) => noise.spreadOf(part), this.#pool);
+				return { candidates, notFinite: notFiniteIn(unit, read), causes };
+			});
 		});
 		try {
 			for await (const [unit, result] of measured) {
@@ -259,6 +261,12 @@ export class SensitivityMeasure {
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress(step, done, total);
 	}
+}
+
+/** Samples of which a unit got something infinite or no number. */
+function notFiniteIn({ parts }: SensitivityUnit, inputs: ReadonlyMap<Node, InputKeeper>): number {
+	const counts = parts.flatMap(({ operators }) => operators.map((node) => inputs.get(node)?.notFinite ?? 0));
+	return Math.max(0, ...counts);
 }
 
 /** What a unit is measured as. */

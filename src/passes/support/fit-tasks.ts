@@ -21,6 +21,7 @@ import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
+import { type FewRows, type Products, productsOf } from "./few-rows.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
 import { type CodesChoice, type MadeCodes, makeCodes } from "./made-codes.js";
 import { type ScaleFacts, scanPart } from "./scan-part.js";
@@ -71,6 +72,7 @@ export type FitTask =
 	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
 	| { readonly kind: "read-values"; readonly part: WeightPart }
+	| { readonly kind: "multiply"; readonly part: WeightPart; readonly rows: FewRows }
 	| { readonly kind: "measure-spread"; readonly part: WeightPart }
 	| { readonly kind: "channel-ranges"; readonly part: WeightPart }
 	| {
@@ -100,6 +102,7 @@ interface Results {
 	"gptq-codes": number;
 	"measure-blocks": ErrorSum;
 	"read-values": Float32Array;
+	multiply: Products;
 	"measure-spread": Spread;
 	"channel-ranges": ChannelRanges;
 	"channel-errors": ChannelErrors;
@@ -132,6 +135,8 @@ export function runFitTask(task: FitTask): FitResult {
 			return measureBlocks(task.part);
 		case "read-values":
 			return THREAD_READER.values(task.part);
+		case "multiply":
+			return productsOf(task.part, task.rows);
 		case "measure-spread":
 			return spreadOf(THREAD_READER.values(task.part));
 		case "channel-ranges":

@@ -65,6 +65,7 @@ export async function quantizeBlocksOf(
 				? () => fit.error(Promise.resolve())
 				: async () => storedError(source, codes, fit.effectiveScales),
 		errorOfMax: fit.errorOfMax,
+		largest: scan.largest,
 		blocks: { layout: source.layout, codes, scales: fit.effectiveScales, float: undefined },
 	};
 }

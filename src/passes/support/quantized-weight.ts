@@ -45,6 +45,8 @@ export interface QuantizedWeight {
 	/** Measures, where the error is not known yet. */
 	readonly error: () => Promise<ErrorSum>;
 	readonly errorOfMax?: ErrorSum | undefined;
+	/** The largest magnitude of the weights; undefined where that was not looked at. */
+	readonly largest?: number;
 	/** The codes and scales of weights in blocks, to be read before they are inserted. */
 	readonly blocks?: BlockWeight;
 }

@@ -9,6 +9,8 @@ export interface ScaleScan {
 	/** Largest block scale of each channel, [channelCount]: magnitudes of the stored ones, or those of the float weights. */
 	readonly channelMax: Float64Array;
 	readonly finite: boolean;
+	/** Largest magnitude of the float weights; 0 where there are none. */
+	readonly largest: number;
 	readonly negative: number;
 	readonly zero: number;
 	/** Does each block have one scale for all positions of the kernel? */
@@ -18,12 +20,13 @@ export interface ScaleScan {
 export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<ScaleScan> {
 	const { layout } = weight;
 	const channelMax = new Float64Array(layout.channelCount);
-	const scan = { channelMax, finite: true, negative: 0, zero: 0, uniform: true };
+	const scan = { channelMax, finite: true, largest: 0, negative: 0, zero: 0, uniform: true };
 	const add = (facts: ScaleFacts) => {
 		for (let index = 0, channel = facts.firstChannel; index < facts.channelMax.length; index++, channel++) {
 			channelMax[channel] = Math.max(channelMax[channel]!, facts.channelMax[index]!);
 		}
 		scan.finite &&= facts.finite;
+		scan.largest = Math.max(scan.largest, facts.largest);
 		scan.uniform &&= facts.uniform;
 		scan.negative += facts.negative;
 		scan.zero += facts.zero;

@@ -12,6 +12,8 @@ export interface ScaleFacts {
 	/** Which channel of the weight the first of these is. */
 	readonly firstChannel: number;
 	readonly finite: boolean;
+	/** Largest magnitude of the float weights; 0 where there are none. */
+	readonly largest: number;
 	readonly negative: number;
 	/** 0, or too small for LPBQ's channel scale to be a normal float32. */
 	readonly zero: number;
@@ -26,10 +28,11 @@ export function scanPart(part: WeightPart): ScaleFacts {
 	const firstChannel = slabFirstChannel(layout, range.first);
 	const lastChannel = slabFirstChannel(layout, range.first + range.count - 1) + channels;
 	const channelMax = new Float64Array(lastChannel - firstChannel);
-	const facts = { channelMax, firstChannel, finite: true, negative: 0, zero: 0, uniform: true };
+	const facts = { channelMax, firstChannel, finite: true, largest: 0, negative: 0, zero: 0, uniform: true };
 	for (const piece of piecesOf(part)) {
 		if (part.float === undefined && raiseAll(piece, firstChannel, channelMax)) continue;
-		const { scales, finite } = scalesOf(piece);
+		const { scales, finite, largest } = scalesOf(piece);
+		facts.largest = Math.max(facts.largest, largest);
 		for (let slab = 0; slab < piece.range.count; slab++) {
 			const base = slabFirstChannel(layout, piece.range.first + slab) - firstChannel;
 			raiseTo(channelMax, base, scales, slab * channels, channels);
@@ -40,9 +43,9 @@ export function scanPart(part: WeightPart): ScaleFacts {
 	return facts;
 }
 
-function scalesOf(piece: WeightPart): { readonly scales: Float64Array | Float32Array; readonly finite: boolean } {
+function scalesOf(piece: WeightPart) {
 	const { layout, range, float } = piece;
-	if (float === undefined) return { scales: blockScales(THREAD_READER, piece), finite: true };
+	if (float === undefined) return { scales: blockScales(THREAD_READER, piece), finite: true, largest: 0 };
 	return scanBlocks(THREAD_READER.values(piece), layout, range.first, range.count);
 }
 

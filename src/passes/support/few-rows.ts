@@ -1,0 +1,80 @@
+import { slabRows } from "../../quant/layout.js";
+import { fitsProductKernel, multiplyRows } from "../../quant/product-kernel.js";
+import { type BlockWeight, THREAD_READER, type WeightPart } from "./block-weight.js";
+
+/** Rows that matrices are multiplied with, [count, depth] each, in memory that threads share. */
+export interface FewRows {
+	/** For the float weights; undefined where only the codes are of interest. */
+	readonly float: Float32Array | undefined;
+	/** For what the codes stand for. */
+	readonly codes: Float32Array;
+}
+
+/** What rows become, [count, channels]; of a part of a weight the share that its slabs have in it. */
+export interface Products {
+	readonly float: Float32Array | undefined;
+	readonly codes: Float32Array;
+}
+
+/** With more rows a matrix product takes longer than reading its weights, and is for those who do it best. */
+export const MOST_ROWS = 16;
+
+/** Can few rows be multiplied with the weight, a matrix whose inputs lie one behind the other? */
+export function canMultiply({ layout }: BlockWeight): boolean {
+	const { outer, spatial, channels } = layout;
+	return outer === 1 && spatial === 1 && channels > 1 && fitsProductKernel(channels);
+}
+
+/** Multiplies rows with the slabs of a part, float weights and codes, for which {@link canMultiply} holds. */
+export function productsOf(part: WeightPart, rows: FewRows): Products {
+	const { layout } = part;
+	const [count, { channels, depth }] = [rows.codes.length / layout.depth, layout];
+	const float = rows.float && new Float32Array(count * channels);
+	const codes = new Float32Array(count * channels);
+	const scales = THREAD_READER.scales({ ...part, float: undefined });
+	const packed = THREAD_READER.packedCodes(part);
+	const weights = float && THREAD_READER.values(part);
+	const { first, count: slabs } = part.range;
+	for (let slab = 0, at = 0; slab < slabs; slab++) {
+		const start = (first + slab) * layout.blockSize;
+		const height = slabRows(layout, first + slab);
+		const end = at + height * channels;
+		if (float !== undefined) {
+			addScaled(
+				float,
+				multiplyRows(columnsOf(rows.float!, depth, start, height), height, weights!.subarray(at, end), channels),
+			);
+		}
+		const products = multiplyRows(
+			columnsOf(rows.codes, depth, start, height),
+			height,
+			packed.subarray(at / 2, end / 2),
+			channels,
+		);
+		addScaled(codes, products, scales.subarray(slab * channels, (slab + 1) * channels));
+		at = end;
+	}
+	return { float, codes };
+}
+
+/** The columns [start, start + width) of rows of `depth`. */
+function columnsOf(rows: Float32Array, depth: number, start: number, width: number): Float32Array {
+	const columns = new Float32Array((rows.length / depth) * width);
+	for (let row = 0; row * depth < rows.length; row++) {
+		columns.set(rows.subarray(row * depth + start, row * depth + start + width), row * width);
+	}
+	return columns;
+}
+
+/** @param scales factors of the columns; none when left out. */
+function addScaled(sums: Float32Array, products: Float32Array, scales?: Float32Array): void {
+	if (scales === undefined) {
+		for (let index = 0; index < sums.length; index++) sums[index]! += products[index]!;
+		return;
+	}
+	for (let start = 0; start < sums.length; start += scales.length) {
+		for (let column = 0; column < scales.length; column++) {
+			sums[start + column]! += products[start + column]! * scales[column]!;
+		}
+	}
+}
