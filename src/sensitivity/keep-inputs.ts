@@ -111,6 +111,6 @@ async function open(model: Model, watches: ReadonlyMap<string, Watch>) {
 		remove();
 	}
 	const { bytes, dataFolder } = instrumented;
-	const session = await LiveSession.open(bytes, { dataFolder, prepacks: dataFolder === undefined });
+	const session = await LiveSession.open(bytes, { dataFolder, prepacks: dataFolder === undefined, threads: 1 });
 	return { session, outputs: new Map(outputs.elements.map(({ name, output }) => [name, output] as const)) };
 }

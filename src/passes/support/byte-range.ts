@@ -7,7 +7,7 @@ export type ByteRange =
 
 /** The bytes [start, end) of `data`. */
 export function byteRange(data: TensorData, start: number, end: number): ByteRange {
-	if (!(data instanceof FileData)) return { bytes: Uint8Array.from(data.read(start, end)) };
+	if (!(data instanceof FileData)) return { bytes: new Uint8Array(data.read(start, end)) };
 	const { path, identity } = data.file;
 	return { path, identity, offset: data.offset + start, length: end - start };
 }
