@@ -5,6 +5,7 @@ import { intOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
 import { type ModelSkeleton, serializeSkeleton } from "../onnx/file.js";
+import { MOST_ROWS } from "../passes/support/few-rows.js";
 import type { Interval } from "../quant/grid.js";
 import { LiveSession } from "../runtime/live-session.js";
 import { inputsOf } from "../runtime/model-inputs.js";
@@ -101,9 +102,17 @@ async function open(model: Model, watches: ReadonlyMap<string, Watch>) {
 		.map((value) => {
 			const type = types.typeOf(value);
 			const dtype = type?.kind === "tensor" ? type.elementType : undefined;
-			return { value, dtype, rank: types.shapeOf(value)?.length };
+			return { value, dtype, shape: types.shapeOf(value) };
 		});
-	const { outputs, remove } = instrument(model, { ranges: [], elements, sampled: [], squares: [], rows: [] });
+	const isRows = [...watches.values()].every(({ keeper }) => keeper instanceof KeptRows);
+	const isFew = isRows && elements.every(({ shape }) => shape !== undefined && isFewRows(shape));
+	const { outputs, remove } = instrument(model, {
+		ranges: [],
+		elements: elements.map(({ value, dtype, shape }) => ({ value, dtype, rank: shape?.length })),
+		sampled: [],
+		squares: [],
+		rows: [],
+	});
 	let instrumented: ModelSkeleton;
 	try {
 		instrumented = serializeSkeleton(model);
@@ -111,6 +120,19 @@ async function open(model: Model, watches: ReadonlyMap<string, Watch>) {
 		remove();
 	}
 	const { bytes, dataFolder } = instrumented;
-	const session = await LiveSession.open(bytes, { dataFolder, prepacks: dataFolder === undefined, threads: 1 });
+	const session = await LiveSession.open(bytes, {
+		dataFolder,
+		prepacks: dataFolder === undefined,
+		// few rows take the time that reading the weights takes: one thread does it, the others quantize meanwhile
+		threads: isFew ? 1 : undefined,
+	});
 	return { session, outputs: new Map(outputs.elements.map(({ name, output }) => [name, output] as const)) };
+}
+
+/** Does an activation of this shape have so few rows that multiplying them takes no time? */
+function isFewRows(shape: readonly (number | string | undefined)[]): boolean {
+	return (
+		shape.slice(0, -1).reduce<number>((rows, length) => rows * (typeof length === "number" ? length : Infinity), 1) <=
+		MOST_ROWS
+	);
 }

@@ -37,7 +37,7 @@ import { type Choice, SwitchedModel } from "./switched-model.js";
 const END_TO_END_SAMPLES = 32;
 
 /** Units that are worked on at a time, so that no core waits. */
-const UNITS_AHEAD = 12;
+const UNITS_AHEAD = 3;
 
 /** Makes all measurements of an analysis, each once: what an interrupted one had measured is taken over. */
 export class SensitivityMeasure {

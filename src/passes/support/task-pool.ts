@@ -10,7 +10,7 @@ import { mapAhead } from "./map-ahead.js";
 const MAX_WORKERS = 16;
 
 /** Tasks at hand for each thread, so that it never waits for the next. */
-const TASKS_PER_WORKER = 4;
+const TASKS_PER_WORKER = 2;
 
 interface Job {
 	readonly task: FitTask;
