@@ -1,13 +1,14 @@
 /*
- * The inner loop of GPTQ: takes error * weight from sixteen channels of every column that follows; JavaScript takes ten
- * times as long.
+ * The inner loop of GPTQ: takes the errors of some inputs, as much of each as a weight says, from sixteen channels of every
+ * column that follows; JavaScript takes far longer.
  *
- *   for each weight, with its column of sixteen values:
- *     values -= errors * weight, in float64
+ *   for each pair of columns, each of sixteen values:
+ *     for each row of errors: values -= errors[row] * weights[row][column]
  */
 import {
 	type Code,
 	compileWasm,
+	f32x4,
 	f64x2,
 	get,
 	i32,
@@ -16,63 +17,131 @@ import {
 	set,
 	v128,
 	type WasmInstance,
+	type WasmModule,
 } from "./wasm.js";
 
 /** Channels of a column. */
 export const SPREAD_CHANNELS = 16;
 
-/* Parameters in bytes: the first weight, the end of the weights, the first column. */
-const [WEIGHT, WEIGHTS_END, COLUMN] = [0, 1, 2] as const;
-const FACTOR = 3;
-const VECTORS = SPREAD_CHANNELS / 2;
-const ERRORS = Array.from({ length: VECTORS }, (_, vector) => 4 + vector);
-const LOCALS = new Array<number>(1 + VECTORS).fill(v128.type);
+/** Most rows of errors that are spread at once. */
+export const SPREAD_ROWS = 16;
+
+/** Columns that are worked on together; there is room for some more than are asked for. */
+const PAIR = 2;
+
+/** Vectors of a column that are worked on together: with two columns all that fit into registers. */
+const VECTORS = 4;
+
+const VECTOR_BYTES = 16;
+
+export type SpreadArray = Float32Array | Float64Array;
+
+const ELEMENTS = {
+	float32: { array: Float32Array, lanes: f32x4 },
+	float64: { array: Float64Array, lanes: f64x2 },
+} as const;
+
+type ElementType = keyof typeof ELEMENTS;
+
+/* Parameters in bytes: the first weight, from one row of weights to the next, the errors and the columns from first to end. */
+const [WEIGHT, WEIGHT_STRIDE, ERRORS, ERRORS_END, COLUMN, COLUMNS_END] = [0, 1, 2, 3, 4, 5] as const;
+const [ERROR_ROW, ROW_WEIGHT] = [6, 7] as const;
+const FACTORS = [8, 9] as const;
+const VALUES = Array.from({ length: PAIR * VECTORS }, (_, value) => 10 + value);
+const LOCALS = [i32.type, i32.type, ...new Array<number>(PAIR + PAIR * VECTORS).fill(v128.type)];
+
+const modules = new Map<ElementType, WasmModule>();
 
 /** Memory that the kernel works in, for columns of a certain number. */
-export class SpreadKernel {
+export class SpreadKernel<T extends SpreadArray = Float64Array> {
 	/** [columns, SPREAD_CHANNELS]. */
-	readonly columns: Float64Array;
-	/** [SPREAD_CHANNELS]. */
-	readonly errors: Float64Array;
-	readonly #weights: Float64Array;
+	readonly columns: T;
+	/** [SPREAD_ROWS, SPREAD_CHANNELS]. */
+	readonly errors: T;
+	/** Of each row of errors one for each column, [SPREAD_ROWS, stride]. */
+	readonly weights: T;
+	/** From one row of weights to the next. */
+	readonly stride: number;
 	readonly #wasm: WasmInstance;
 
-	constructor(columnCount: number) {
-		const errorBytes = 8 * SPREAD_CHANNELS;
-		const weightBytes = 8 * columnCount;
-		this.#wasm = instantiateWasm(
-			compileWasm(3, LOCALS, kernelCode()),
-			errorBytes + 2 * weightBytes + weightBytes * SPREAD_CHANNELS,
-		);
-		const { memory } = this.#wasm;
-		this.errors = new Float64Array(memory, 0, SPREAD_CHANNELS);
-		this.#weights = new Float64Array(memory, errorBytes, columnCount);
-		// columns begin on a multiple of 16 bytes
-		const columnsAt = Math.ceil((errorBytes + weightBytes) / 16) * 16;
-		this.columns = new Float64Array(memory, columnsAt, columnCount * SPREAD_CHANNELS);
+	private constructor(type: ElementType, columnCount: number) {
+		const { array, lanes } = ELEMENTS[type];
+		const width = array.BYTES_PER_ELEMENT;
+		this.stride = Math.ceil((columnCount + 1) / SPREAD_CHANNELS) * SPREAD_CHANNELS;
+		const sizes = [SPREAD_ROWS * SPREAD_CHANNELS, SPREAD_ROWS * this.stride, this.stride * SPREAD_CHANNELS];
+		const module = modules.get(type) ?? compileWasm(6, LOCALS, kernelCode(lanes, width));
+		modules.set(type, module);
+		this.#wasm = instantiateWasm(module, width * sizes.reduce((sum, size) => sum + size));
+		let at = 0;
+		const [errors, weights, columns] = sizes.map((size) => {
+			at += size;
+			return new array(this.#wasm.memory, (at - size) * width, size) as T;
+		});
+		this.errors = errors!;
+		this.weights = weights!;
+		this.columns = columns!;
 	}
 
-	/** Takes error * weight from the columns from `first` on, one for each of `weights`. */
-	spread(weights: Float64Array, first: number): void {
-		if (weights.length === 0) return;
-		this.#weights.set(weights);
-		const start = this.#weights.byteOffset;
-		this.#wasm.run(start, start + weights.byteLength, this.columns.byteOffset + first * SPREAD_CHANNELS * 8);
+	static float32(columnCount: number): SpreadKernel<Float32Array> {
+		return new SpreadKernel<Float32Array>("float32", columnCount);
+	}
+
+	static float64(columnCount: number): SpreadKernel<Float64Array> {
+		return new SpreadKernel<Float64Array>("float64", columnCount);
+	}
+
+	/**
+	 * Takes errors * weights of `rows` rows, those from `firstRow` on, from the columns from `first` to `end`. Where that is an
+	 * odd number, the column behind them is lost.
+	 */
+	spread(firstRow: number, rows: number, first: number, end: number): void {
+		if (rows === 0 || end <= first) return;
+		const width = this.errors.BYTES_PER_ELEMENT;
+		const rowBytes = SPREAD_CHANNELS * width;
+		const errors = this.errors.byteOffset + firstRow * rowBytes;
+		this.#wasm.run(
+			this.weights.byteOffset + (firstRow * this.stride + first) * width,
+			this.stride * width,
+			errors,
+			errors + rows * rowBytes,
+			this.columns.byteOffset + first * rowBytes,
+			this.columns.byteOffset + end * rowBytes,
+		);
 	}
 }
 
-function kernelCode(): Code {
+function kernelCode(lanes: typeof f32x4 | typeof f64x2, width: number): Code {
+	const columnBytes = SPREAD_CHANNELS * width;
+	const parts = columnBytes / (VECTORS * VECTOR_BYTES);
+	const add = (local: number, bytes: number) => set(local, i32.add(get(local), i32.const(bytes)));
+	return repeatWhile(
+		i32.less(get(COLUMN), get(COLUMNS_END)),
+		...Array.from({ length: parts }, (_, part) => partCode(lanes, width, part * VECTORS * VECTOR_BYTES)),
+		add(WEIGHT, PAIR * width),
+		add(COLUMN, PAIR * columnBytes),
+	);
+}
+
+/** Some vectors of a pair of columns, from byte `offset` of each. */
+function partCode(lanes: typeof f32x4 | typeof f64x2, width: number, offset: number): Code {
+	const columnBytes = SPREAD_CHANNELS * width;
+	const placeOf = (value: number) =>
+		Math.floor(value / VECTORS) * columnBytes + offset + (value % VECTORS) * VECTOR_BYTES;
+	const errorOf = (value: number) => v128.load(get(ERROR_ROW), offset + (value % VECTORS) * VECTOR_BYTES);
 	return [
-		...ERRORS.flatMap((error, vector) => set(error, v128.load(i32.const(0), 16 * vector))),
+		...VALUES.flatMap((local, value) => set(local, v128.load(get(COLUMN), placeOf(value)))),
+		...set(ERROR_ROW, get(ERRORS)),
+		...set(ROW_WEIGHT, get(WEIGHT)),
 		...repeatWhile(
-			i32.less(get(WEIGHT), get(WEIGHTS_END)),
-			set(FACTOR, f64x2.loadSplat(get(WEIGHT))),
-			...ERRORS.map((error, vector) => {
-				const values = v128.load(get(COLUMN), 16 * vector);
-				return v128.store(get(COLUMN), 16 * vector, f64x2.sub(values, f64x2.mul(get(error), get(FACTOR))));
+			i32.less(get(ERROR_ROW), get(ERRORS_END)),
+			...FACTORS.map((factor, column) => set(factor, lanes.loadSplat(get(ROW_WEIGHT), column * width))),
+			...VALUES.map((local, value) => {
+				const factor = get(FACTORS[Math.floor(value / VECTORS)]!);
+				return set(local, lanes.sub(get(local), lanes.mul(errorOf(value), factor)));
 			}),
-			set(WEIGHT, i32.add(get(WEIGHT), i32.const(8))),
-			set(COLUMN, i32.add(get(COLUMN), i32.const(8 * SPREAD_CHANNELS))),
+			set(ROW_WEIGHT, i32.add(get(ROW_WEIGHT), get(WEIGHT_STRIDE))),
+			set(ERROR_ROW, i32.add(get(ERROR_ROW), i32.const(columnBytes))),
 		),
+		...VALUES.flatMap((local, value) => v128.store(get(COLUMN), placeOf(value), get(local))),
 	];
 }

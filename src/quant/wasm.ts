@@ -83,6 +83,8 @@ export const f64 = {
 export const f32x4 = {
 	type: 0x7b,
 	load: load(0xfd, 0, 4),
+	/** One number in all lanes. */
+	loadSplat: load(0xfd, 0x09, 2),
 	const: (value: number): Code => [0xfd, 12, ...new Uint8Array(new Float32Array(4).fill(value).buffer)],
 	splat: unary(0xfd, 0x13),
 	/** One number in all lanes. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { factorOfInverse, factorsOfInverses, gptqCodes, gptqCodesOfGroups } from "../../src/quant/gptq.js";
+import { gptqCodes } from "../../src/quant/gptq.js";
+import { damp, factorOfInverse, factorsOfInverses, type GptqFactors } from "../../src/quant/inverse-factor.js";
 import { shrinkMoments } from "../../src/quant/second-moments.js";
 import { randomSource } from "../support/random.js";
 
@@ -15,16 +16,25 @@ function moments(size: number, samples: number, seed: number): Float64Array {
 	return matrix;
 }
 
+/** Room for the factors of groups of inputs, in the order in which they are. */
+function roomFor(groups: number, depth: number): GptqFactors {
+	return {
+		factors: new Float32Array(groups * depth * depth),
+		moments: new Float32Array(groups * depth * depth),
+		order: Uint32Array.from({ length: groups * depth }, (_, i) => i % depth),
+	};
+}
+
 /** d H d^T. */
 function quadratic(matrix: Float64Array, d: readonly number[]): number {
 	return d.reduce((sum, a, i) => sum + a * d.reduce((inner, b, j) => inner + b * matrix[i * d.length + j]!, 0), 0);
 }
 
 describe("factorOfInverse", () => {
-	it.each([1, 2, 5, 33])("gives U with U^T U H = 1 for size %d", (size) => {
+	it.each([1, 2, 5, 16, 33, 50])("gives U with U^T U H = 1 for size %d", (size) => {
 		const matrix = moments(size, 3 * size, 5);
 		const factor = matrix.slice();
-		expect(factorOfInverse(factor, size, 0)).toBe(true);
+		expect(factorOfInverse(factor, size)).toBe(true);
 		for (let i = 0; i < size; i++) {
 			for (let j = 0; j < size; j++) {
 				if (j < i) expect(factor[i * size + j]).toBe(0);
@@ -40,92 +50,114 @@ describe("factorOfInverse", () => {
 	});
 
 	it("damps what never varies, and refuses what is not positive definite or not finite", () => {
-		expect(factorOfInverse(moments(8, 2, 1), 8, 0.01)).toBe(true);
-		expect(factorOfInverse(new Float64Array(9), 3, 0.01)).toBe(true);
-		expect(factorOfInverse(Float64Array.of(1, 2, 2, 1), 2, 0)).toBe(false);
-		expect(factorOfInverse(Float64Array.of(Number.NaN, 0, 0, 1), 2, 0)).toBe(false);
+		const damped = (matrix: Float64Array, size: number) => {
+			damp(matrix, size, 0.01);
+			return matrix;
+		};
+		expect(factorOfInverse(damped(moments(8, 2, 1), 8), 8)).toBe(true);
+		expect(factorOfInverse(damped(new Float64Array(9), 3), 3)).toBe(true);
+		expect(factorOfInverse(Float64Array.of(1, 2, 2, 1), 2)).toBe(false);
+		expect(factorOfInverse(Float64Array.of(Number.NaN, 0, 0, 1), 2)).toBe(false);
 	});
 });
 
 describe("gptqCodes", () => {
-	const [depth, channels, blockSize] = [48, 21, 16] as const;
+	// no multiples of what is worked on together
+	const [depth, channels, blockSize] = [45, 21, 16] as const;
 	const random = randomSource(3);
 	const weights = Float32Array.from({ length: channels * depth }, () => random() - 0.5);
 	const scales = Float32Array.from({ length: channels * 3 }, () => 0.06 + 0.02 * random());
-	const order = Uint32Array.from({ length: depth }, (_, i) => i);
-	const problem = (factor: Float64Array, codeMin: number) => ({ depth, blockSize, factor, order, codeMin, codeMax: 7 });
+	const problem = { depth, blockSize, codeMin: -8, codeMax: 7, sweeps: 0 };
 	const scaleAt = (channel: number, j: number) => scales[channel * 3 + Math.floor(j / blockSize)]!;
 	const nearest = (value: number, scale: number) => Math.min(Math.max(Math.floor(value / scale + 0.5), -8), 7);
+	const rounded = Int8Array.from(weights, (value, i) => nearest(value, scaleAt(Math.floor(i / depth), i % depth)));
+	const matrix = moments(depth, 200, 7);
+
+	/** With inputs as they are. */
+	function factorsOf(matrix: Float64Array): GptqFactors {
+		const factor = matrix.slice();
+		factorOfInverse(factor, depth);
+		return { ...roomFor(1, depth), factors: Float32Array.from(factor), moments: Float32Array.from(matrix) };
+	}
+
+	function codesOf(sweeps: number): Int8Array {
+		const codes = new Int8Array(weights.length);
+		gptqCodes(weights, scales, { ...problem, ...factorsOf(matrix), sweeps }, codes);
+		return codes;
+	}
 
 	/** The same, channel by channel, with all columns updated at once: the definition. */
-	function plain(factor: Float64Array): Int8Array {
+	function plain({ factors }: GptqFactors): Int8Array {
 		const codes = new Int8Array(weights.length);
 		for (let channel = 0; channel < channels; channel++) {
 			const w = Float64Array.from(weights.subarray(channel * depth, (channel + 1) * depth));
 			for (let j = 0; j < depth; j++) {
 				const code = nearest(w[j]!, scaleAt(channel, j));
 				codes[channel * depth + j] = code;
-				const error = (w[j]! - code * scaleAt(channel, j)) / factor[j * depth + j]!;
-				for (let k = j + 1; k < depth; k++) w[k]! -= error * factor[j * depth + k]!;
+				const error = (w[j]! - code * scaleAt(channel, j)) / factors[j * depth + j]!;
+				for (let k = j + 1; k < depth; k++) w[k]! -= error * factors[j * depth + k]!;
 			}
 		}
 		return codes;
 	}
 
-	function outputError(matrix: Float64Array, codes: Int8Array): number {
-		let sum = 0;
-		for (let channel = 0; channel < channels; channel++) {
-			const off = Array.from({ length: depth }, (_, j) => {
-				return weights[channel * depth + j]! - codes[channel * depth + j]! * scaleAt(channel, j);
-			});
-			sum += quadratic(matrix, off);
-		}
-		return sum;
+	function errorOf(matrix: Float64Array, codes: Int8Array, channel: number): number {
+		const off = Array.from({ length: depth }, (_, j) => {
+			return weights[channel * depth + j]! - codes[channel * depth + j]! * scaleAt(channel, j);
+		});
+		return quadratic(matrix, off);
 	}
 
-	it("is the definition, its sum the error of the outputs, which is far below that of rounding", () => {
-		const matrix = moments(depth, 200, 7);
-		const factor = matrix.slice();
-		factorOfInverse(factor, depth, 0);
-		const codes = new Int8Array(weights.length);
-		const loss = gptqCodes(weights, scales, problem(factor, -8), codes);
-		expect(codes).toEqual(plain(factor));
-		expect(loss / outputError(matrix, codes)).toBeCloseTo(1, 6);
-		const rounded = Int8Array.from(weights, (value, i) => nearest(value, scaleAt(Math.floor(i / depth), i % depth)));
+	function outputError(matrix: Float64Array, codes: Int8Array): number {
+		return Array.from({ length: channels }, (_, channel) => errorOf(matrix, codes, channel)).reduce((a, b) => a + b);
+	}
+
+	it("is the definition, the error of the outputs far below that of rounding", () => {
+		const codes = codesOf(0);
+		expect(codes).toEqual(plain(factorsOf(matrix)));
 		expect(outputError(matrix, codes)).toBeLessThan(0.6 * outputError(matrix, rounded));
 	});
 
-	it("rounds where inputs have nothing to do with each other, and keeps to the codes allowed", () => {
-		const factor = new Float64Array(depth * depth);
-		for (let i = 0; i < depth; i++) factor[i * depth + i] = 1;
-		const codes = new Int8Array(weights.length);
-		gptqCodes(weights, scales, problem(factor, -7), codes);
-		expect(codes).toEqual(
-			Int8Array.from(weights, (value, i) => Math.max(-7, nearest(value, scaleAt(Math.floor(i / depth), i % depth)))),
-		);
+	it("goes through codes again until none alone can be better", () => {
+		const [once, often] = [codesOf(1), codesOf(100)];
+		expect(outputError(matrix, once)).toBeLessThan(0.99 * outputError(matrix, codesOf(0)));
+		expect(outputError(matrix, often)).toBeLessThan(outputError(matrix, once));
+		for (let at = 0; at < often.length; at++) {
+			const channel = Math.floor(at / depth);
+			const best = errorOf(matrix, often, channel);
+			for (const code of [often[at]! - 1, often[at]! + 1]) {
+				if (code < -8 || code > 7) continue;
+				expect(errorOf(matrix, often.with(at, code), channel)).toBeGreaterThan(best * (1 - 1e-6));
+			}
+		}
 	});
 
+	it.each([0, 2])(
+		"rounds where inputs have nothing to do with each other, and keeps to the codes allowed",
+		(sweeps) => {
+			const unit = roomFor(1, depth);
+			for (let i = 0; i < depth; i++) unit.factors[i * depth + i] = unit.moments[i * depth + i] = 1;
+			const codes = new Int8Array(weights.length);
+			gptqCodes(weights, scales, { ...problem, ...unit, codeMin: -7, sweeps }, codes);
+			expect(codes).toEqual(rounded.map((code) => Math.max(-7, code)));
+		},
+	);
+
 	it("takes large inputs first, each group in its own order", () => {
-		const matrix = moments(depth, 200, 7).map((value) => value / 200);
 		const groups = new Float64Array(2 * matrix.length);
-		groups.set(matrix);
+		const means = matrix.map((value) => value / 200);
+		groups.set(means);
 		for (let i = 0; i < depth; i++) groups[matrix.length + i * depth + i] = 1 + i;
-		const order = new Uint32Array(2 * depth);
-		expect(factorsOfInverses(groups, order, depth, undefined)).toBe(true);
-		expect([...order.subarray(depth)]).toEqual(Array.from({ length: depth }, (_, i) => depth - 1 - i));
-		const sizes = Array.from(order.subarray(0, depth), (input) => matrix[input * depth + input]!);
+		const found = roomFor(2, depth);
+		expect(factorsOfInverses(groups, found, depth, undefined)).toBe(true);
+		expect([...found.order.subarray(depth)]).toEqual(Array.from({ length: depth }, (_, i) => depth - 1 - i));
+		const sizes = Array.from(found.order.subarray(0, depth), (input) => means[input * depth + input]!);
 		expect(sizes).toEqual(sizes.toSorted((a, b) => b - a));
 		const twice = Float32Array.from([...weights, ...weights]);
 		const codes = new Int8Array(twice.length);
-		const both = { depth, blockSize, factors: groups, order, codeMin: -8, codeMax: 7 };
-		gptqCodesOfGroups(twice, Float32Array.from([...scales, ...scales]), both, codes);
-		const rounded = Int8Array.from(weights, (value, i) => nearest(value, scaleAt(Math.floor(i / depth), i % depth)));
+		gptqCodes(twice, Float32Array.from([...scales, ...scales]), { ...problem, ...found }, codes);
 		expect(codes.subarray(weights.length)).toEqual(rounded);
-		const inOrder = new Int8Array(weights.length);
-		const factor = matrix.slice();
-		factorOfInverse(factor, depth, 0.01);
-		gptqCodes(weights, scales, problem(factor, -8), inOrder);
-		expect(outputError(matrix, codes.subarray(0, weights.length))).toBeLessThan(outputError(matrix, inOrder));
+		expect(outputError(means, codes.subarray(0, weights.length))).toBeLessThan(outputError(means, codesOf(0)));
 	});
 });
 
@@ -154,12 +186,10 @@ describe("few rows", () => {
 
 	/** Squared error of outputs of unseen rows, over that of rounding. */
 	function lossOf(rows: number, row: (normal: () => number) => Float64Array, known: number | undefined): number {
-		const factors = meansOf(rows, 2, row);
-		const order = new Uint32Array(size);
-		expect(factorsOfInverses(factors, order, size, known)).toBe(true);
+		const found = roomFor(1, size);
+		expect(factorsOfInverses(meansOf(rows, 2, row), found, size, known)).toBe(true);
 		const codes = new Int8Array(weights.length);
-		const own = { depth: size, blockSize: size, factors, order, codeMin: -8, codeMax: 7 };
-		gptqCodesOfGroups(weights, scales, own, codes);
+		gptqCodes(weights, scales, { ...found, depth: size, blockSize: size, codeMin: -8, codeMax: 7, sweeps: 0 }, codes);
 		const unseen = meansOf(4000, 3, row);
 		const error = (of: (value: number, index: number) => number) => {
 			let sum = 0;

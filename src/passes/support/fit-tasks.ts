@@ -16,7 +16,8 @@ import {
 	type FitChunk,
 	type FitProblem,
 } from "../../quant/fit.js";
-import { factorsOfInverses, gptqCodesOfGroups } from "../../quant/gptq.js";
+import { type GptqProblem, gptqCodes } from "../../quant/gptq.js";
+import { factorsOfInverses, type GptqFactors } from "../../quant/inverse-factor.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
@@ -51,9 +52,9 @@ export type FitTask =
 	| { readonly kind: "make-codes"; readonly part: WeightPart; readonly choice: CodesChoice }
 	| {
 			readonly kind: "gptq-factors";
-			/** Second moments of some groups, in shared memory as is the order; become factors. */
+			/** Second moments of some groups, in shared memory as is what becomes of them; lost. */
 			readonly moments: Float64Array;
-			readonly order: Uint32Array;
+			readonly into: GptqFactors;
 			readonly depth: number;
 			readonly rows: number | undefined;
 	  }
@@ -63,12 +64,7 @@ export type FitTask =
 			readonly weights: Float32Array;
 			readonly scales: Float32Array;
 			readonly codes: Int8Array;
-			readonly factors: Float64Array;
-			readonly order: Uint32Array;
-			readonly depth: number;
-			readonly blockSize: number;
-			readonly codeMin: number;
-			readonly codeMax: number;
+			readonly problem: GptqProblem;
 	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
 	| { readonly kind: "read-values"; readonly part: WeightPart }
@@ -99,7 +95,7 @@ interface Results {
 	"choose-ints": ChosenInts;
 	"make-codes": MadeCodes;
 	"gptq-factors": boolean;
-	"gptq-codes": number;
+	"gptq-codes": undefined;
 	"measure-blocks": ErrorSum;
 	"read-values": Float32Array;
 	multiply: Products;
@@ -126,11 +122,10 @@ export function runFitTask(task: FitTask): FitResult {
 		case "make-codes":
 			return makeCodes(task.part, task.choice);
 		case "gptq-factors":
-			return factorsOfInverses(task.moments, task.order, task.depth, task.rows);
-		case "gptq-codes": {
-			const { weights, scales, codes, ...problem } = task;
-			return gptqCodesOfGroups(weights, scales, problem, codes);
-		}
+			return factorsOfInverses(task.moments, task.into, task.depth, task.rows);
+		case "gptq-codes":
+			gptqCodes(task.weights, task.scales, task.problem, task.codes);
+			return undefined;
 		case "measure-blocks":
 			return measureBlocks(task.part);
 		case "read-values":

@@ -13,7 +13,7 @@ import { type ChannelFit, fitChannels } from "./channel-fit.js";
 import type { Refusal } from "./eligibility.js";
 import { quantizeBlocksOf } from "./float-blocks.js";
 import { channelSource, tableSource } from "./float-source.js";
-import { type GptqFactors, gptqWeight, knownInputs } from "./gptq-weight.js";
+import { gptqWeight, type InputFactors, knownInputs } from "./gptq-weight.js";
 import { halfOf } from "./half-tensor.js";
 import { insertDequantization, insertNarrowed } from "./insert-quantized.js";
 import {
@@ -68,7 +68,7 @@ async function gptqChannels(
 	source: BlockWeight,
 	{ scales }: ChannelFit,
 	bits: 4 | 8 | 16,
-	factors: GptqFactors,
+	factors: InputFactors,
 	tools: QuantizeTools,
 ): Promise<TensorData> {
 	const matrix = asMatrix(source);
