@@ -1,8 +1,9 @@
 /*
  * GPTQ (Frantar et al. 2022, arXiv 2210.17323): codes are chosen column by column, and the error of each is made good by the
- * columns that follow, so that the layer's output is least off rather than its weights. With H the second moments of the
- * layer's inputs and H^-1 = U^T U, U upper triangular, the error (w_j - q_j) / U_jj of column j takes
- * error * U_jk from each later column k. The sum of the squared errors is the squared error of the output.
+ * columns that follow, so that the layer's output is least off rather than its weights. With H = R R^T the second moments of
+ * the layer's inputs, R upper triangular, the squared error of the output is that of (w - q) R. Its element k is least where
+ * q_k is w_k + sum over i < k of (w_i - q_i) R_ik / R_kk. That is what the paper does with U = R^-1 and the errors
+ * (w - q) R = (w - q) U^-1, without an inverse.
  *
  * Here the scales are fixed before: LPBQ's, or one a channel. So columns may come in any order: those of large inputs first,
  * for their errors are the largest and leave most columns to make them good.
@@ -11,7 +12,7 @@
  * again (refined-codes.ts).
  */
 
-import type { GptqFactors } from "./inverse-factor.js";
+import type { GptqFactors } from "./moment-factor.js";
 import { CodeRefiner } from "./refined-codes.js";
 import { SPREAD_CHANNELS, SPREAD_ROWS, SpreadKernel } from "./spread-kernel.js";
 
@@ -112,12 +113,11 @@ function spreadErrors(
 		for (let j = first; j < end; j++) {
 			const row = j - first;
 			kernel.weights.set(factors.subarray(j * depth + j, (j + 1) * depth), row * stride + j);
-			const inverse = 1 / factors[j * depth + j]!;
 			for (let c = 0, at = j * SPREAD_CHANNELS; c < count; c++, at++) {
-				const [value, scale] = [columns[at]!, scales[at]!];
-				const code = Math.min(Math.max(Math.floor(value / scale + 0.5), codeMin), codeMax);
+				const scale = scales[at]!;
+				const code = Math.min(Math.max(Math.floor(columns[at]! / scale + 0.5), codeMin), codeMax);
 				codes[at] = code;
-				errors[row * SPREAD_CHANNELS + c] = (value - code * scale) * inverse;
+				errors[row * SPREAD_CHANNELS + c] = code * scale - weights[at]!;
 			}
 			// an even number of columns: the one in front is done with
 			kernel.spread(row, 1, j + 1 - ((end - j - 1) % 2), end);

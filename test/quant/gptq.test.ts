@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { gptqCodes } from "../../src/quant/gptq.js";
-import { damp, factorOfInverse, factorsOfInverses, type GptqFactors } from "../../src/quant/inverse-factor.js";
+import { damp, factorize, factorizeMoments, type GptqFactors } from "../../src/quant/moment-factor.js";
 import { shrinkMoments } from "../../src/quant/second-moments.js";
 import { randomSource } from "../support/random.js";
 
@@ -25,26 +25,39 @@ function roomFor(groups: number, depth: number): GptqFactors {
 	};
 }
 
+/** By Gauss and Jordan. */
+function inverseOf(matrix: Float64Array, size: number): Float64Array {
+	const [left, right] = [matrix.slice(), new Float64Array(size * size)];
+	for (let i = 0; i < size; i++) right[i * size + i] = 1;
+	for (let pivot = 0; pivot < size; pivot++) {
+		const by = left[pivot * size + pivot]!;
+		for (const half of [left, right]) for (let k = 0; k < size; k++) half[pivot * size + k]! /= by;
+		for (let row = 0; row < size; row++) {
+			if (row === pivot) continue;
+			const part = left[row * size + pivot]!;
+			for (const half of [left, right]) {
+				for (let k = 0; k < size; k++) half[row * size + k]! -= part * half[pivot * size + k]!;
+			}
+		}
+	}
+	return right;
+}
+
 /** d H d^T. */
 function quadratic(matrix: Float64Array, d: readonly number[]): number {
 	return d.reduce((sum, a, i) => sum + a * d.reduce((inner, b, j) => inner + b * matrix[i * d.length + j]!, 0), 0);
 }
 
-describe("factorOfInverse", () => {
-	it.each([1, 2, 5, 16, 33, 50])("gives U with U^T U H = 1 for size %d", (size) => {
+describe("factorize", () => {
+	it.each([1, 2, 5, 16, 33, 50])("gives R with R R^T = H for size %d", (size) => {
 		const matrix = moments(size, 3 * size, 5);
-		const factor = matrix.slice();
-		expect(factorOfInverse(factor, size)).toBe(true);
+		const columns = matrix.slice();
+		expect(factorize(columns, size)).toBe(true);
 		for (let i = 0; i < size; i++) {
 			for (let j = 0; j < size; j++) {
-				if (j < i) expect(factor[i * size + j]).toBe(0);
 				let product = 0;
-				for (let k = 0; k < size; k++) {
-					let inverse = 0;
-					for (let m = 0; m <= Math.min(i, k); m++) inverse += factor[m * size + i]! * factor[m * size + k]!;
-					product += inverse * matrix[k * size + j]!;
-				}
-				expect(product).toBeCloseTo(i === j ? 1 : 0, 8);
+				for (let k = Math.max(i, j); k < size; k++) product += columns[k * size + i]! * columns[k * size + j]!;
+				expect(product / matrix[i * size + j]!).toBeCloseTo(1, 8);
 			}
 		}
 	});
@@ -54,10 +67,10 @@ describe("factorOfInverse", () => {
 			damp(matrix, size, 0.01);
 			return matrix;
 		};
-		expect(factorOfInverse(damped(moments(8, 2, 1), 8), 8)).toBe(true);
-		expect(factorOfInverse(damped(new Float64Array(9), 3), 3)).toBe(true);
-		expect(factorOfInverse(Float64Array.of(1, 2, 2, 1), 2)).toBe(false);
-		expect(factorOfInverse(Float64Array.of(Number.NaN, 0, 0, 1), 2)).toBe(false);
+		expect(factorize(damped(moments(8, 2, 1), 8), 8)).toBe(true);
+		expect(factorize(damped(new Float64Array(9), 3), 3)).toBe(true);
+		expect(factorize(Float64Array.of(1, 2, 2, 1), 2)).toBe(false);
+		expect(factorize(Float64Array.of(Number.NaN, 0, 0, 1), 2)).toBe(false);
 	});
 });
 
@@ -75,9 +88,15 @@ describe("gptqCodes", () => {
 
 	/** With inputs as they are. */
 	function factorsOf(matrix: Float64Array): GptqFactors {
-		const factor = matrix.slice();
-		factorOfInverse(factor, depth);
-		return { ...roomFor(1, depth), factors: Float32Array.from(factor), moments: Float32Array.from(matrix) };
+		const columns = matrix.slice();
+		factorize(columns, depth);
+		const found = roomFor(1, depth);
+		found.moments.set(matrix);
+		for (let i = 0; i < depth; i++) {
+			for (let k = i + 1; k < depth; k++)
+				found.factors[i * depth + k] = columns[k * depth + i]! / columns[k * depth + k]!;
+		}
+		return found;
 	}
 
 	function codesOf(sweeps: number): Int8Array {
@@ -86,16 +105,26 @@ describe("gptqCodes", () => {
 		return codes;
 	}
 
-	/** The same, channel by channel, with all columns updated at once: the definition. */
-	function plain({ factors }: GptqFactors): Int8Array {
+	/** The paper's way, channel by channel: the factor U of the inverse U^T U. */
+	function plain(matrix: Float64Array): Int8Array {
+		const inverse = inverseOf(matrix, depth);
+		// U^T U from the first row on
+		const u = new Float64Array(depth * depth);
+		for (let i = 0; i < depth; i++) {
+			for (let k = i; k < depth; k++) {
+				let rest = inverse[i * depth + k]!;
+				for (let m = 0; m < i; m++) rest -= u[m * depth + i]! * u[m * depth + k]!;
+				u[i * depth + k] = k === i ? Math.sqrt(rest) : rest / u[i * depth + i]!;
+			}
+		}
 		const codes = new Int8Array(weights.length);
 		for (let channel = 0; channel < channels; channel++) {
 			const w = Float64Array.from(weights.subarray(channel * depth, (channel + 1) * depth));
 			for (let j = 0; j < depth; j++) {
 				const code = nearest(w[j]!, scaleAt(channel, j));
 				codes[channel * depth + j] = code;
-				const error = (w[j]! - code * scaleAt(channel, j)) / factors[j * depth + j]!;
-				for (let k = j + 1; k < depth; k++) w[k]! -= error * factors[j * depth + k]!;
+				const error = (w[j]! - code * scaleAt(channel, j)) / u[j * depth + j]!;
+				for (let k = j + 1; k < depth; k++) w[k]! -= error * u[j * depth + k]!;
 			}
 		}
 		return codes;
@@ -114,7 +143,7 @@ describe("gptqCodes", () => {
 
 	it("is the definition, the error of the outputs far below that of rounding", () => {
 		const codes = codesOf(0);
-		expect(codes).toEqual(plain(factorsOf(matrix)));
+		expect(codes).toEqual(plain(matrix));
 		expect(outputError(matrix, codes)).toBeLessThan(0.6 * outputError(matrix, rounded));
 	});
 
@@ -136,7 +165,7 @@ describe("gptqCodes", () => {
 		"rounds where inputs have nothing to do with each other, and keeps to the codes allowed",
 		(sweeps) => {
 			const unit = roomFor(1, depth);
-			for (let i = 0; i < depth; i++) unit.factors[i * depth + i] = unit.moments[i * depth + i] = 1;
+			for (let i = 0; i < depth; i++) unit.moments[i * depth + i] = 1;
 			const codes = new Int8Array(weights.length);
 			gptqCodes(weights, scales, { ...problem, ...unit, codeMin: -7, sweeps }, codes);
 			expect(codes).toEqual(rounded.map((code) => Math.max(-7, code)));
@@ -149,7 +178,7 @@ describe("gptqCodes", () => {
 		groups.set(means);
 		for (let i = 0; i < depth; i++) groups[matrix.length + i * depth + i] = 1 + i;
 		const found = roomFor(2, depth);
-		expect(factorsOfInverses(groups, found, depth, undefined)).toBe(true);
+		expect(factorizeMoments(groups, found, depth, undefined)).toBe(true);
 		expect([...found.order.subarray(depth)]).toEqual(Array.from({ length: depth }, (_, i) => depth - 1 - i));
 		const sizes = Array.from(found.order.subarray(0, depth), (input) => means[input * depth + input]!);
 		expect(sizes).toEqual(sizes.toSorted((a, b) => b - a));
@@ -187,7 +216,7 @@ describe("few rows", () => {
 	/** Squared error of outputs of unseen rows, over that of rounding. */
 	function lossOf(rows: number, row: (normal: () => number) => Float64Array, known: number | undefined): number {
 		const found = roomFor(1, size);
-		expect(factorsOfInverses(meansOf(rows, 2, row), found, size, known)).toBe(true);
+		expect(factorizeMoments(meansOf(rows, 2, row), found, size, known)).toBe(true);
 		const codes = new Int8Array(weights.length);
 		gptqCodes(weights, scales, { ...found, depth: size, blockSize: size, codeMin: -8, codeMax: 7, sweeps: 0 }, codes);
 		const unseen = meansOf(4000, 3, row);

@@ -17,10 +17,10 @@ import {
 	type FitProblem,
 } from "../../quant/fit.js";
 import { type GptqProblem, gptqCodes } from "../../quant/gptq.js";
-import { factorsOfInverses, type GptqFactors } from "../../quant/inverse-factor.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
+import { factorizeMoments, type GptqFactors } from "../../quant/moment-factor.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { type FewRows, type Products, productsOf } from "./few-rows.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
@@ -122,7 +122,7 @@ export function runFitTask(task: FitTask): FitResult {
 		case "make-codes":
 			return makeCodes(task.part, task.choice);
 		case "gptq-factors":
-			return factorsOfInverses(task.moments, task.into, task.depth, task.rows);
+			return factorizeMoments(task.moments, task.into, task.depth, task.rows);
 		case "gptq-codes":
 			gptqCodes(task.weights, task.scales, task.problem, task.codes);
 			return undefined;

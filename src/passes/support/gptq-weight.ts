@@ -1,6 +1,6 @@
 import { computedData, type TensorData } from "../../ir/data.js";
-import type { GptqFactors } from "../../quant/inverse-factor.js";
 import { type BlockLayout, slabFirstChannel, slabRows, slabStart } from "../../quant/layout.js";
+import type { GptqFactors } from "../../quant/moment-factor.js";
 import { packInt4 } from "../../quant/packing.js";
 import { type BlockWeight, partOf, type SlabRange, slabRanges, THREAD_READER } from "./block-weight.js";
 import { type InputMoments, importanceOf, meanSquaresOf } from "./input-statistics.js";
@@ -76,7 +76,7 @@ function restsOf({ factors, order, depth }: InputFactors): Float64Array {
 	const rests = new Float64Array(order.length);
 	for (let i = 0; i < order.length; i++) {
 		const place = i % depth;
-		rests[i - place + order[i]!] = 1 / factors[i * depth + place]! ** 2;
+		rests[i - place + order[i]!] = factors[i * depth + place]!;
 	}
 	return rests;
 }

@@ -1,6 +1,6 @@
 /*
- * U of H^-1 = U^T U, upper triangular, for the second moments H of a layer's inputs: what GPTQ (gptq.ts) spreads errors by.
- * By H = R R^T with R upper triangular, whose inverse U is; sixteen rows or columns at a time, in float64.
+ * R of H = R R^T, upper triangular, for the second moments H of a layer's inputs: what GPTQ (gptq.ts) spreads errors by.
+ * Cholesky's way, but from the last column to the first; sixteen columns at a time, in float64.
  */
 
 import { dampingFor, orderOfInputs, reordered, shrinkMoments } from "./second-moments.js";
@@ -15,29 +15,20 @@ export function damp(moments: Float64Array, size: number, damping: number): void
 	for (let i = 0; i < size; i++) moments[i * size + i]! += added;
 }
 
-/**
- * The factor of the inverse.
- *
- * @param moments [size, size], symmetric; becomes the result, row by row, zeros below the diagonal.
- * @returns false where the matrix is not positive definite, or not finite; its content is then of no use.
- */
-export function factorOfInverse(
-	moments: Float64Array,
-	size: number,
-	kernel: SpreadKernel = SpreadKernel.float64(size),
-): boolean {
-	return factorize(moments, size, kernel) && invert(moments, size, kernel);
-}
-
 /** Columns that are worked on together. */
 const PANEL = SPREAD_CHANNELS;
 
 /**
- * R of H = R R^T, upper triangular, sixteen columns at a time from the last to the first.
+ * R of H = R R^T, upper triangular.
  *
- * @param matrix H; in its lower triangle, column k of R becomes row k.
+ * @param matrix H, [size, size], symmetric; in its lower triangle, column k of R becomes row k.
+ * @returns false where the matrix is not positive definite, or not finite; its content is then of no use.
  */
-function factorize(matrix: Float64Array, size: number, kernel: SpreadKernel): boolean {
+export function factorize(
+	matrix: Float64Array,
+	size: number,
+	kernel: SpreadKernel = SpreadKernel.float64(size),
+): boolean {
 	const { columns, errors, weights, stride } = kernel;
 	for (let end = size; end > 0; end -= PANEL) {
 		const start = Math.max(0, end - PANEL);
@@ -67,56 +58,29 @@ function factorize(matrix: Float64Array, size: number, kernel: SpreadKernel): bo
 	return true;
 }
 
-/**
- * The inverse of R, sixteen columns at a time, each from its last row up.
- *
- * @param matrix with R as {@link factorize} leaves it; becomes the inverse, zeros below the diagonal.
- */
-function invert(matrix: Float64Array, size: number, kernel: SpreadKernel): boolean {
-	const { columns, errors, weights, stride } = kernel;
-	const diagonal = Float64Array.from({ length: size }, (_, i) => matrix[i * size + i]!);
-	for (let start = 0; start < size; start += PANEL) {
-		const end = Math.min(start + PANEL, size);
-		columns.fill(0, 0, end * PANEL);
-		for (let c = 0; c < end - start; c++) columns[(start + c) * PANEL + c] = 1;
-		for (let first = start; first >= 0; first -= SPREAD_ROWS) {
-			const last = Math.min(first + SPREAD_ROWS, end);
-			for (let k = last - 1; k >= first; k--) {
-				const row = k - first;
-				weights.set(matrix.subarray(k * size, k * size + k), row * stride);
-				for (let c = 0; c < PANEL; c++) errors[row * PANEL + c] = columns[k * PANEL + c]! / diagonal[k]!;
-				const from = Math.max(k, start);
-				const found = errors.subarray(row * PANEL + from - start, row * PANEL + end - start);
-				matrix.set(found, k * size + from);
-				kernel.spread(row, 1, first, k);
-			}
-			kernel.spread(0, last - first, 0, first);
-		}
-	}
-	for (let i = 1; i < size; i++) matrix.fill(0, i * size, i * size + i);
-	return true;
-}
-
 /** What GPTQ makes of second moments before it looks at a weight; of some groups of inputs. */
 export interface GptqFactors {
-	/** U of {@link factorOfInverse}, [groups, depth, depth], for inputs in `order`. */
+	/**
+	 * For inputs in `order`, [groups, depth, depth]: what part of the error of input i input k makes good at [i, k], i < k,
+	 * which is R_ik / R_kk; on the diagonal what of the mean square of an input those behind it do not make good, R_ii^2.
+	 */
 	readonly factors: Float32Array;
-	/** The moments as U is of them, in that order, too, [groups, depth, depth]. */
+	/** The moments as the factors are of them, in that order, too, [groups, depth, depth]. */
 	readonly moments: Float32Array;
 	/** The input that comes at each place, [groups, depth]. */
 	readonly order: Uint32Array;
 }
 
 /**
- * Of some groups of inputs the order in which they are best taken, and {@link factorOfInverse} in that order, after what few
- * rows ask for (second-moments.ts).
+ * Of some groups of inputs the order in which they are best taken, and the factors in that order, after what few rows ask for
+ * (second-moments.ts).
  *
  * @param moments means over `rows`, [groups, depth, depth]; lost.
  * @param into receives the result.
  * @param rows undefined where it is not known.
  * @returns false where one of them is not positive definite, or not finite.
  */
-export function factorsOfInverses(
+export function factorizeMoments(
 	moments: Float64Array,
 	into: GptqFactors,
 	depth: number,
@@ -132,8 +96,22 @@ export function factorsOfInverses(
 		place.set(reordered(place, inputs));
 		damp(place, depth, dampingFor(depth, rows));
 		into.moments.set(place, start);
-		if (!factorOfInverse(place, depth, kernel)) return false;
-		into.factors.set(place, start);
+		if (!factorize(place, depth, kernel)) return false;
+		spreadingFactors(place, depth, into.factors.subarray(start, end));
 	}
 	return true;
+}
+
+/** @param columns of R, a row each, as {@link factorize} leaves them. */
+function spreadingFactors(columns: Float64Array, size: number, factors: Float32Array): void {
+	factors.fill(0);
+	// so few rows at a time that a cache holds a line of each
+	for (let start = 0; start < size; start += PANEL) {
+		const end = Math.min(start + PANEL, size);
+		for (let k = start; k < size; k++) {
+			const last = columns[k * size + k]!;
+			for (let i = start; i < Math.min(k, end); i++) factors[i * size + k] = columns[k * size + i]! / last;
+			if (k < end) factors[k * size + k] = last * last;
+		}
+	}
 }
