@@ -35,6 +35,8 @@ export interface ChannelTile {
 	readonly weights: Float32Array;
 	readonly scales: Float32Array;
 	readonly codes: Int8Array;
+	/** What is left of the error of the output at each input: (w - q) R. */
+	readonly rests: Float32Array;
 }
 
 /**
@@ -69,6 +71,7 @@ class TileWorker {
 			weights: new Float32Array(elements),
 			scales: new Float32Array(elements).fill(1),
 			codes: new Int8Array(elements),
+			rests: new Float32Array(elements),
 		};
 		this.#kernel = SpreadKernel.float32(depth);
 	}
@@ -101,7 +104,7 @@ class TileWorker {
 
 /** GPTQ, sixteen inputs at a time: what they leave to each other first, then what they leave to all that follow. */
 function spreadErrors(
-	{ count, weights, scales, codes }: ChannelTile,
+	{ count, weights, scales, codes, rests }: ChannelTile,
 	{ depth, factors, codeMin, codeMax }: GptqProblem,
 	kernel: SpreadKernel<Float32Array>,
 ): void {
@@ -113,10 +116,12 @@ function spreadErrors(
 		for (let j = first; j < end; j++) {
 			const row = j - first;
 			kernel.weights.set(factors.subarray(j * depth + j, (j + 1) * depth), row * stride + j);
+			const last = Math.sqrt(factors[j * depth + j]!);
 			for (let c = 0, at = j * SPREAD_CHANNELS; c < count; c++, at++) {
-				const scale = scales[at]!;
-				const code = Math.min(Math.max(Math.floor(columns[at]! / scale + 0.5), codeMin), codeMax);
+				const [value, scale] = [columns[at]!, scales[at]!];
+				const code = Math.min(Math.max(Math.floor(value / scale + 0.5), codeMin), codeMax);
 				codes[at] = code;
+				rests[at] = (value - code * scale) * last;
 				errors[row * SPREAD_CHANNELS + c] = code * scale - weights[at]!;
 			}
 			// an even number of columns: the one in front is done with

@@ -62,7 +62,8 @@ export function factorize(
 export interface GptqFactors {
 	/**
 	 * For inputs in `order`, [groups, depth, depth]: what part of the error of input i input k makes good at [i, k], i < k,
-	 * which is R_ik / R_kk; on the diagonal what of the mean square of an input those behind it do not make good, R_ii^2.
+	 * which is R_ik / R_kk; at [k, i] R_ik itself; on the diagonal what of the mean square of an input those behind it do not
+	 * make good, R_ii^2.
 	 */
 	readonly factors: Float32Array;
 	/** The moments as the factors are of them, in that order, too, [groups, depth, depth]. */
@@ -97,14 +98,14 @@ export function factorizeMoments(
 		damp(place, depth, dampingFor(depth, rows));
 		into.moments.set(place, start);
 		if (!factorize(place, depth, kernel)) return false;
-		spreadingFactors(place, depth, into.factors.subarray(start, end));
+		fillFactors(place, depth, into.factors.subarray(start, end));
 	}
 	return true;
 }
 
 /** @param columns of R, a row each, as {@link factorize} leaves them. */
-function spreadingFactors(columns: Float64Array, size: number, factors: Float32Array): void {
-	factors.fill(0);
+function fillFactors(columns: Float64Array, size: number, factors: Float32Array): void {
+	factors.set(columns);
 	// so few rows at a time that a cache holds a line of each
 	for (let start = 0; start < size; start += PANEL) {
 		const end = Math.min(start + PANEL, size);

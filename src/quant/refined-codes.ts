@@ -32,21 +32,24 @@ export class CodeRefiner {
 		for (let sweep = 0; sweep < sweeps && this.#sweep(tile); sweep++);
 	}
 
-	/** The columns become g. */
-	#startGradients({ count, weights, scales, codes }: ChannelTile): void {
-		const { depth } = this.#problem;
-		const { columns, errors } = this.#kernel;
+	/** The columns become g = R z, with z = e R what is left at each input. */
+	#startGradients({ count, rests }: ChannelTile): void {
+		const { depth, factors } = this.#problem;
+		const { columns, errors, weights, stride } = this.#kernel;
 		columns.fill(0);
 		errors.fill(0);
 		for (let first = 0; first < depth; first += SPREAD_ROWS) {
-			const rows = Math.min(SPREAD_ROWS, depth - first);
-			for (let row = 0; row < rows; row++) {
-				this.#loadMoments(row, first + row);
-				for (let c = 0, at = (first + row) * SPREAD_CHANNELS; c < count; c++, at++) {
-					errors[row * SPREAD_CHANNELS + c] = codes[at]! * scales[at]! - weights[at]!;
+			const end = Math.min(first + SPREAD_ROWS, depth);
+			for (let k = first; k < end; k++) {
+				const row = (k - first) * stride;
+				weights.set(factors.subarray(k * depth, k * depth + k), row);
+				weights.fill(0, row + k, row + end);
+				weights[row + k] = Math.sqrt(factors[k * depth + k]!);
+				for (let c = 0, at = k * SPREAD_CHANNELS; c < count; c++, at++) {
+					errors[(k - first) * SPREAD_CHANNELS + c] = -rests[at]!;
 				}
 			}
-			this.#kernel.spread(0, rows, 0, depth);
+			this.#kernel.spread(0, end - first, 0, end);
 		}
 	}
 

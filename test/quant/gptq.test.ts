@@ -92,7 +92,9 @@ describe("gptqCodes", () => {
 		factorize(columns, depth);
 		const found = roomFor(1, depth);
 		found.moments.set(matrix);
+		found.factors.set(columns);
 		for (let i = 0; i < depth; i++) {
+			found.factors[i * depth + i] = columns[i * depth + i]! ** 2;
 			for (let k = i + 1; k < depth; k++)
 				found.factors[i * depth + k] = columns[k * depth + i]! / columns[k * depth + k]!;
 		}
@@ -165,7 +167,7 @@ describe("gptqCodes", () => {
 		"rounds where inputs have nothing to do with each other, and keeps to the codes allowed",
 		(sweeps) => {
 			const unit = roomFor(1, depth);
-			for (let i = 0; i < depth; i++) unit.moments[i * depth + i] = 1;
+			for (let i = 0; i < depth; i++) unit.factors[i * depth + i] = unit.moments[i * depth + i] = 1;
 			const codes = new Int8Array(weights.length);
 			gptqCodes(weights, scales, { ...problem, ...unit, codeMin: -7, sweeps }, codes);
 			expect(codes).toEqual(rounded.map((code) => Math.max(-7, code)));
