@@ -10,18 +10,20 @@ import { normals } from "./models.js";
 /* Small models that each break one rule for which legalize-operators has the remedy. */
 
 const { FLOAT, UINT16, UINT8, INT16, INT8, INT64 } = DataType;
-const K = 24;
-const N = 16;
+export const K = 24;
+export const N = 16;
 
 export interface OperatorModel {
 	readonly rule: string;
 	readonly name: string;
+	/** Is it nothing for a v68, which has few operators on floats? */
+	readonly sinceV69?: boolean;
 	/** `x -> ... -> y`; `rows` does not matter where the rule is about a number of rows. */
 	write(b: Builder, rows: number): void;
 }
 
 /** What writes a model: a part of ModelBuilder. */
-type Builder = Pick<ModelBuilder, "input" | "initializer" | "node" | "output">;
+export type Builder = Pick<ModelBuilder, "input" | "initializer" | "node" | "output">;
 
 /** Writes with names of its own, so that several models become one. */
 function prefixed(b: Builder, prefix: string): Builder {
@@ -49,7 +51,7 @@ interface Encoding {
 }
 
 /** `Q -> DQ`; returns the name of what comes out. */
-function pair(b: Builder, source: string, { dtype = UINT16, scale = 2 ** -13, zero }: Encoding = {}): string {
+export function pair(b: Builder, source: string, { dtype = UINT16, scale = 2 ** -13, zero }: Encoding = {}): string {
 	const middle = dtype === UINT16 ? 0x8000 : dtype === UINT8 ? 0x80 : 0;
 	b.initializer(`${source}_s`, floatTensor([], [scale]));
 	b.initializer(`${source}_z`, codesTensor(dtype, [], [zero ?? middle]));
@@ -58,12 +60,12 @@ function pair(b: Builder, source: string, { dtype = UINT16, scale = 2 ** -13, ze
 	return `${source}_dq`;
 }
 
-function node(b: Builder, op: string, inputs: readonly string[], output: string): string {
+export function node(b: Builder, op: string, inputs: readonly string[], output: string): string {
 	b.node(op, inputs, [output], {}, output);
 	return output;
 }
 
-function vector(b: Builder, name: string, length: number, factor = 1, offset = 0): string {
+export function vector(b: Builder, name: string, length: number, factor = 1, offset = 0): string {
 	const values = normals(length, name.length).map((value) => offset + value * factor);
 	b.initializer(name, floatTensor([length], values));
 	return name;
@@ -80,7 +82,7 @@ interface Weight {
 }
 
 /** A dequantized weight, one scale a channel unless `isOne`. */
-function weight(b: Builder, name: string, spec: Weight = {}): string {
+export function weight(b: Builder, name: string, spec: Weight = {}): string {
 	const { shape = [K, N], axis = 1, bits = 8, isOne = false, hasZero = true, second = 1 } = spec;
 	const limit = bits === 8 ? 127 : 7;
 	const codes = randomCodes(elementCount(shape), 3, -limit, limit);
@@ -97,15 +99,16 @@ function weight(b: Builder, name: string, spec: Weight = {}): string {
 	return `${name}_dq`;
 }
 
-/** `x -> Q -> DQ -> fill -> y`, x of this shape. */
-function model(
+/** `x -> Q -> DQ -> fill -> y`, x of this shape; without the quantizers where `isFloat`. */
+export function model(
 	b: Builder,
 	shape: readonly number[],
 	fill: (b: Builder, x: string) => string,
 	input: Encoding = {},
+	isFloat = false,
 ): void {
 	b.input("x", FLOAT, shape);
-	b.output(fill(b, pair(b, "x", input)));
+	b.output(fill(b, isFloat ? "x" : pair(b, "x", input)));
 }
 
 /** A UINT16 constant behind a DequantizeLinear. */

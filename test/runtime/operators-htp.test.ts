@@ -13,6 +13,7 @@ import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
+import { MODE_MODELS } from "./mode-models.js";
 import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
 
 /*
@@ -32,8 +33,14 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS];
+
 const faults = ({ architecture }: Target) =>
-	OPERATOR_MODELS.filter(({ rule }) => isWithin(architecture, rules.get(rule)!.since, rules.get(rule)!.until));
+	MODELS.filter(
+		({ rule, sinceV69 }) =>
+			isWithin(architecture, rules.get(rule)!.since, rules.get(rule)!.until) &&
+			!(sinceV69 === true && architecture === "v68"),
+	);
 
 /** Rules whose models have activations of 8 bits. */
 const EIGHT_BITS = [
@@ -42,6 +49,7 @@ const EIGHT_BITS = [
 	"htp/softmax-zero-point",
 	"htp/softmax-8-bits",
 	"htp/operator-wrong",
+	"htp/norm-scale-type",
 ];
 
 /** The compiler does not come to an end with its fault. */

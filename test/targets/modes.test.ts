@@ -50,6 +50,8 @@ describe("modes", () => {
 		[["Pad", { mode: stringAttribute("reflect") }, [0, 0, -1, 1, 0, 0, 1, 1]], IMAGE, true],
 		[["Pad", { mode: stringAttribute("reflect") }, [0, 0, 1, 1, 0, 0, 1, 1]], IMAGE, false],
 		[["Pad", {}, [0, 0, -1, 1, 0, 0, 1, 1]], IMAGE, false],
+		[["Pad", { mode: stringAttribute("edge") }, [0, 0, 0, 1, 1, 0, 0, 0, 1, 1]], [1, 4, 3, 4, 5], true],
+		[["Pad", {}, [0, 0, 0, 1, 1, 0, 0, 0, 1, 1]], [1, 4, 3, 4, 5], false],
 	];
 	test.each(refused.map((one) => [titleOf(one[0]), ...one] as const))("%s is refused or not", async (...row) => {
 		const [, given, shape, isRefused] = row;
@@ -73,6 +75,20 @@ describe("modes", () => {
 	test.each(wrong.map((one) => [titleOf(one[0]), ...one] as const))("%s is wrong or not", async (...row) => {
 		const [, given, shape, isFloat, isWrong] = row;
 		expect(await rulesOfMode(given, shape, isFloat)).toEqual(isWrong ? ["htp/operator-mode-wrong"] : []);
+	});
+
+	test.each([
+		[[0, 0, 0, 0, 0, 0, 1, 1], IMAGE, "htp/pad-ends"],
+		[[0, 0, 0, 0, 0, 1, 0, 1], IMAGE, "htp/pad-ends"],
+		[[0, 0, 0, 0, 0, 1, 1, 0], IMAGE, ""],
+		[[0, 0, 0, 0, 0, 0, 0, 2], IMAGE, ""],
+		[[0, 0, 0, 1, 0, 0, 1, 1], IMAGE, ""],
+		[[0, 0, 0, -1, 0, 0, 1, 1], IMAGE, ""],
+		[[0, 0, 1, 1], [5, 9], "htp/pad-ends"],
+		[[0, 0, 0, 0, 0, 0, 0, 0, 1, 1], [1, 4, 5, 6, 7], ""],
+	])("a Pad of constants by [%s]", async (pads, shape, rule) => {
+		const rules = await rulesOfMode(["Pad", {}, pads], shape);
+		expect(rules).toEqual(rule === "" ? [] : [rule]);
 	});
 
 	test.each([

@@ -1,7 +1,8 @@
-import { isOnnxOp } from "../../ir/node.js";
+import type { NameScope } from "../../ir/names.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
-import { codeOf, type Interval, intervalOf } from "../../quant/grid.js";
+import { codeOf } from "../../quant/grid.js";
 import type { OperandFacts } from "../../targets/operator-facts.js";
 import { operatorKey, rightTypes } from "../../targets/operator-outcome.js";
 import { vectorAddsBehind } from "../../targets/readers.js";
@@ -16,7 +17,7 @@ import {
 	recoded,
 	sameEncoding,
 } from "./qdq.js";
-import type { Remedy, Tools } from "./remedy.js";
+import type { Remedy } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
 
@@ -75,33 +76,33 @@ export const unsign: Remedy = ({ node, inputs: [input], outputs: [output] }, { m
 	return true;
 };
 
-const contains = (a: Interval, b: Interval) => a.lo <= b.lo && a.hi >= b.hi;
-
-/** Updates of a ScatterElements in the encoding of its data, where that is the result's and reaches over them. */
-export const encodeAsData: Remedy = ({ node, inputs, outputs: [output] }, { names }) => {
+/**
+ * Updates of a ScatterElements in the encoding of its data, where that is the result's; else a result of another type, with
+ * which all is computed on floats.
+ */
+export const encodeAlike: Remedy = (operator, tools) => {
+	const { node, inputs, outputs } = operator;
 	const data = encodingOfOperand(inputs[0]);
-	const updates = encodingOfOperand(inputs[2]);
-	const result = encodingOfOperand(output);
-	if (data === undefined || updates === undefined || result === undefined || !sameEncoding(result, data)) return false;
-	if (!contains(intervalOf(data), intervalOf(updates))) return false;
-	node.setInput(2, inEncoding(node.inputs[2]!, data, names));
+	const result = encodingOfOperand(outputs[0]);
+	if (data === undefined || result === undefined) return false;
+	if (!sameEncoding(result, data)) return tools.architecture !== "v68" && retypeResult(operator, tools);
+	node.setInput(2, inEncoding(node, node.inputs[2]!, data, tools.names));
 	return true;
-
-	function inEncoding(value: Value, encoding: Encoding, scope: Tools["names"]): Value {
-		const graph = node.graph!;
-		const constant = smallConstantOf(value);
-		if (constant === undefined) return addQdq(graph, value, encoding, scope, node);
-		const codes = Array.from(constant.values, (number) => codeOf(number, encoding));
-		const stored = codesTensor(encoding.dtype, constant.shape, codes);
-		const codesValue = addConstant(graph, scope.fresh(`${value.name}_codes`), stored, node);
-		const parameters = addParameters(graph, value.name, encoding, scope, node);
-		const made = graph.createValue(scope.fresh(`${value.name}_dq`));
-		const name = scope.fresh(`${value.name}_DQ`);
-		const all = [codesValue, ...parameters];
-		graph.createNode({ op: "DequantizeLinear", name, inputs: all, outputs: [made] }, node);
-		return made;
-	}
 };
+
+/** What `value` stands for in another encoding: codes where it is constant. */
+function inEncoding(node: Node, value: Value, encoding: Encoding, names: NameScope): Value {
+	const graph = node.graph!;
+	const constant = smallConstantOf(value);
+	if (constant === undefined) return addQdq(graph, value, encoding, names, node);
+	const codes = Array.from(constant.values, (number) => codeOf(number, encoding));
+	const stored = codesTensor(encoding.dtype, constant.shape, codes);
+	const codesValue = addConstant(graph, names.fresh(`${value.name}_codes`), stored, node);
+	const inputs = [codesValue, ...addParameters(graph, value.name, encoding, names, node)];
+	const made = graph.createValue(names.fresh(`${value.name}_dq`));
+	graph.createNode({ op: "DequantizeLinear", name: names.fresh(`${value.name}_DQ`), inputs, outputs: [made] }, node);
+	return made;
+}
 
 /** The vector as first operand of the Add. */
 export const exchangeOperands: Remedy = (operator) => {

@@ -4,9 +4,12 @@ import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
+import { coverWindows } from "./average-pool.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
-import { encodeAsData, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
+import { joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
+import { encodeAlike, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
+import { otherMode, padInTurns } from "./mode-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
@@ -138,9 +141,17 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/tanh-small", retypeResult],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
-	["htp/scatter-updates", encodeAsData],
+	["htp/scatter-updates", encodeAlike],
 	["htp/float-factor", encodeFactor],
 	["htp/shared-codes", copyCodes],
+	["htp/operator-mode", otherMode],
+	["htp/operator-mode-wrong", otherMode],
+	["htp/average-pads", coverWindows],
+	["htp/pad-ends", padInTurns],
+	["htp/int4-asymmetric", unsignInt4],
+	["htp/gather-table", joinTableScales],
+	["htp/several-scales", joinScales],
+	["htp/norm-scale-type", narrowScale],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],

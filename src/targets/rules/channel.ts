@@ -45,6 +45,7 @@ export const CHANNEL_RULES: RuleGroup = {
 			measured:
 				"-3 to -22 dB for Conv, MatMul and Gemm where a code less the zero point is beyond -8 or 7, 55 dB else; UINT4, INT8 and UINT8 are right with any zero point",
 			remedy: "store UINT4 codes, or the zero point 0",
+			appliedBy: "legalize-operators",
 			broken({ weight }) {
 				if (weight?.scheme !== "per-tensor" || weight.dtype !== DataType.INT4 || weight.isSymmetric) return undefined;
 				const { stored, dequantization } = weight.site;

@@ -11,6 +11,7 @@ export const EMBEDDING_RULES: RuleGroup = {
 			measured:
 				"DequantizeLinear refused with one scale a channel, with block scales and with LPBQ; UINT16, INT8, UINT8 with one scale are right",
 			remedy: "store the table as UINT16 with one scale, or as float",
+			appliedBy: "legalize-operators",
 			broken({ node, inputs }) {
 				const table = inputs[0]?.quantization;
 				if (!isOnnxOp(node, "Gather") || table?.codes === undefined || table.granularity === "tensor") return undefined;

@@ -2,6 +2,7 @@ import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
+import { COMPILER_ROUNDING, coordinateMode, nearestMode, takenElements } from "../nearest-resize.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 
@@ -29,6 +30,9 @@ function refusedMode(operator: OperatorFacts): string | undefined {
 		if (mode === "wrap") return "mode wrap";
 		const isCutting = constantInput(operator, 1)?.some((amount) => amount < 0) === true;
 		if (mode === "reflect" && isCutting) return "mode reflect and negative pads";
+		if (mode !== "constant" && operator.inputs[0]?.shape?.length === 5) return `mode ${mode} and rank 5`;
+		const isInt16 = operator.inputs[0]?.quantization?.dtype === DataType.INT16;
+		if (mode === "constant" && isInt16 && node.inputs[2] !== undefined) return "a value beside INT16 codes";
 	}
 	return isOnnxOp(node, "Resize") ? refusedResize(operator) : undefined;
 }
@@ -36,7 +40,7 @@ function refusedMode(operator: OperatorFacts): string | undefined {
 function refusedResize(operator: OperatorFacts): string | undefined {
 	const { node, inputs, outputs } = operator;
 	if (intOf(node, "antialias", 0) === 1) return "antialias 1";
-	const coordinates = stringOf(node, "coordinate_transformation_mode") ?? "half_pixel";
+	const coordinates = coordinateMode(operator);
 	const nearest = nearestMode(operator);
 	if (coordinates === "asymmetric" && (nearest === "ceil" || nearest === "round_prefer_floor"))
 		return `coordinates asymmetric and nearest_mode ${nearest}`;
@@ -47,55 +51,13 @@ function refusedResize(operator: OperatorFacts): string | undefined {
 	return channels[0] === channels[1] ? undefined : `${channels[0]} channels and ${channels[1]} behind`;
 }
 
-/** undefined where the Resize interpolates. */
-function nearestMode({ node }: OperatorFacts): string | undefined {
-	return (stringOf(node, "mode") ?? "nearest") === "nearest"
-		? (stringOf(node, "nearest_mode") ?? "round_prefer_floor")
-		: undefined;
-}
-
-/** How the compiler rounds, whatever nearest_mode says, by coordinate_transformation_mode. */
-const ROUNDED: Readonly<Record<string, string>> = {
-	half_pixel: "round_prefer_ceil",
-	pytorch_half_pixel: "round_prefer_floor",
-	align_corners: "round_prefer_ceil",
-	asymmetric: "floor",
-};
-
-const ROUNDING: Readonly<Record<string, (x: number) => number>> = {
-	round_prefer_floor: (x) => Math.ceil(x - 0.5),
-	round_prefer_ceil: (x) => Math.floor(x + 0.5),
-	floor: Math.floor,
-	ceil: Math.ceil,
-};
-
-/** The place between `length` elements that element `at` of `count` is taken from. */
-function place(at: number, coordinates: string, length: number, count: number, scale: number): number {
-	if (coordinates === "asymmetric") return at / scale;
-	if (coordinates === "align_corners") return count === 1 ? 0 : (at * (length - 1)) / (count - 1);
-	return coordinates === "pytorch_half_pixel" && count === 1 ? 0 : (at + 0.5) / scale - 0.5;
-}
-
 /** A nearest Resize that takes other elements than ONNX says. */
 function wrongResize(operator: OperatorFacts): string | undefined {
-	const { node, inputs, outputs } = operator;
-	const nearest = nearestMode(operator);
-	const coordinates = stringOf(node, "coordinate_transformation_mode") ?? "half_pixel";
-	const rounded = ROUNDED[coordinates];
-	const [from, to] = [inputs[0]?.shape, outputs[0]?.shape];
-	const [asked, done] = [ROUNDING[nearest ?? ""], ROUNDING[rounded ?? ""]];
-	if (from === undefined || to === undefined || asked === undefined || done === undefined) return undefined;
-	const scales = constantInput(operator, 2) ?? [];
-	for (const [axis, length] of from.entries()) {
-		const count = to[axis];
-		if (typeof length !== "number" || typeof count !== "number" || length === count) continue;
-		const scale = scales.length === from.length ? scales[axis]! : count / length;
-		const inside = (index: number) => Math.min(Math.max(index, 0), length - 1);
-		for (let at = 0; at < count; at++) {
-			const x = place(at, coordinates, length, count, scale);
-			if (inside(asked(x)) === inside(done(x))) continue;
-			return `element ${at} of axis ${axis} is number ${inside(asked(x))} with nearest_mode ${nearest}, and number ${inside(done(x))} as the compiler rounds, with ${rounded}`;
-		}
+	for (const { axis, asked, done } of takenElements(operator) ?? []) {
+		const at = asked.findIndex((element, index) => element !== done[index]);
+		if (at === -1) continue;
+		const rounded = COMPILER_ROUNDING[coordinateMode(operator)];
+		return `element ${at} of axis ${axis} is number ${asked[at]} with nearest_mode ${nearestMode(operator)}, and number ${done[at]} as the compiler rounds, with ${rounded}`;
 	}
 	return undefined;
 }
@@ -131,17 +93,33 @@ function wrongPad(operator: OperatorFacts): string | undefined {
 	return isFloat && isImage ? "edges of floats are repeated" : undefined;
 }
 
+/** A Pad that adds constants behind the last axis and another one, and in front of none. */
+function wrongEnds(operator: OperatorFacts): string | undefined {
+	const { node, inputs } = operator;
+	const pads = constantInput(operator, 1);
+	const rank = inputs[0]?.shape?.length;
+	if (!isOnnxOp(node, "Pad") || (stringOf(node, "mode") ?? "constant") !== "constant") return undefined;
+	if (pads === undefined || rank === undefined || rank > 4) return undefined;
+	const axes = node.inputs[3] === undefined ? [...pads.keys()] : (constantInput(operator, 3) ?? []);
+	const count = pads.length / 2;
+	const padded = axes.slice(0, count).filter((_, at) => pads[count + at]! > 0);
+	const isLast = padded.some((axis) => axis === rank - 1 || axis === -1);
+	if (!isLast || padded.length < 2 || pads.slice(0, count).some((amount) => amount !== 0)) return undefined;
+	return `it pads axes ${padded.join(" and ")} at their ends only`;
+}
+
 export const MODE_RULES: RuleGroup = {
 	title: "Modes of operators",
 	rules: [
 		{
 			id: "htp/operator-mode",
 			about:
-				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no Pad wraps around, or reflects and cuts; no Resize has antialias, asymmetric coordinates with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
+				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no Pad wraps around, or reflects and cuts, repeats elements of rank 5, or has a value beside INT16; no Resize has antialias, asymmetric coordinates with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
 			consequence: "refused",
 			measured:
 				"refused between codes of 16 and 8 bits and on floats, on v68 and v81; the same without it is right, a Conv with dilations, AveragePool of three dimensions, Pad with other modes and negative pads too",
-			remedy: "write it with other operators",
+			remedy: "write it with other operators: what repeats elements as Gather",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const mode = refusedMode(operator);
 				return mode && `${operator.node.op.type} with ${mode}`;
@@ -154,13 +132,27 @@ export const MODE_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured:
 				"Resize -3 to 7 dB where it takes other elements, 87 to 142 dB where it takes the same; AveragePool -6 to 2 dB, 89 dB where the windows fit; Pad of edges -88 dB on floats, 140 dB on codes, 73 dB along channels",
-			remedy:
-				"give Resize the nearest_mode that the compiler has, pad before the AveragePool, quantize what goes into the Pad",
+			remedy: "make Resize and Pad a Gather for each axis, and pad with zeros before the AveragePool",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node } = operator;
-				if (isOnnxOp(node, "Resize")) return wrongResize(operator);
+				if (isOnnxOp(node, "Resize")) return refusedMode(operator) === undefined ? wrongResize(operator) : undefined;
 				if (isOnnxOp(node, ...POOLS)) return wrongPool(operator);
 				return isOnnxOp(node, "Pad") ? wrongPad(operator) : undefined;
+			},
+		},
+		{
+			id: "htp/pad-ends",
+			about:
+				"A Pad of constants, of rank 4 at most, does not add elements behind the last axis and another one, and in front of none.",
+			consequence: "wrong",
+			measured:
+				"-12 to 12 dB with pads [0, 0, 0, 0, 0, 0, 1, 1], on codes of 16 and 8 bits and on floats, v68 and v73: what is added is not the value; right behind one axis, with one element in front as well, cut in front, of rank 5, with other modes, and in the pads of Conv and MaxPool: 73 to 136 dB",
+			remedy: "pad the last axis with a Pad of its own",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const what = wrongEnds(operator);
+				return what && `Pad is computed wrong: ${what}`;
 			},
 		},
 	],

@@ -1,0 +1,94 @@
+import { intOf, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../ir/tensor.js";
+import { elementCount } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { NodeWriter } from "./node-writer.js";
+import { addQdq, addQuantizedConstant, encodingBehind } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
+
+/** How the windows of an AveragePool lie along one axis. */
+interface Windows {
+	/** Zeros in front and behind that all windows need. */
+	readonly begin: number;
+	readonly end: number;
+	/** By window: the part of its elements that the average is over. */
+	readonly shares: readonly number[];
+}
+
+/**
+ * An AveragePool with pads, or with windows that reach beyond its input -> Pad of zeros, an AveragePool of whole windows, and,
+ * where these are over fewer elements, a Mul.
+ */
+export const coverWindows: Remedy = (operator, { names }) => {
+	const { node, inputs, outputs } = operator;
+	const [from, to] = [inputs[0]?.shape, outputs[0]?.shape];
+	const axes = from && to && windowsOf(operator, from.slice(2), to.slice(2));
+	if (axes === undefined) return false;
+	const graph = node.graph!;
+	const writer = new NodeWriter(node, names);
+	const encoding = encodingBehind(node.inputs[0]);
+	const rounded = (value: Value) => (encoding === undefined ? value : addQdq(graph, value, encoding, names, node));
+	const pads = [0, 0, ...axes.map(({ begin }) => begin), 0, 0, ...axes.map(({ end }) => end)];
+	const amounts = writer.constant("pads", int64Tensor([pads.length], pads));
+	const padded = rounded(writer.emit("Pad", [node.inputs[0]!, amounts], {}, "padded"));
+	const attributes = {
+		kernel_shape: intsAttribute(intsOf(node, "kernel_shape")),
+		strides: intsAttribute(axes.map((_, axis) => intsOf(node, "strides")[axis] ?? 1)),
+	};
+	const average = writer.emit("AveragePool", [padded], attributes, "whole");
+	const shape = axes.map(({ shares }) => shares.length);
+	const factors = outer(axes.map(({ shares }) => shares)).map((share) => 1 / share);
+	if (factors.every((factor) => factor === 1)) writer.give(0, average);
+	else {
+		const whole = rounded(average);
+		const constant = { shape: [1, 1, ...shape], values: factors };
+		const factor =
+			encoding === undefined
+				? writer.constant("factors", floatTensor(constant.shape, Float32Array.from(factors)))
+				: addQuantizedConstant(graph, `${whole.name}_factors`, { ...constant, dtype: encoding.dtype }, names, node);
+		writer.give(0, writer.emit("Mul", [whole, factor], {}, "average"));
+	}
+	writer.finish();
+	return true;
+};
+
+/** All products of one number of each list, the last list's changing fastest. */
+function outer(lists: readonly (readonly number[])[]): number[] {
+	return lists.reduce<number[]>(
+		(products, list) => products.flatMap((product) => list.map((one) => product * one)),
+		[1],
+	);
+}
+
+type Lengths = NonNullable<OperatorFacts["outputs"][number]["shape"]>;
+
+/** By axis; undefined where lengths are not fixed, or a window is over nothing. */
+function windowsOf({ node }: OperatorFacts, from: Lengths, to: Lengths): Windows[] | undefined {
+	const [kernel, strides, given] = ["kernel_shape", "strides", "pads"].map((name) => intsOf(node, name)) as number[][];
+	if (intsOf(node, "dilations").some((dilation) => dilation !== 1) || elementCount(kernel!) === 0) return undefined;
+	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
+	const countsPads = intOf(node, "count_include_pad", 0) === 1;
+	const axes: Windows[] = [];
+	for (const [axis, length] of from.entries()) {
+		const count = to[axis];
+		if (typeof length !== "number" || typeof count !== "number") return undefined;
+		const [size, stride] = [kernel![axis]!, strides![axis] ?? 1];
+		const same = Math.max(0, (count - 1) * stride + size - length);
+		const small = Math.floor(same / 2);
+		const [begin, stated] =
+			auto === "SAME_UPPER"
+				? [small, same - small]
+				: auto === "SAME_LOWER"
+					? [same - small, small]
+					: [given![axis] ?? 0, given![from.length + axis] ?? 0];
+		const shares = Array.from({ length: count }, (_, window) => {
+			const start = window * stride - begin;
+			const [first, last] = countsPads ? [-begin, length + stated] : [0, length];
+			return (Math.min(start + size, last) - Math.max(start, first)) / size;
+		});
+		if (shares.some((share) => share <= 0)) return undefined;
+		axes.push({ begin, end: (count - 1) * stride + size - length - begin, shares });
+	}
+	return axes;
+}

@@ -1,0 +1,135 @@
+import { computedData } from "../../ir/data.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
+import { DataType, elementCount } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { codeOf, type Interval } from "../../quant/grid.js";
+import { sqnrDb } from "../../quant/measure.js";
+import { strangeReaders } from "../../targets/stored-readers.js";
+import { addConstant, constantOf } from "../../weights/constant.js";
+import { eachNumber } from "../../weights/numbers.js";
+import { dequantizedTensor } from "./encoded-constant.js";
+import { addEncodedConstant } from "./encoded-table.js";
+import { placedEncodingAt } from "./node-encoding.js";
+import { addQuantizedConstant, coveringEncoding, type Encoding } from "./qdq.js";
+import type { Remedy, Tools } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
+import { smallConstantOf } from "./small-constant.js";
+
+/** What a constant keeps of its precision where one scale is enough for all of it. */
+const ENOUGH_DECIBELS = 50;
+
+/**
+ * What the DequantizeLinear `node` makes of constant codes with several scales, once more: as UINT16 with one scale, or as
+ * FLOAT where that loses too much. undefined where its parameters are computed or do not fit.
+ */
+function withOneScale(node: Node, { names }: Tools): Value | undefined {
+	const codes = constantOf(node.inputs[0]);
+	if (codes === undefined || codes.overridable) return undefined;
+	const { shape, dtype } = codes.tensor;
+	const placed = placedEncodingAt(node, { shape, dtype, axes: undefined }, "any");
+	if (typeof placed === "string") return undefined;
+	const floats = dequantizedTensor(codes.tensor, placed);
+	const encoding = coveringEncoding(DataType.UINT16, extentOf(floats));
+	const graph = node.graph!;
+	if (decibelsOf(floats, encoding) >= ENOUGH_DECIBELS) {
+		return addEncodedConstant(graph, { ...codes, tensor: floats }, encoding, names, node);
+	}
+	return addConstant(graph, names.fresh(`${codes.value.name}_float`), floats, node);
+}
+
+function extentOf(floats: Tensor): Interval {
+	let [lo, hi] = [0, 0];
+	eachNumber(floats, (value) => {
+		if (value < lo) lo = value;
+		else if (value > hi) hi = value;
+		return true;
+	});
+	return { lo, hi };
+}
+
+function decibelsOf(floats: Tensor, encoding: Encoding): number {
+	let [signal, error] = [0, 0];
+	eachNumber(floats, (value) => {
+		signal += value * value;
+		error += (value - (codeOf(value, encoding) - encoding.zeroPoint) * encoding.scale) ** 2;
+		return true;
+	});
+	return sqnrDb(signal, error);
+}
+
+/** A table with several scales as one with one scale. */
+export const joinTableScales: Remedy = ({ inputs: [table] }, tools) => {
+	const dequantize = table?.quantization?.node;
+	const made = dequantize && withOneScale(dequantize, tools);
+	if (made === undefined) return false;
+	for (const { node, index } of [...table!.value.uses]) {
+		if (isOnnxOp(node, "Gather") && index === 0) node.setInput(0, made);
+	}
+	removeUnused(table!.value);
+	return true;
+};
+
+/** Codes with several scales that are no weight, as codes with one scale, for those readers that do not take them. */
+export const joinScales: Remedy = (operator, tools) => {
+	const uses = strangeReaders(operator).flatMap(({ use }) => use ?? []);
+	const made = uses.length === 0 ? undefined : withOneScale(operator.node, tools);
+	if (made === undefined) return false;
+	for (const { node, index } of uses) node.setInput(index, made);
+	removeUnused(operator.node.outputs[0]!);
+	return true;
+};
+
+/** INT4 codes of a weight with one scale and a zero point as UINT4: 8 more, the zero point too. */
+export const unsignInt4: Remedy = ({ node, weight }, { names }) => {
+	const { dequantization, stored, input, indirect } = weight!.site;
+	const zeroPoint = dequantization?.zeroPoint?.tensor;
+	if (dequantization === undefined || zeroPoint === undefined || indirect !== undefined) return false;
+	const graph = node.graph!;
+	const before = node.inputs[input]!;
+	const { name } = before;
+	const inputs = [
+		addConstant(graph, names.fresh(`${name}_uint4`), raised(stored.tensor), node),
+		dequantization.node.inputs[1],
+		addConstant(graph, names.fresh(`${name}_zero_point`), raised(zeroPoint), node),
+	];
+	const made = graph.createValue(names.fresh(`${name}_unsigned`));
+	const label = names.fresh(`${name}_unsigned_DQ`);
+	graph.createNode({ op: "DequantizeLinear", name: label, inputs, outputs: [made] }, node);
+	node.setInput(input, made);
+	removeUnused(before);
+	return true;
+};
+
+/** Of a nibble: what 8 more turns around. */
+const SIGN_BITS = 0x88;
+
+/** INT4 numbers as UINT4 of 8 more. */
+function raised({ shape, data }: Tensor): Tensor {
+	const spare = elementCount(shape) % 2 === 1 ? data.byteLength - 1 : -1;
+	const bytes = computedData(data.byteLength, (start, end) =>
+		data.read(start, end).map((byte, index) => (start + index === spare ? (byte & 0x0f) ^ 0x08 : byte ^ SIGN_BITS)),
+	);
+	return tensor(DataType.UINT4, shape, bytes);
+}
+
+/** The scale of a normalization as floats; on v68, which does not take these, in the type of its input. */
+export const narrowScale: Remedy = ({ node, inputs: [input] }, { names, architecture }) => {
+	const scale = node.inputs[1]!;
+	const constant = smallConstantOf(scale);
+	const dtype = input?.quantization?.dtype;
+	if (constant === undefined || dtype === undefined) return false;
+	const graph = node.graph!;
+	const made =
+		architecture === "v68"
+			? addQuantizedConstant(graph, scale.name, { ...constant, dtype }, names, node)
+			: addConstant(
+					graph,
+					names.fresh(`${scale.name}_float`),
+					floatTensor(constant.shape, Float32Array.from(constant.values)),
+					node,
+				);
+	node.setInput(1, made);
+	removeUnused(scale);
+	return true;
+};
