@@ -87,8 +87,6 @@ export const f32x4 = {
 	loadSplat: load(0xfd, 0x09, 2),
 	const: (value: number): Code => [0xfd, 12, ...new Uint8Array(new Float32Array(4).fill(value).buffer)],
 	splat: unary(0xfd, 0x13),
-	/** One number in all lanes. */
-	loadSplat: load(0xfd, 0x09, 2),
 	lane: (vector: Code, index: number): Code => [...vector, 0xfd, 0x1f, index],
 	/** Of four int32 lanes. */
 	fromI32: unary(0xfd, ...leb(0xfa)),
