@@ -112,6 +112,7 @@ export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
 export { foldAffine } from "./passes/fold-affine.js";
+export { foldConstants } from "./passes/fold-constants.js";
 export { foldIf } from "./passes/fold-if.js";
 export { foldShapes } from "./passes/fold-shapes.js";
 export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";

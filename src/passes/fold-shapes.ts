@@ -2,12 +2,12 @@ import { inferTypes, type TypeTable } from "../inference/index.js";
 import type { Graph } from "../ir/graph.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
-import { bytesOf, type Tensor, tensor } from "../ir/tensor.js";
-import { DataType } from "../ir/types.js";
+import type { Tensor } from "../ir/tensor.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs, nodeLabel } from "../ir/walk.js";
 import { addConstant } from "../weights/constant.js";
 import { definePass } from "./infra/pass.js";
+import { knownTensor } from "./support/known-tensor.js";
 
 /** Operators with which exporters begin to compute a shape. */
 const ROOTS = ["Shape", "Size", "ConstantOfShape", "Range"];
@@ -59,7 +59,7 @@ function foldable(graph: Graph, types: TypeTable): Map<Value, Tensor> {
 			isOnnxOp(node, ...ROOTS) || node.inputs.some((input) => input !== undefined && derived.has(input));
 		if (!isDerived) continue;
 		derived.add(output);
-		const constant = constantOf(output, types);
+		const constant = knownTensor(output, types);
 		if (constant !== undefined) folded.set(output, constant);
 	}
 	return folded;
@@ -81,30 +81,4 @@ function removeUnread(graph: Graph, folded: ReadonlyMap<Value, Tensor>): boolean
 		removed = true;
 	}
 	return removed;
-}
-
-function constantOf(value: Value, types: TypeTable): Tensor | undefined {
-	const type = types.typeOf(value);
-	const elements = types.elementsOf(value);
-	const shape = types.staticShapeOf(value);
-	if (type?.kind !== "tensor" || shape === undefined || !elements?.every((element) => typeof element === "number")) {
-		return undefined;
-	}
-	const bytes = bytesFor(type.elementType, elements as readonly number[]);
-	return bytes && tensor(type.elementType, shape, bytes);
-}
-
-function bytesFor(elementType: DataType, numbers: readonly number[]): Uint8Array | undefined {
-	switch (elementType) {
-		case DataType.INT64:
-			return numbers.every(Number.isSafeInteger) ? bytesOf(BigInt64Array.from(numbers, BigInt)) : undefined;
-		case DataType.INT32:
-			return bytesOf(Int32Array.from(numbers));
-		case DataType.FLOAT:
-			return bytesOf(Float32Array.from(numbers));
-		case DataType.BOOL:
-			return Uint8Array.from(numbers);
-		default:
-			return undefined;
-	}
 }

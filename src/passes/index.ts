@@ -4,6 +4,7 @@ import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
 import { fixShapes } from "./fix-shapes.js";
 import { foldAffine } from "./fold-affine.js";
+import { foldConstants } from "./fold-constants.js";
 import { foldIf } from "./fold-if.js";
 import { foldShapes } from "./fold-shapes.js";
 import { foldWeightTranspose } from "./fold-weight-transpose.js";
@@ -48,6 +49,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	lowerGroupQueryAttention,
 	foldIf,
 	foldShapes,
+	foldConstants,
 	fuseGelu,
 	fuseHardSwish,
 	fuseLayerNorm,
@@ -75,6 +77,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 /** What `convert --recipe` runs: weights are brought next to their operators before the recipe looks at them. */
 export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	foldConstants,
 	foldWeightTranspose,
 	applyPrecisionRecipe,
 ]);
@@ -83,6 +86,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
 	foldIf,
+	foldConstants,
 	fuseGelu,
 	fuseHardSwish,
 	fuseLayerNorm,
