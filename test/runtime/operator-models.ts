@@ -383,6 +383,19 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/zeros-scale",
+		name: "zeros with the scale 1 in front of a product",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "product"));
+				b.initializer("zeros", codesTensor(UINT16, [N], new Uint16Array(N)));
+				b.initializer("zeros_s", floatTensor([], [2]));
+				b.initializer("zeros_z", codesTensor(UINT16, [], [0]));
+				b.node("DequantizeLinear", ["zeros", "zeros_s", "zeros_z"], ["zeros_dq"], {}, "zeros_DQ");
+				return pair(b, node(b, "Add", ["zeros_dq", product], "sum"));
+			}),
+	},
+	{
 		rule: "htp/tanh-small",
 		name: "a Tanh of small numbers",
 		write: (b, rows) =>

@@ -18,6 +18,7 @@ import {
 	sameEncoding,
 } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
 import { insertPair } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
 
@@ -88,6 +89,22 @@ export const encodeAlike: Remedy = (operator, tools) => {
 	if (!sameEncoding(result, data)) return tools.architecture !== "v68" && retypeResult(operator, tools);
 	node.setInput(2, inEncoding(node, node.inputs[2]!, data, tools.names));
 	return true;
+};
+
+/** Constants of nothing but 0 that an Add or Sub reads, in steps of the result. */
+export const encodeZeros: Remedy = ({ node, inputs, outputs: [output] }, { names }) => {
+	const result = encodingOfOperand(output);
+	let done = false;
+	for (const [index, input] of inputs.entries()) {
+		const encoding = encodingOfOperand(input);
+		if (encoding === undefined || encoding.dtype !== result?.dtype || encoding.scale <= result.scale) continue;
+		const values = smallConstantOf(input!.value)?.values;
+		if (values === undefined || !Array.from(values).every((value) => value === 0)) continue;
+		node.setInput(index, inEncoding(node, input!.value, result, names));
+		removeUnused(input!.value);
+		done = true;
+	}
+	return done;
 };
 
 /** What `value` stands for in another encoding: codes where it is constant. */

@@ -86,14 +86,14 @@ export class GridGroups {
 		return inputsOfOneGrid(node).length > 0 && !this.#source.precisions.isFloatByChoice(node);
 	}
 
-	/** Marks `value` and what it is a view of, up to where others read it, too. */
+	/** Marks `value` and what it is a view of, up to where others read it, too, or another part of it. */
 	#makeSymmetric(value: Value | undefined, dtype: SymmetricType): void {
 		if (value === undefined || value.uses.length > 1 || (value.isGraphOutput && !isCache(value))) return;
 		if (value.producer === undefined) {
 			if (this.#isActivation(value)) this.#symmetric.set(value, dtype);
 			return;
 		}
-		if (inputsOfOneGrid(value.producer).length === 0) return;
+		if (inputsOfOneGrid(value.producer).length === 0 || movedOutputs(value.producer).length > 1) return;
 		this.#symmetric.set(value, dtype);
 		for (const index of inputsOfOneGrid(value.producer)) this.#makeSymmetric(value.producer.inputs[index], dtype);
 	}

@@ -150,6 +150,13 @@ class Planner {
 		return inputs.every((range) => range !== undefined) ? hull(...(inputs as Interval[])) : undefined;
 	}
 
+	/** Nothing but 0, which every grid has, is on that of the result: sums of steps that differ too much are wrong. */
+	#besideResult({ outputs }: Node, dtype: DataType, encodings: ReadonlyMap<GridGroup, Encoding>): Encoding | undefined {
+		const group = outputs[0] && this.#groups.of(outputs[0]);
+		const encoding = group && encodings.get(group);
+		return encoding?.dtype === dtype ? encoding : undefined;
+	}
+
 	#constants(encodings: ReadonlyMap<GridGroup, Encoding>): PlannedConstant[] {
 		const planned: PlannedConstant[] = [];
 		const add = (value: Value, encoding: Encoding, use: Use) => {
@@ -168,7 +175,9 @@ class Planner {
 				if (value === undefined || !isFloatConstant(value) || this.#source.untouched.has(value)) continue;
 				const dtype = constantType(node, index, bits);
 				const range = dtype === undefined ? undefined : constantRange(value);
-				if (range !== undefined) add(value, constantEncoding(dtype!, range), { node, index });
+				if (range === undefined) continue;
+				const encoding = range.lo === 0 && range.hi === 0 ? this.#besideResult(node, dtype!, encodings) : undefined;
+				add(value, encoding ?? constantEncoding(dtype!, range), { node, index });
 			}
 		}
 		return planned;

@@ -7,7 +7,15 @@ import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { coverWindows } from "./average-pool.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
-import { encodeAlike, encodeFactor, exchangeOperands, retype, retypeResult, unsign } from "./encoding-remedies.js";
+import {
+	encodeAlike,
+	encodeFactor,
+	encodeZeros,
+	exchangeOperands,
+	retype,
+	retypeResult,
+	unsign,
+} from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
@@ -143,6 +151,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAlike],
 	["htp/float-factor", encodeFactor],
+	["htp/zeros-scale", encodeZeros],
 	["htp/shared-codes", copyCodes],
 	["htp/operator-mode", otherMode],
 	["htp/operator-mode-wrong", otherMode],
