@@ -109,7 +109,7 @@ export function bigModel({ form, layers, k, n, block }: BigModelOptions): Model 
 type Content = (byteLength: number) => TensorData;
 
 /** The bytes of `table` from `start` on, again and again. */
-function repeated(table: Uint8Array, start: number): Content {
+export function repeated(table: Uint8Array, start: number): Content {
 	return (byteLength) =>
 		computedData(byteLength, (from, to) => {
 			const piece = new Uint8Array(to - from);
@@ -129,7 +129,8 @@ function randomBytes(): Uint8Array {
 	return Uint8Array.from({ length: TABLE_BYTES }, () => uniform() * 256);
 }
 
-function randomFloats(draw: (uniform: () => number) => number): Uint8Array {
+/** Random floats as `draw` makes them of numbers in [0, 1), as bytes. */
+export function randomFloats(draw: (uniform: () => number) => number): Uint8Array {
 	const uniform = uniformSource();
 	return new Uint8Array(Float32Array.from({ length: TABLE_BYTES / 4 }, () => draw(uniform)).buffer);
 }

@@ -86,6 +86,22 @@ export const sensitivity: Contender = {
 	],
 };
 
+/** A language model to static graphs of LPBQ weights, chosen by GPTQ, for a v79. */
+export const quantizedLlm: Contender = {
+	name: "qgraph llm, 16a4w_block:32",
+	command: (input, output) => [
+		process.execPath,
+		"--import",
+		PRELOAD,
+		path.join(REPO, "dist/bundle/main.js"),
+		"llm",
+		"--quiet",
+		...["--context", "4096", "--prefill", "128", "--target", "qnn-htp:v79", "--recipe", "16a4w_block:32"],
+		path.dirname(input),
+		path.join(path.dirname(output), "llm"),
+	],
+};
+
 const PYTHON = process.env.QGRAPH_PYTHON ?? "python3";
 
 /** The Python libraries that read and write models; says in a plain word what is not there. */

@@ -15,11 +15,13 @@ import {
 	noPass,
 	oliveContender,
 	pythonContenders,
+	quantizedLlm,
 	recipeMax,
 	recipeSearch,
 	sensitivity,
 } from "./contenders.js";
 import { flags } from "./flags.js";
+import { LLM_CONTEXT, writeLlmDirectory } from "./llm-model.js";
 import { type Comparison, compare, measure } from "./measure.js";
 
 type Form = BigModelOptions["form"];
@@ -38,6 +40,10 @@ const RECIPE_MEBIBYTES = 300;
 /** What the sensitivity of layers may take of AIMET's time. */
 const SENSITIVITY_LIMIT = 1 / 3;
 
+/** The first of them has a limit of time. */
+const LLM_LAYERS = [4, 8] as const;
+const [LLM_SECONDS, LLM_MEBIBYTES] = [120, 2048];
+
 const { form: part, layers, rounds } = flags;
 
 mkdirSync(flags.folder, { recursive: true });
@@ -52,6 +58,7 @@ try {
 		if (part === "bq" || part === "nbits") await compareLowering(flags.nbitsLayers);
 		if (part === "bq" || part === "recipe") await compareRecipes();
 		if (part === "bq" || part === "sensitivity") await compareSensitivity();
+		if (part === "llm") await measureLlm();
 	}
 } finally {
 	rmSync(folder, { recursive: true, force: true });
@@ -119,6 +126,23 @@ async function compareSensitivity(): Promise<void> {
 	const share = results.get(sensitivity)!.seconds / results.get(aimet)!.seconds;
 	const kept = share <= SENSITIVITY_LIMIT ? "kept" : "exceeded";
 	console.log(`${share.toFixed(2)} of AIMET's time, limit ${SENSITIVITY_LIMIT.toFixed(2)}: ${kept}`);
+}
+
+/** Memory must not grow with the layers. */
+async function measureLlm(): Promise<void> {
+	for (const count of LLM_LAYERS) {
+		const input = path.join(folder, `llm-${count}`);
+		await writeLlmDirectory(input, count);
+		const { seconds, peakKib = Number.NaN } = measure(quantizedLlm, path.join(input, "model.onnx"));
+		const isLimited = count === LLM_LAYERS[0];
+		const time = isLimited ? `, limit ${LLM_SECONDS} s: ${seconds <= LLM_SECONDS ? "kept" : "exceeded"}` : "";
+		const memory = peakKib / 1024 <= LLM_MEBIBYTES ? "kept" : "exceeded";
+		console.log(
+			`${quantizedLlm.name}, ${count} layers of Qwen3-0.6B's size, context ${LLM_CONTEXT}: ${seconds.toFixed(1)} s${time}`,
+		);
+		console.log(`  peak memory ${mebibytes(peakKib * 1024)}, limit ${LLM_MEBIBYTES} MiB: ${memory}`);
+		rmSync(input, { recursive: true });
+	}
 }
 
 async function makeModel(form: Form, count: number, n = 8192): Promise<string> {

@@ -41,14 +41,14 @@ export async function calibrationSequences(job: LlmJob, options: SequenceOptions
 	const { config, lengths } = job;
 	const { data, evaluation, generate = DEFAULT_GENERATED } = options;
 	const most = Math.min(MAX_LENGTH, lengths.context);
-	const prompts = cut(data === undefined ? randomPrompts(job) : await read(job, data), most);
+	const prompts = cut(data === undefined ? randomPrompts(job) : await readPrompts(job, data), most);
 	const share = Math.max(1, Math.min(MOST_HELD_OUT, Math.floor(prompts.length * HELD_OUT_SHARE)));
 	const heldOut = evaluation === undefined && prompts.length > 1 ? share : 0;
 	const kept = prompts.slice(0, prompts.length - heldOut);
 	const judged =
 		evaluation === undefined
 			? prompts.slice(prompts.length - Math.max(1, heldOut))
-			: cut(await read(job, evaluation), most);
+			: cut(await readPrompts(job, evaluation), most);
 	const decoder = await DynamicDecoder.open(config);
 	try {
 		const lengthOf = ({ length }: readonly number[]) => Math.min(length + generate, most);
@@ -62,8 +62,11 @@ export async function calibrationSequences(job: LlmJob, options: SequenceOptions
 	}
 }
 
-/** Token ids of files: arrays and lists of ids, anything else is text. */
-async function read({ folder, config }: LlmJob, files: readonly string[]): Promise<(readonly number[])[]> {
+/** Token ids of files: arrays and lists of ids, anything else is text. Rejects with `language/...`. */
+export async function readPrompts(
+	{ folder, config }: Pick<LlmJob, "folder" | "config">,
+	files: readonly string[],
+): Promise<(readonly number[])[]> {
 	const sequences: (readonly number[])[] = [];
 	for (const file of files) {
 		const isIds = /\.(npy|npz|json)$/.test(file);

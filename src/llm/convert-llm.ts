@@ -2,7 +2,10 @@ import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
+import { findRecipe } from "../recipe/find-recipe.js";
+import { htpPython } from "../runtime/htp-environment.js";
 import { arrangeCache } from "./arrange-cache.js";
+import { readPrompts } from "./calibration-sequences.js";
 import { type CompiledContext, compileGraphs } from "./compile-graphs.js";
 import { divideGraphs, partsThatFit } from "./divide-graphs.js";
 import type { GraphLengths } from "./layer-graph.js";
@@ -59,6 +62,7 @@ export async function convertLlm(
 	if (existsSync(output) && options.overwrite !== true) {
 		throw new QGraphError("write/exists", `'${output}' exists; --force replaces it`, { file: output });
 	}
+	await checkResources(job, options);
 	let work: WorkFolder | undefined;
 	try {
 		work = await WorkFolder.open(`${path.resolve(output)}.work`, fingerprintOf(folder));
@@ -71,6 +75,14 @@ export async function convertLlm(
 		const message = `cannot write '${output}': ${reasonOf(error)}`;
 		throw new QGraphError("write/failed", message, { file: output }, { cause: error });
 	}
+}
+
+/** Rejects for what later stages would miss: a recipe, prompts, the compiler. */
+async function checkResources(job: LlmJob, { htpHome, verify }: ConvertLlmOptions): Promise<void> {
+	const { recipe, data = [], evaluation = [] } = job.quantization ?? {};
+	if (recipe !== undefined) findRecipe(recipe);
+	await readPrompts(job, [...data, ...evaluation]);
+	if (job.compile !== undefined || verify === true) htpPython(htpHome);
 }
 
 async function runStages(

@@ -1,6 +1,7 @@
 import { bytesFrom, bytesPerElement } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { QGraphError } from "../diagnostics.js";
+import { intOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp } from "../ir/node.js";
@@ -45,9 +46,10 @@ export class DynamicDecoder {
 		const model = await readModel(config.modelFile);
 		const inputs = inputsOf(model);
 		pickLast(model, config);
+		const hasWindows = keepWholeCaches(model);
 		const { bytes, dataFolder } = serializeSkeleton(model);
 		// weights inside of the file would be in memory twice
-		const isInFile = dataFolder === undefined;
+		const isInFile = dataFolder === undefined && !hasWindows;
 		const prepacks = floatWeightBytes(model) <= MAX_PREPACKED_BYTES;
 		const session = await LiveSession.open(isInFile ? config.modelFile : bytes, { dataFolder, prepacks });
 		return new DynamicDecoder(config, session, inputs);
@@ -198,6 +200,13 @@ export class DynamicDecoder {
 			[layerName(inputs.pastValues, layer), layerName(outputs.presentValues, layer)],
 		]).flat();
 	}
+}
+
+/** Lets attention of a local window keep all of its past, as its cache here does. Returns whether any kept less. */
+function keepWholeCaches(model: Model): boolean {
+	const found = [...model.graph.nodes].filter((node) => intOf(node, "sliding_window_cache", 0) > 0);
+	for (const node of found) node.attributes.delete("sliding_window_cache");
+	return found.length > 0;
 }
 
 /** Bytes of the weights of float matrix products. */

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { makeFolder } from "../onnx/make-folder.js";
 import { ownVersion } from "../runtime/own-version.js";
 
@@ -25,7 +26,7 @@ const STATE_FILE = "stages.json";
 
 /**
  * Where the stages of a long conversion put what they made, each into a folder of its own. A stage is skipped where its
- * output is there, whole, and was made by this version from the same source with the same settings, its own and those of
+ * output is there, whole, and was made by this version, the same files of it, from the same source with the same settings, its own and those of
  * the stages in front of it.
  */
 export class WorkFolder {
@@ -36,7 +37,7 @@ export class WorkFolder {
 
 	private constructor(folder: string, source: string) {
 		this.folder = folder;
-		this.#key = keyOf(ownVersion(), source);
+		this.#key = keyOf(ownVersion(), fingerprintOf(path.dirname(fileURLToPath(import.meta.url))), source);
 		this.#stored = readState(path.join(folder, STATE_FILE));
 	}
 

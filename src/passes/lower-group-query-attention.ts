@@ -1,5 +1,5 @@
 import { inferTypes, type TypeTable } from "../inference/index.js";
-import { intAttribute } from "../ir/attribute.js";
+import { intAttribute, intOf } from "../ir/attribute.js";
 import type { Graph } from "../ir/graph.js";
 import { onnxOpset } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
@@ -8,7 +8,7 @@ import { DataType } from "../ir/types.js";
 import { allGraphs } from "../ir/walk.js";
 import { definePass } from "./infra/pass.js";
 import { causalMask } from "./support/causal-mask.js";
-import { leave } from "./support/fusion.js";
+import { leave, type Obstacle } from "./support/fusion.js";
 import { type GroupQueryForm, groupQueryForm } from "./support/group-query-form.js";
 import { type AttentionSurroundings, lowerGroupQuery } from "./support/group-query-lowering.js";
 import { lengthOf, rangeOf, scalar } from "./support/lengths.js";
@@ -35,7 +35,7 @@ export const lowerGroupQueryAttention = definePass({
 		const [names, types, shared] = [new NameScope(model), inferTypes(model), new SharedValues()];
 		let changed = false;
 		for (const { site, node } of found) {
-			const form = groupQueryForm(node, types);
+			const form = windowObstacle(node) ?? groupQueryForm(node, types);
 			if ("code" in form) {
 				leave(form, node, site, context);
 				continue;
@@ -50,6 +50,17 @@ export const lowerGroupQueryAttention = definePass({
 		return changed;
 	},
 });
+
+/** A cache that keeps a window of positions does not say at which ones what is new stands. */
+function windowObstacle(node: Node): Obstacle | undefined {
+	if (intOf(node, "sliding_window_cache", 0) === 0 || node.inputs[PAST] === undefined) return undefined;
+	const message =
+		"its cache keeps the last positions only (sliding_window_cache), so that their number is not the length of the past";
+	return { code: "lower/unsupported", message };
+}
+
+/** The input with the past of keys. */
+const PAST = 3;
 
 /** What the layers of a graph have in common. */
 class SharedValues {

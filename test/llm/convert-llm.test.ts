@@ -31,6 +31,7 @@ afterAll(() => {
 });
 
 const LENGTHS = { context: 40, prefill: 8 };
+const TARGET = parseTarget("qnn-htp:v79");
 
 const CASES: Readonly<Record<string, DirectoryOptions>> = {
 	plain: {},
@@ -334,6 +335,24 @@ describe("convertLlm", () => {
 		const refusal = convertLlm(input, `${input} static`, { ...LENGTHS, ...settings });
 		await expect(refusal).rejects.toMatchObject({ code: "llm/settings" });
 		await expect(refusal).rejects.toThrow(message);
+	});
+
+	test.each([
+		["a recipe", { recipe: "16a5w" }, {}, "recipe/", "16a5w"],
+		["prompts", { data: ["nowhere.json"] }, {}, "language/tokens", "nowhere.json"],
+		["prompts to judge by", { evaluation: ["nowhere.txt"] }, {}, "language/tokens", "nowhere.txt"],
+		["the compiler", {}, { compile: "shared", htpHome: "nowhere", target: TARGET }, "htp/", "nowhere"],
+	] as const)("misses %s before anything is made", async (name, quantization, settings, code, message) => {
+		const input = path.join(folder, `without ${name}`);
+		writeGenaiDirectory(input);
+		const steps: string[] = [];
+		const onProgress = (step: string) => steps.push(step);
+		const error: unknown = await convertLlm(input, `${input} static`, {
+			...{ ...LENGTHS, ...settings, quantization, onProgress },
+		}).catch((reason: unknown) => reason);
+		expect(error).toMatchObject({ code: expect.stringContaining(code) });
+		expect(String(error)).toContain(message);
+		expect(steps).toEqual([]);
 	});
 
 	test("refuses a folder without a config, and one that exists", async () => {

@@ -45,4 +45,24 @@ describe("a decoder that goes on with several prompts", () => {
 			await decoder.close();
 		}
 	});
+
+	test("keeps whole caches where the model keeps those of windows, inline or not", async () => {
+		const continued = [];
+		for (const [name, windowed, externalData] of [
+			["whole", 0, "inline"],
+			["windowed", 1, "inline"],
+			["windowed, weights beside", 1, "one-file"],
+		] as const) {
+			const place = path.join(folder, name);
+			const window = { local_window_size: intAttribute(6), sliding_window_cache: intAttribute(windowed) };
+			const model = writeGenaiDirectory(place, { attention: [window, {}] });
+			await writeModel(model, path.join(place, "model.onnx"), { externalData });
+			const decoder = await DynamicDecoder.open(readGenaiConfig(place));
+			const prompts = [5, 12].map((length) => Array.from({ length }, (_, index) => 3 + ((7 * index) % 40)));
+			continued.push(await decoder.continue(prompts, () => 30));
+			await decoder.close();
+		}
+		expect(continued[1]).toEqual(continued[0]);
+		expect(continued[2]).toEqual(continued[0]);
+	});
 });

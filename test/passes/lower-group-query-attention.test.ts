@@ -152,6 +152,26 @@ const VARIANTS: Readonly<Record<string, Options>> = {
 	"attention bias": { bias: 1 },
 	"attention bias of every head": { bias: HEADS, attributes: { softcap: floatAttribute(2) } },
 	"head sink": { sink: true },
+	"head sink in a local window": {
+		sink: true,
+		rotated: SIZE,
+		attributes: { local_window_size: intAttribute(3), softcap: floatAttribute(2) },
+	},
+	"packed, given positions, rotary of some elements, interleaved": {
+		packed: true,
+		positions: true,
+		rotated: 16,
+		attributes: { rotary_interleaved: intAttribute(1) },
+	},
+	"one head of keys, attention bias of every head, a window": {
+		keyHeads: 1,
+		bias: HEADS,
+		attributes: { local_window_size: intAttribute(4) },
+	},
+	"smooth softmax in a local window, packed": {
+		packed: true,
+		attributes: { smooth_softmax: intAttribute(1), local_window_size: intAttribute(4), scale: floatAttribute(0.5) },
+	},
 	"all at once": {
 		packed: true,
 		rotated: 16,
@@ -258,6 +278,10 @@ describe("lower-group-query-attention", () => {
 		["a cache that past and present share", { shared: 32 }],
 		["a quantized cache", { sink: true, extra: ["key_scale", "value_scale"] }],
 		["heads that do not divide", { heads: 3 }],
+		[
+			"a cache of a window",
+			{ attributes: { local_window_size: intAttribute(4), sliding_window_cache: intAttribute(1) } },
+		],
 	])("%s stays", async (name, options) => {
 		await golden(lowerGroupQueryAttention(), name.replaceAll(" ", "-"), withScales(model(options)));
 	});
