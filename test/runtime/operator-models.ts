@@ -1,4 +1,4 @@
-import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
+import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
@@ -599,5 +599,30 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			b.input("x", FLOAT, [rows, K]);
 			b.output(cast(b, cast(b, "x", INT64, "integers"), FLOAT, "truncated"));
 		},
+	},
+	{
+		rule: "htp/layer-norm-16-rows",
+		name: "16 rows out of a Relu of a product that is not quantized",
+		write: (b) =>
+			model(b, [1, 16, K], (_, x) => {
+				const product = node(b, "MatMul", [x, weight(b, "v", { shape: [K, K], isOne: true })], "product");
+				const relu = pair(b, node(b, "Relu", [product], "relu"));
+				return pair(b, node(b, "MatMul", [relu, weight(b, "w")], "mm"));
+			}),
+	},
+	{
+		rule: "htp/conv-pads-8-bits",
+		name: "a Conv of UINT8 that pads",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, K, rows, 3],
+				(_, x) => {
+					b.initializer("w", floatTensor([N, K, 3, 3], normals(N * K * 9, 3)));
+					b.node("Conv", [x, "w"], ["y"], { pads: intsAttribute([1, 1, 1, 1]) }, "conv");
+					return "y";
+				},
+				{ dtype: UINT8, scale: 2 ** -5 },
+			),
 	},
 ];

@@ -231,6 +231,46 @@ test.each<[string, DataType, readonly (DataType | string)[], string, string[]]>(
 });
 
 test.each([
+	["Relu", [16, 6], "one scale", true],
+	["Relu", [4, 4, 6], "one scale", false],
+	["Relu", [17, 6], "one scale", false],
+	["Relu", [16, 6], "float", false],
+	["", [16, 6], "one scale", false],
+] as const)("16 rows behind %s, %j, of a product with %s", async (op, shape, scheme, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, shape);
+		b.node("MatMul", [pair(b, "x"), weight(b, [6, 5], scheme)], ["y"]);
+		if (op !== "") b.node(op, ["y"], ["z"]);
+		b.initializer("v", tensor(INT8, [5, 4], new Uint8Array(20).fill(3)));
+		b.initializer("v_s", floatTensor([4], randomScales(4, 5)));
+		b.node("DequantizeLinear", ["v", "v_s"], ["v_dq"], { axis: intAttribute(1) });
+		b.node("MatMul", [pair(b, op === "" ? "y" : "z"), "v_dq"], ["p"]);
+		b.output(pair(b, "p"));
+	});
+	expect(rules).toEqual(isBroken ? ["htp/layer-norm-16-rows"] : []);
+});
+
+test.each([
+	["v68", "Conv", UINT8, 3, 1, true],
+	["v69", "Conv", UINT8, 3, 1, false],
+	["v68", "Conv", UINT16, 3, 1, false],
+	["v68", "Conv", UINT8, 3, 0, false],
+	["v68", "Conv", UINT8, 1, 1, false],
+	["v68", "ConvTranspose", UINT8, 3, 0, true],
+] as const)(
+	"on %s a %s of codes of type %i, a kernel of %i and pads of %i",
+	async (target, op, dtype, size, pad, isBroken) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [1, 4, 5, 5]);
+			const pads = { pads: intsAttribute([pad, pad, pad, pad]) };
+			b.node(op, [pair(b, "x", dtype), weight(b, [4, 4, size, size], "float")], ["y"], pads);
+			b.output("y");
+		}, target);
+		expect(rules).toEqual(isBroken ? ["htp/conv-pads-8-bits"] : []);
+	},
+);
+
+test.each([
 	["v68", 5, FLOAT, true],
 	["v68", 4, FLOAT, false],
 	["v69", 5, FLOAT, false],

@@ -68,7 +68,7 @@ export const retypeResult: Remedy = ({ outputs: [output] }, { model, names }) =>
 	return true;
 };
 
-/** INT16 activations on both sides of a convolution as UINT16 of the same scale. */
+/** What a convolution reads as UINT16 of the same values, and INT16 that it makes. */
 export const unsign: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
 	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
 	if (before === undefined) return false;

@@ -136,6 +136,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/reshape-halved", throughVector],
 	["htp/relu-int4-rows", widenProduct],
 	["htp/conv-int16", unsign],
+	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-int4-volume", widenCodes],
 	["htp/gemm-bias-shape", expandBias],
 	["htp/channel-scalar", addRow],

@@ -5,7 +5,7 @@ import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
 import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
-import { isBlockProduct, isIntegerProduct, sourceOf } from "./producers.js";
+import { isBlockProduct, isIntegerProduct, LINEAR, sourceOf } from "./producers.js";
 
 /** A matrix of 16 rows: no batch of them. */
 function hasSixteenRows(shape: readonly Dimension[] | undefined): boolean {
@@ -51,6 +51,17 @@ function linearBehind(value: Value): Node | undefined {
 	return undefined;
 }
 
+/** Does `node`, which is no linear operator, read the result of one on integers, other operators in between, but no quantizers? */
+function readsProduct(node: Node, context: RuleContext, depth = 8): boolean {
+	if (depth === 0 || isOnnxOp(node, "QuantizeLinear", "DequantizeLinear", ...LINEAR)) return false;
+	return node.inputs.some((input) => {
+		const producer = input?.producer;
+		return (
+			producer !== undefined && (isIntegerProduct(producer, context) || readsProduct(producer, context, depth - 1))
+		);
+	});
+}
+
 /** Is the weight of `node` INT4 with one scale a channel, of two channels or more? */
 function hasInt4Channels(node: Node, { types }: RuleContext): boolean {
 	const dequantize = node.inputs[1]?.producer;
@@ -90,10 +101,10 @@ export const ANOMALY_RULES: RuleGroup = {
 		{
 			id: "htp/layer-norm-16-rows",
 			about:
-				"A MatMul or Gemm behind a LayerNormalization or a MatMul with float block scales does not multiply one matrix of exactly 16 rows, unless its weight is LPBQ in the double-dq form, has one scale or is float.",
+				"A MatMul or Gemm behind a LayerNormalization, a MatMul with float block scales or an operator that reads the result of a MatMul before it is quantized does not multiply one matrix of exactly 16 rows, unless its weight is LPBQ in the double-dq form, has one scale or is float.",
 			consequence: "wrong",
 			measured:
-				"-1 dB with weights of one scale a channel and in the exact-BQ form; right for 1 to 15, 17 and more rows, and for [2, 8] and [4, 4] rows",
+				"-1 dB with weights of one scale a channel and in the exact-BQ form; right for 1 to 15, 17 and more rows, and for [2, 8] and [4, 4] rows; from v69 on -1 to 19 dB behind a MatMul of one scale and Relu, Gelu, Tanh, Exp, Sigmoid, Neg, Div, Add of a number or Concat, which are right behind a QuantizeLinear",
 			remedy: "put a Reshape to [4, 4, K] in front and one behind",
 			appliedBy: "legalize-operators",
 			broken(operator, context) {
@@ -102,7 +113,8 @@ export const ANOMALY_RULES: RuleGroup = {
 				if (!hasSixteenRows(inputs[0]?.shape) || inputs[0]!.quantization === undefined) return undefined;
 				const producer = sourceOf(inputs[0]!.value, ["Reshape"]);
 				if (producer === undefined) return undefined;
-				if (!isOnnxOp(producer, "LayerNormalization") && !isBlockProduct(producer, context)) return undefined;
+				const isFaulty = isOnnxOp(producer, "LayerNormalization") || isBlockProduct(producer, context);
+				if (!isFaulty && !readsProduct(producer, context)) return undefined;
 				return `its 16 rows come out of ${producer.op.type} '${producer.name}'`;
 			},
 		},

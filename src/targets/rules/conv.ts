@@ -1,6 +1,6 @@
-import { intOf } from "../../ir/attribute.js";
+import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
-import { DataType } from "../../ir/types.js";
+import { DataType, dataTypeName } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
@@ -89,6 +89,26 @@ export const CONV_RULES: RuleGroup = {
 				if (!isConv(operator, "block") || !context.blockQuantOptimization || !becomesLpbq(operator)) return undefined;
 				if (weight!.channels !== 1 || inputs[2] === undefined) return undefined;
 				return `weight '${weight!.name}' has one output channel, and there is the bias '${inputs[2].value.name}'`;
+			},
+		},
+		{
+			id: "htp/conv-pads-8-bits",
+			about:
+				"A Conv with pads, and a ConvTranspose, whose kernel is larger than 1 and whose result goes into no QuantizeLinear, does not read what is quantized with 8 bits.",
+			consequence: "wrong",
+			until: "v68",
+			measured:
+				"-8 to 12 dB with UINT8 and INT8, float weights and one scale, one and two dimensions, groups; 64 dB without pads, with UINT16, with a Relu or Mul of floats in front, 42 dB with a quantized result",
+			remedy: "quantize its input with 16 bits",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], weight, result }) {
+				const { dtype } = input?.quantization ?? {};
+				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight === undefined || result !== undefined) return undefined;
+				if (dtype !== DataType.UINT8 && dtype !== DataType.INT8) return undefined;
+				const isLarge = weight.shape.slice(2).some((length) => length > 1);
+				const isSame = (stringOf(node, "auto_pad") ?? "").startsWith("SAME");
+				const isPadded = isOnnxOp(node, "ConvTranspose") || isSame || intsOf(node, "pads").some((pad) => pad > 0);
+				return isLarge && isPadded ? `it pads '${input!.value.name}', which is ${dataTypeName(dtype)}` : undefined;
 			},
 		},
 		{
