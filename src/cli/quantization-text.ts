@@ -70,12 +70,13 @@ function remarks({ diagnostics, findings }: Quantization): string[] {
 
 /** Where it ran, wholly or not, and how close it came. */
 function figure(verification: Verification): string {
-	const { failure, on, worstSqnrDb, outputs } = verification;
+	const { failure, on, worstSqnrDb, overallSqnrDb, samples, outputs } = verification;
 	if (failure !== null || outputs.some(({ problem }) => problem !== null)) return renderVerification(verification);
 	const where = on === "cpu" ? "on the CPU" : `on ${on}, nothing left on the CPU`;
 	const each =
 		outputs.length === 1
 			? ""
 			: ` at worst; ${outputs.map(({ name, sqnrDb }) => `${plain(name)} ${decibelText(sqnrDb)}`).join(", ")}`;
-	return `${decibelText(worstSqnrDb)} ${where}${each}`;
+	const overall = samples === 1 ? "" : ` in the worst sample, ${decibelText(overallSqnrDb)} over all ${samples},`;
+	return `${decibelText(worstSqnrDb)}${overall} ${where}${each}`;
 }

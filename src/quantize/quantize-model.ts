@@ -281,6 +281,7 @@ class Quantizer {
 		return verifyModels(this.#input, model, {
 			on,
 			inputs,
+			countsPadding: false,
 			minSqnrDb,
 			htpHome,
 			signal,

@@ -1,6 +1,7 @@
 import type { Model } from "../ir/model.js";
 import type { Value } from "../ir/value.js";
-import { compareTensors, type Difference, type Measured } from "./compare.js";
+import { compareTensors, type Difference, decibelsOf, type Measured } from "./compare.js";
+import type { AttentionMask } from "./padding.js";
 import { type CommonValue, outputProbe, type Probe } from "./probes.js";
 import type { TensorFile } from "./session.js";
 import type { InnerComparison, ValueComparison } from "./verification.js";
@@ -11,15 +12,24 @@ export interface RunOutputs {
 	readonly converted: readonly (readonly TensorFile[])[];
 }
 
-/** Compares the outputs of two models: by name, or where no name is the same by position. */
-export function compareOutputs(reference: Model, converted: Model, runs: RunOutputs): ValueComparison[] {
+/**
+ * Compares the outputs of two models: by name, or where no name is the same by position.
+ *
+ * @param masks of the samples: what they leave out does not count.
+ */
+export function compareOutputs(
+	reference: Model,
+	converted: Model,
+	runs: RunOutputs,
+	masks: readonly (AttentionMask | undefined)[] = [],
+): ValueComparison[] {
 	const [wanted, found] = [reference.graph.outputs, converted.graph.outputs];
 	const names = new Set(found.map(({ name }) => name));
 	const byPosition = wanted.length === found.length && !wanted.some(({ name }) => names.has(name));
 	return wanted.map((value, index) => {
 		const other = byPosition ? found[index] : found.find(({ name }) => name === value.name);
 		if (other === undefined) return missing(value.name, "the converted model has no such output");
-		const comparison = compareValue(value.name, outputProbe(value), outputProbe(other), runs);
+		const comparison = compareValue(value.name, outputProbe(value), outputProbe(other), runs, masks);
 		return comparison ?? missing(value.name, "it is no tensor of numbers in both models");
 	});
 }
@@ -37,7 +47,7 @@ export function compareInner(converted: Model, common: readonly CommonValue[], r
 			figures.set(value, before);
 			const pair = byValue.get(value);
 			if (pair === undefined) continue;
-			const comparison = compareValue(value.name, pair.reference, pair.converted, runs);
+			const comparison = compareValue(value.name, pair.reference, pair.converted, runs, []);
 			if (comparison === undefined) continue;
 			const figure = comparison.sqnrDb ?? Number.POSITIVE_INFINITY;
 			const lostDb = Number.isFinite(before) && Number.isFinite(figure) ? before - figure : null;
@@ -48,9 +58,16 @@ export function compareInner(converted: Model, common: readonly CommonValue[], r
 	return compared;
 }
 
-/** The worst of all samples; undefined where one model gave no numbers. */
-function compareValue(name: string, reference: Probe, converted: Probe, runs: RunOutputs): ValueComparison | undefined {
+/** The worst of all samples, and all together; undefined where one model gave no numbers. */
+function compareValue(
+	name: string,
+	reference: Probe,
+	converted: Probe,
+	runs: RunOutputs,
+	masks: readonly (AttentionMask | undefined)[],
+): ValueComparison | undefined {
 	let worst: ValueComparison | undefined;
+	let [signal, noise] = [0, 0];
 	for (const [sample, outputs] of runs.reference.entries()) {
 		const expected = measured(outputs, reference);
 		const actual = measured(runs.converted[sample]!, converted);
@@ -59,9 +76,12 @@ function compareValue(name: string, reference: Probe, converted: Probe, runs: Ru
 		if (shape.length !== other.length || shape.some((length, axis) => length !== other[axis])) {
 			return { ...missing(name, `its shape is [${other.join(", ")}], expected [${shape.join(", ")}]`), shape };
 		}
-		worst = worse(worst, comparisonOf(name, shape, compareTensors(expected, actual)));
+		const difference = compareTensors(expected, actual, masks[sample]);
+		signal += difference.signal;
+		noise += difference.noise;
+		worst = worse(worst, comparisonOf(name, shape, difference));
 	}
-	return worst;
+	return worst && { ...worst, overallSqnrDb: worst.problem === null ? decibelsOf(signal, noise) : worst.sqnrDb };
 }
 
 function measured(outputs: readonly TensorFile[], { value, encoding }: Probe): Measured | undefined {
@@ -72,7 +92,7 @@ function measured(outputs: readonly TensorFile[], { value, encoding }: Probe): M
 function comparisonOf(name: string, shape: readonly number[], difference: Difference): ValueComparison {
 	const { sqnrDb, maxAbsError, notFinite } = difference;
 	const problem = notFinite === 0 ? null : `${notFinite} elements are infinite or no numbers, unlike the reference's`;
-	return { name, sqnrDb, maxAbsError, shape, problem };
+	return { name, sqnrDb, overallSqnrDb: sqnrDb, maxAbsError, shape, problem };
 }
 
 function worse(a: ValueComparison | undefined, b: ValueComparison): ValueComparison {
@@ -82,7 +102,7 @@ function worse(a: ValueComparison | undefined, b: ValueComparison): ValueCompari
 }
 
 function missing(name: string, problem: string): ValueComparison {
-	return { name, sqnrDb: null, maxAbsError: 0, shape: [], problem };
+	return { name, sqnrDb: null, overallSqnrDb: null, maxAbsError: 0, shape: [], problem };
 }
 
 /** The lowest figure; null where all are equal to their references. */

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { bytesPerElement, numbersOf } from "../arrays/element-type.js";
 import { elementCount } from "../ir/types.js";
+import { type AttentionMask, positionWidth } from "./padding.js";
 import type { TensorFile } from "./session.js";
 
 /** A tensor that a session gave, and how its integers stand for real numbers. */
@@ -15,6 +16,9 @@ export interface Difference {
 	/** 10 log10(sum of reference^2 / sum of difference^2); null where both are equal. No less than -999. */
 	readonly sqnrDb: number | null;
 	readonly maxAbsError: number;
+	/** Sums of squares: of the reference, and of the difference. */
+	readonly signal: number;
+	readonly noise: number;
 	/** Elements that are infinite or no number where the reference's are not the same. */
 	readonly notFinite: number;
 }
@@ -24,13 +28,20 @@ const ELEMENTS_AT_ONCE = 2 ** 18;
 /** Stands for a signal of nothing but noise. */
 const NO_SIGNAL_DB = -999;
 
-/** Compares two tensors of the same number of elements, reading a piece of each at a time. */
-export function compareTensors(reference: Measured, actual: Measured): Difference {
+/**
+ * Compares two tensors of the same number of elements, reading a piece of each at a time.
+ *
+ * @param mask positions that it leaves out do not count, where the reference has positions.
+ */
+export function compareTensors(reference: Measured, actual: Measured, mask?: AttentionMask): Difference {
+	const width = mask && positionWidth(mask, reference.tensor.shape);
+	let position = 0;
 	let [signal, noise, maxAbsError, notFinite] = [0, 0, 0, 0];
 	const others = pieces(actual);
 	for (const expected of pieces(reference)) {
 		const found = others.next().value!;
-		for (let index = 0; index < expected.length; index++) {
+		for (let index = 0; index < expected.length; index++, position++) {
+			if (width !== undefined && mask!.counts[Math.floor(position / width)] === 0) continue;
 			const [a, b] = [expected[index]!, found[index]!];
 			if (Object.is(a, b)) {
 				if (Number.isFinite(a)) signal += a * a;
@@ -46,9 +57,13 @@ export function compareTensors(reference: Measured, actual: Measured): Differenc
 			if (error > maxAbsError) maxAbsError = error;
 		}
 	}
-	if (notFinite > 0) return { sqnrDb: NO_SIGNAL_DB, maxAbsError, notFinite };
-	if (noise === 0) return { sqnrDb: null, maxAbsError, notFinite };
-	return { sqnrDb: Math.max(NO_SIGNAL_DB, 10 * Math.log10(signal / noise)), maxAbsError, notFinite };
+	const sqnrDb = notFinite > 0 ? NO_SIGNAL_DB : decibelsOf(signal, noise);
+	return { sqnrDb, signal, noise, maxAbsError, notFinite };
+}
+
+/** Null without noise; no less than -999. */
+export function decibelsOf(signal: number, noise: number): number | null {
+	return noise === 0 ? null : Math.max(NO_SIGNAL_DB, 10 * Math.log10(signal / noise));
 }
 
 function* pieces({ tensor, encoding }: Measured): Generator<ArrayLike<number>, undefined> {

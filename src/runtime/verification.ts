@@ -8,6 +8,8 @@ export interface VerifyOptions extends SampleOptions {
 	readonly on?: "cpu" | Target | undefined;
 	/** The lowest SQNR of an output to pass; default: none, only what is not finite or has another shape fails. */
 	readonly minSqnrDb?: number | undefined;
+	/** Do positions of outputs count that the sample's attention mask leaves out? Default true. */
+	readonly countsPadding?: boolean | undefined;
 	/** Also compare the values inside, which takes a second run of both models. */
 	readonly perNode?: boolean | undefined;
 	/** Options of the QNN execution provider, in addition to those of the target. */
@@ -28,6 +30,8 @@ export interface ValueComparison {
 	readonly name: string;
 	/** 10 log10(signal / noise); null where both are equal. */
 	readonly sqnrDb: number | null;
+	/** The same of signal and noise of all samples together. */
+	readonly overallSqnrDb: number | null;
 	readonly maxAbsError: number;
 	readonly shape: readonly number[];
 	/** What makes it fail whatever its SQNR: another shape, elements that are not finite. */
@@ -57,6 +61,8 @@ export interface Verification {
 	readonly minSqnrDb: number | null;
 	/** The lowest of all outputs; null where all are equal, or where there is a failure. */
 	readonly worstSqnrDb: number | null;
+	/** The lowest of all outputs, signal and noise of all samples taken together. */
+	readonly overallSqnrDb: number | null;
 	readonly outputs: readonly ValueComparison[];
 	/** With `perNode`: in the order of the converted model. */
 	readonly inner: readonly InnerComparison[];

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Model } from "../ir/model.js";
@@ -10,9 +10,10 @@ import { runOnCpu } from "./cpu.js";
 import { runOnHtp } from "./htp.js";
 import { htpPython } from "./htp-environment.js";
 import { requireNamedDimensions } from "./model-inputs.js";
+import { type AttentionMask, attentionMaskOf, isMaskName } from "./padding.js";
 import { commonValues, exposeProbes } from "./probes.js";
 import { makeSamples, type Samples } from "./samples.js";
-import type { SessionOptions, SessionResult } from "./session.js";
+import type { SessionOptions, SessionResult, TensorFile } from "./session.js";
 import type { RunFailure, ValueComparison, Verification, VerifyOptions } from "./verification.js";
 
 const DEFAULT_TIMEOUT_SECONDS = 1800;
@@ -76,9 +77,17 @@ class Verifier {
 			samples: samples.reference.length,
 			minSqnrDb: minSqnrDb ?? null,
 		};
-		const nothing = { worstSqnrDb: null, outputs: [], inner: [], firstWrong: null, innerFailure: null, failure: null };
+		const nothing = {
+			worstSqnrDb: null,
+			overallSqnrDb: null,
+			outputs: [],
+			inner: [],
+			firstWrong: null,
+			innerFailure: null,
+			failure: null,
+		};
 		if ("model" in runs) return { ...common, ...nothing, passed: false, failure: runs, seconds: secondsOf(undefined) };
-		const outputs = compareOutputs(reference, converted, outputsOf(runs));
+		const outputs = compareOutputs(reference, converted, outputsOf(runs), await this.#masks(samples));
 		const passes = ({ problem, sqnrDb }: ValueComparison) =>
 			problem === null && (sqnrDb === null || minSqnrDb === undefined || sqnrDb >= minSqnrDb);
 		return {
@@ -87,9 +96,23 @@ class Verifier {
 			passed: outputs.every(passes),
 			outputs,
 			worstSqnrDb: lowest(outputs.map(({ sqnrDb }) => sqnrDb)),
+			overallSqnrDb: lowest(outputs.map(({ overallSqnrDb }) => overallSqnrDb)),
 			seconds: secondsOf(runs),
 			...(perNode === true ? await this.#compareInside(referencePath, convertedPath, samples) : {}),
 		};
+	}
+
+	/** What attention masks leave out of each sample, where that is not to count. */
+	async #masks({ reference }: Samples): Promise<(AttentionMask | undefined)[]> {
+		if (this.#options.countsPadding !== false) return [];
+		return Promise.all(
+			reference.map(async (inputs) => {
+				const masks = inputs.filter(({ name, shape }) => isMaskName(name) && shape.length === 2);
+				const read = async ({ name, type, shape, file }: TensorFile) =>
+					[name, { type, shape, bytes: await readFile(file) }] as const;
+				return attentionMaskOf(await Promise.all(masks.map(read)));
+			}),
+		);
 	}
 
 	/** The values inside: all that both models have, else, where the HTP refuses so many outputs, those that are integers. */

@@ -125,9 +125,9 @@ async function samplesOf(
 	const judged = { firstHeldOut: first, heldOut: heldOut === 0 ? all.count : heldOut };
 	const { count } = calibration;
 	const kept = fit === "gptq" ? Math.min(MOST_MEASURED, Math.floor(count * MEASURED_SHARE)) : 0;
-	if (kept === 0) return { source: calibration, all, firstMeasured: 0, measured: count, ...judged };
+	if (kept === 0) return { source: calibration, calibration, all, firstMeasured: 0, measured: count, ...judged };
 	const split = await splitSamples(calibration, kept);
-	return { source: split.calibration, all, firstMeasured: split.first, measured: kept, ...judged };
+	return { source: split.calibration, calibration, all, firstMeasured: split.first, measured: kept, ...judged };
 }
 
 /** What a unit is measured as: what the base recipe says, and all that it may become instead. */

@@ -68,13 +68,13 @@ export async function cumulativeNoise(
 	] as const;
 	try {
 		let done = 0;
-		const each = async (from: number, count: number, visit: (wanted: Arrays, found: Arrays) => void) => {
+		const each = async (from: number, count: number, visit: (wanted: Arrays, found: Arrays, feeds: Arrays) => void) => {
 			let left = count;
 			for await (const { arrays, origin } of source.samples(from)) {
 				if (left-- === 0) break;
 				signal?.throwIfAborted();
 				const feeds = feedsOf(inputs, arrays, origin);
-				visit(await sessions[0].run(feeds), await sessions[1].run(feeds));
+				visit(await sessions[0].run(feeds), await sessions[1].run(feeds), feeds);
 				onProgress(++done, samples + heldOut);
 			}
 		};
@@ -83,8 +83,8 @@ export async function cumulativeNoise(
 				operators.get(name)!.push(noiseOf(wanted, reference, found, converted));
 			}
 		});
-		await each(firstHeldOut, heldOut, (wanted, found) => {
-			sum.add(new Map(outputs.flatMap((name) => arrayEntry(wanted, name))), found);
+		await each(firstHeldOut, heldOut, (wanted, found, feeds) => {
+			sum.add(feeds, new Map(outputs.flatMap((name) => arrayEntry(wanted, name))), found);
 		});
 	} finally {
 		for (const session of sessions) await session.close();

@@ -27,6 +27,8 @@ export interface MeasureOptions {
 export interface MeasureSamples {
 	/** What the model is calibrated with: the first ones. */
 	readonly source: SampleSource;
+	/** All that are not held back, which `qgraph quantize` calibrates with. */
+	readonly calibration: SampleSource;
 	/** All of them. */
 	readonly all: SampleSource;
 	/**

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
 import { calibratedInterval, calibrationEncodings } from "../calibration/calibration-encodings.js";
@@ -16,6 +16,7 @@ import { Spool } from "../passes/support/spool.js";
 import { TaskPool } from "../passes/support/task-pool.js";
 import type { Interval } from "../quant/grid.js";
 import { passesAround } from "../quantize/passes-around.js";
+import { collectStatistics, type StatisticsFiles } from "../quantize/statistics.js";
 import { decide } from "../recipe/decide.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
@@ -189,23 +190,41 @@ export class SensitivityMeasure {
 		});
 	}
 
+	/** What samples that are not held out tell of the model, as `qgraph quantize` collects it for a recipe. */
+	async #statisticsFor(recipe: string): Promise<Pick<StatisticsFiles, "encodings" | "hessian">> {
+		const { fit, signal } = this.#options;
+		const folder = path.join(this.#options.folder, "suggested");
+		rmSync(folder, { recursive: true, force: true });
+		mkdirSync(folder);
+		return collectStatistics(this.model, this.#samples!.calibration, folder, {
+			recipe,
+			gptq: fit === "gptq",
+			signal,
+			onProgress: (done, total) => this.#progress("calibrating with all samples", done, total ?? 0),
+		});
+	}
+
 	/**
 	 * The model quantized throughout, compared with the float one.
 	 *
 	 * @param recipe as passes take it, a file or a name.
 	 * @param name by which it is known again.
+	 * @param isSuggested calibrate with all that is not held out, as `qgraph quantize` will, instead of what units are
+	 *   measured with.
 	 */
-	async quantized(recipe: string, name: string): Promise<QuantizedNoise> {
+	async quantized(recipe: string, name: string, isSuggested = false): Promise<QuantizedNoise> {
 		return this.#state.once(`quantized ${name}`, async () => {
 			await this.#ranges();
 			const { folder, target, products, fit, signal } = this.#options;
 			this.#progress(`quantizing: ${name}`, 0, 1);
 			const { model } = await prepared(this.#options);
-			const hessian = fit === "gptq" ? path.join(folder, "moments") : "";
+			const { encodings, hessian } = isSuggested
+				? await this.#statisticsFor(recipe)
+				: { encodings: this.encodings, hessian: fit === "gptq" ? path.join(folder, "moments") : "" };
 			const [, after] = passesAround(target);
 			const passes = [
 				applyPrecisionRecipe({ recipe, hessian, fit: fit === "max" ? "max" : "search" }),
-				insertActivationQdq({ recipe, encodings: this.encodings, products }),
+				insertActivationQdq({ recipe, encodings, products }),
 				...after.map((pass) => pass()),
 			];
 			await runOn(model, passes, this.#options);

@@ -6,6 +6,7 @@ import type { Value } from "../ir/value.js";
 import { type ErrorSum, errorSum } from "../quant/measure.js";
 import { roleFromNames } from "../recipe/role.js";
 import { floatsOf } from "../runtime/live-session.js";
+import { attentionMaskOf, withoutPadding } from "../runtime/padding.js";
 import { constantOf } from "../weights/constant.js";
 
 /** How far outputs of a model are from what they should be. */
@@ -33,12 +34,19 @@ export class OutputNoiseSum {
 		this.#logits = logits;
 	}
 
-	add(wanted: ReadonlyMap<string, NumpyArray>, found: ReadonlyMap<string, NumpyArray>): void {
+	/** @param feeds inputs of the sample: positions that an attention mask among them leaves out do not count. */
+	add(
+		feeds: ReadonlyMap<string, NumpyArray>,
+		wanted: ReadonlyMap<string, NumpyArray>,
+		found: ReadonlyMap<string, NumpyArray>,
+	): void {
+		const mask = attentionMaskOf(feeds);
 		const sums: [string, ErrorSum][] = [];
 		let divergence = { sum: 0, rows: 0 };
 		for (const [name, array] of wanted) {
 			if (!isFloat(array.type)) continue;
-			const [a, b] = [floatsOf(array), floatsOf(found.get(name)!)];
+			const counted = (of: NumpyArray) => withoutPadding(floatsOf(of), array.shape, mask);
+			const [a, b] = [counted(array), counted(found.get(name)!)];
 			const sum = errorSum(a, b);
 			if (!Number.isFinite(sum.signal + sum.error)) {
 				this.#notFinite++;

@@ -120,7 +120,7 @@ class Suggester {
 		const { file, text, name, description } = this.#recipe(units);
 		const points = await this.#points(plans, choice, prediction);
 		const point = points.find(({ isChosen }) => isChosen)!;
-		const quantized = this.#hasSamples ? (await this.#measure.quantized(file, text)).outputs : null;
+		const quantized = this.#hasSamples ? (await this.#measure.quantized(file, text, true)).outputs : null;
 		const count = (change: SuggestedUnit["change"]) =>
 			[...units.values()].filter((unit) => unit.change === change).length;
 		const suggestion: SuggestedRecipe = {

@@ -156,7 +156,7 @@ export class SwitchedModel {
 		const sum = new OutputNoiseSum(this.#logits);
 		for (const { feeds, wanted } of this.#samples) {
 			signal?.throwIfAborted();
-			sum.add(wanted, await this.#session.run(new Map([...feeds, ...changed])));
+			sum.add(feeds, wanted, await this.#session.run(new Map([...feeds, ...changed])));
 		}
 		return sum.noise;
 	}

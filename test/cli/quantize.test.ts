@@ -48,7 +48,7 @@ warning calibrate/random: ranges of random inputs are not those of real ones
 
 against the input, on samples that were held out:
 
-N dB on the CPU
+N dB in the worst sample, N dB over all 2, on the CPU
 
 gained by GPTQ: N dB on the CPU (N dB without)
 

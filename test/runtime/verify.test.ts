@@ -61,6 +61,14 @@ describe("verifyModels on the CPU", () => {
 		expect(result.worstSqnrDb).toBeCloseTo(20, 3);
 	});
 
+	test("says the worst of all samples, and all of them together", async () => {
+		const [a, b] = [await saved(twoSteps(2), "a.onnx"), await saved(twoSteps(2.2), "b.onnx")];
+		const { worstSqnrDb, overallSqnrDb, outputs } = await verifyModels(a, b, { samples: 4 });
+		expect(overallSqnrDb).toBeCloseTo(20, 3);
+		expect(outputs[0]!.overallSqnrDb).toBe(overallSqnrDb);
+		expect(worstSqnrDb).toBeLessThanOrEqual(overallSqnrDb!);
+	});
+
 	test("the same seed gives the same inputs, another one others", async () => {
 		const [a, b] = [await saved(twoSteps(2), "a.onnx"), await saved(twoSteps(2.2), "b.onnx")];
 		const error = async (seed: number) => (await verifyModels(a, b, { seed })).outputs[0]!.maxAbsError;
