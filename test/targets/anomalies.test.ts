@@ -271,6 +271,21 @@ test.each([
 );
 
 test.each([
+	["right", false],
+	["left", true],
+])("on v68 an Add of a constant on the %s of a Conv of codes of 8 bits", async (side, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, 4, 5, 5]);
+		const pads = { pads: intsAttribute([1, 1, 1, 1]) };
+		b.node("Conv", [pair(b, "x", UINT8, 0), weight(b, [4, 4, 3, 3], "float")], ["y"], pads);
+		b.initializer("c", floatTensor([4, 1, 1], randomScales(4, 6)));
+		b.node("Add", side === "right" ? ["y", "c"] : ["c", "y"], ["z"]);
+		b.output(pair(b, "z", UINT8, 0));
+	}, "v68");
+	expect(rules).toEqual(isBroken ? ["htp/conv-pads-8-bits"] : []);
+});
+
+test.each([
 	["v68", 5, FLOAT, true],
 	["v68", 4, FLOAT, false],
 	["v69", 5, FLOAT, false],

@@ -1,14 +1,23 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
+import { constantOf } from "../../weights/constant.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
-import { vectorAddsBehind } from "../readers.js";
+import { quantizerBehind, vectorAddsBehind } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
 
 function isConv({ node, weight }: OperatorFacts, scheme: "lpbq" | "block"): boolean {
 	return isOnnxOp(node, "Conv", "ConvTranspose") && weight?.scheme === scheme;
+}
+
+/** Does ONNX Runtime make one Conv of it and the Add of a float constant behind it, of which the sum is quantized? */
+function isSumQuantized({ outputs: [output] }: Node): boolean {
+	const [use, ...others] = output!.uses;
+	if (use === undefined || others.length > 0 || output!.isGraphOutput) return false;
+	if (!isOnnxOp(use.node, "Add") || use.index !== 0 || constantOf(use.node.inputs[1]) === undefined) return false;
+	return quantizerBehind(use.node.outputs[0]!) !== undefined;
 }
 
 /** A two-dimensional convolution of one position and one group. */
@@ -94,7 +103,7 @@ export const CONV_RULES: RuleGroup = {
 		{
 			id: "htp/conv-pads-8-bits",
 			about:
-				"A Conv with pads, and a ConvTranspose, whose kernel is larger than 1 and whose result goes into no QuantizeLinear, does not read what is quantized with 8 bits.",
+				"A Conv with pads, and a ConvTranspose, whose kernel is larger than 1 and whose result goes into no QuantizeLinear, also not by way of an Add of a constant on its right, does not read what is quantized with 8 bits.",
 			consequence: "wrong",
 			until: "v68",
 			measured:
@@ -104,6 +113,7 @@ export const CONV_RULES: RuleGroup = {
 			broken({ node, inputs: [input], weight, result }) {
 				const { dtype } = input?.quantization ?? {};
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight === undefined || result !== undefined) return undefined;
+				if (isSumQuantized(node)) return undefined;
 				if (dtype !== DataType.UINT8 && dtype !== DataType.INT8) return undefined;
 				const isLarge = weight.shape.slice(2).some((length) => length > 1);
 				const isSame = (stringOf(node, "auto_pad") ?? "").startsWith("SAME");
