@@ -77,6 +77,18 @@ function table(b: Builder, name: string, [rows, columns]: readonly [number, numb
 	return `${name}_dq`;
 }
 
+const EQUATIONS: readonly [
+	name: string,
+	equation: string,
+	left: (rows: number) => readonly number[],
+	right?: readonly number[],
+][] = [
+	["scores of heads", "bqhd,bkhd->bhqk", (rows) => [1, rows, 2, 24], [1, 7, 2, 24]],
+	["a matrix beside several", "btd,dk->btk", (rows) => [2, rows, 24], [24, 6]],
+	["axes in another order", "ijk->kji", (rows) => [3, rows, 4]],
+	["nothing is summed", "ij,j->ji", (rows) => [rows, 24], [24]],
+];
+
 const IDS = [3, 0, 7, 7, 1];
 
 export const MODE_MODELS: readonly OperatorModel[] = [
@@ -157,6 +169,29 @@ export const MODE_MODELS: readonly OperatorModel[] = [
 		{},
 		{ isFloat: true },
 	),
+	...EQUATIONS.map(
+		([name, equation, left, right]): OperatorModel => ({
+			rule: "htp/einsum",
+			sinceV69: true,
+			name,
+			write: (b, rows) =>
+				model(b, left(rows), (_, x) => {
+					const operands = [x];
+					if (right !== undefined) {
+						b.input("w", FLOAT, right);
+						operands.push(pair(b, "w", right.length === 1 ? {} : { dtype: UINT8, scale: 2 ** -5 }));
+					}
+					b.node("Einsum", operands, ["y"], { equation: stringAttribute(equation) }, "einsum");
+					return pair(b, "y", { scale: 2 ** -11 });
+				}),
+		}),
+	),
+	{
+		rule: "htp/operator-never",
+		name: "a Dropout that drops nothing",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => node(b, "Dropout", [pair(b, node(b, "Abs", [x], "abs"))], "dropout")),
+	},
 	{
 		rule: "htp/int4-asymmetric",
 		name: "INT4 codes far from their zero point",

@@ -7,6 +7,7 @@ import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { coverWindows } from "./average-pool.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
+import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
 	encodeFactor,
@@ -18,6 +19,7 @@ import {
 } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
+import { isOutputUsed } from "./node-writer.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
@@ -25,6 +27,7 @@ import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
 import { addRow, flatten, square, throughVector } from "./shape-remedies.js";
+import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
 	expandBias,
@@ -114,6 +117,16 @@ const copyCodes: Remedy = ({ node }, { names }) => {
 	return true;
 };
 
+/** A Dropout that is not told to drop anything, and whose mask nobody reads -> Identity. */
+const dropNothing: Remedy = ({ node }) => {
+	const [data, , training] = node.inputs;
+	const isIdle = training === undefined || smallConstantOf(training)?.values[0] === 0;
+	if (!isOnnxOp(node, "Dropout") || !isIdle || data === undefined || isOutputUsed(node, 1)) return false;
+	const [output] = node.outputs;
+	node.graph!.replaceNode(node, { op: "Identity", name: node.name, inputs: [data], outputs: [output!] });
+	return true;
+};
+
 /** Remedies by the rule that they are for. */
 export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Remedy>([
 	["htp/channel-output", separate],
@@ -154,6 +167,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-factor", encodeFactor],
 	["htp/zeros-scale", encodeZeros],
 	["htp/shared-codes", copyCodes],
+	["htp/einsum", lowerEinsum],
+	["htp/operator-never", dropNothing],
 	["htp/operator-mode", otherMode],
 	["htp/operator-mode-wrong", otherMode],
 	["htp/average-pads", coverWindows],

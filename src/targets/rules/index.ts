@@ -7,6 +7,7 @@ import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
 import { CONV_RULES } from "./conv.js";
+import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { FORM_RULES } from "./forms.js";
 import { GEMM_RULES } from "./gemm.js";
@@ -38,6 +39,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OPERATOR_RULES,
 	MODE_RULES,
 	FORM_RULES,
+	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,
 ];

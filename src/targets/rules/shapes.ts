@@ -40,12 +40,15 @@ export const SHAPE_RULES: RuleGroup = {
 			remedy: "fix the dimensions, as in `--dim batch=1`",
 			appliedBy: "fix-shapes",
 			broken({ node, inputs }) {
-				for (const input of inputs) {
+				const found: string[] = [];
+				for (const input of new Set(inputs)) {
 					if (input?.value.isGraphInput !== true || input.value.uses[0]?.node !== node) continue;
-					const index = input.shape?.findIndex((dim) => typeof dim !== "number") ?? -1;
-					if (index >= 0)
-						return `dimension ${index} of input '${input.value.name}' is ${input.shape![index] ?? "not known"}`;
+					for (const [index, dim] of input.shape?.entries() ?? []) {
+						if (typeof dim !== "number")
+							found.push(`dimension ${index} of input '${input.value.name}' is ${dim ?? "not known"}`);
+					}
 				}
+				if (found.length > 0) return found.join(", ");
 				return undefined;
 			},
 		},

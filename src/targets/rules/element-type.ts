@@ -1,0 +1,61 @@
+import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
+import { DataType, dataTypeName } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { TAKEN_TYPES } from "../element-types.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import { REFUSED_INTEGERS } from "../operator-table.js";
+import type { RuleGroup } from "../rule.js";
+import { isFolded } from "./known-value.js";
+
+/** Operators that have rules of their own, or none about the types of what they compute on. */
+const ELSEWHERE = ["Cast", "CastLike", "Constant", "QuantizeLinear", "DequantizeLinear", "Shape", "Size"];
+
+const CODES: readonly (DataType | undefined)[] = [DataType.INT8, DataType.UINT8, DataType.INT16, DataType.UINT16];
+
+/** Has `value` to do with quantizers: does it come out of one, or go into one, other operators in between aside? */
+function isCode(value: Value): boolean {
+	for (let at: Value | undefined = value; at?.producer !== undefined; at = at.producer.inputs[0]) {
+		if (isOnnxOp(at.producer, "QuantizeLinear")) return true;
+	}
+	for (let at: Value | undefined = value; at !== undefined; at = at.uses[0]?.node.outputs[0]) {
+		if (at.uses.some(({ node }) => isOnnxOp(node, "DequantizeLinear"))) return true;
+	}
+	return false;
+}
+
+/** The element type that the operator is refused with. */
+function refusedType({ node, inputs, outputs: [output] }: OperatorFacts): DataType | undefined {
+	if (isOnnxOp(node, "Cast", "CastLike")) {
+		return [inputs[0]?.dtype, output?.dtype].find((dtype) => dtype === DataType.DOUBLE);
+	}
+	if (
+		node.op.type.startsWith("QLinear") ||
+		isOnnxOp(node, ...ELSEWHERE, ...REFUSED_INTEGERS) ||
+		!isStandardDomain(node.op.domain)
+	)
+		return undefined;
+	const data = inputs[isOnnxOp(node, "Where") ? 1 : 0];
+	const taken = data?.dtype === undefined ? undefined : TAKEN_TYPES[data.dtype];
+	if (data === undefined || taken === undefined || taken.includes(node.op.type)) return undefined;
+	return CODES.includes(data.dtype) && isCode(data.value) ? undefined : data.dtype;
+}
+
+export const ELEMENT_TYPE_RULES: RuleGroup = {
+	title: "Types of numbers",
+	rules: [
+		{
+			id: "htp/element-type",
+			about:
+				"Nothing is computed in DOUBLE or UINT64. What are no codes of quantizers is FLOAT, FLOAT16, or of an integer type that the operator takes: INT32 and INT64 for arithmetic, comparisons, sums and what moves elements, not for MatMul, Pow, Neg, Pad, Relu, Sign, Resize, means, TopK and ArgMin; UINT32 and BOOL for what moves elements and little else; INT8, UINT8, INT16 and UINT16 hardly at all.",
+			consequence: "refused",
+			measured: "models of one operator between inputs and outputs of one type, 1,573 of them, on v73",
+			remedy: "compute it in FLOAT or INT32",
+			broken(operator) {
+				const dtype = isFolded(operator.node) ? undefined : refusedType(operator);
+				return dtype === undefined
+					? undefined
+					: `operator ${operator.node.op.type} is not taken on ${dataTypeName(dtype)}`;
+			},
+		},
+	],
+};
