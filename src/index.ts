@@ -160,7 +160,7 @@ export { type WeightAnnotation, weightAnnotation } from "./passes/support/annota
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";
 export {
-	type GptqGain,
+	type Gain,
 	type OutputGain,
 	type Quantization,
 	type QuantizeOptions,

@@ -1,4 +1,4 @@
-import type { OutputGain, Quantization, Verification } from "../index.js";
+import type { Gain, OutputGain, Quantization, Verification } from "../index.js";
 import { byteText, decibelText, plain, table } from "./terminal.js";
 import { renderVerification } from "./verification-text.js";
 
@@ -25,12 +25,15 @@ export function renderQuantization(result: Quantization, output: string): string
 	return parts.join("\n\n");
 }
 
-/** What GPTQ gained, where that was measured. */
-function gainLines({ gptqGain, onTarget }: Quantization): string[] {
-	const line = (gain: OutputGain | null | undefined, where: string | undefined) =>
-		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} without)`] : [];
-	const gains = [...line(gptqGain?.onCpu, "on the CPU"), ...line(gptqGain?.onTarget, `on ${onTarget?.on}`)];
-	return gains.length === 0 ? [] : [`gained by GPTQ: ${gains.join(", ")}`];
+/** What GPTQ and blocks gained, where that was measured. */
+function gainLines({ gptqGain, blockGain, onTarget }: Quantization): string[] {
+	const line = (gain: OutputGain | null | undefined, where: string | undefined, without: string) =>
+		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} ${without})`] : [];
+	const lineOf = (name: string, gain: Gain | null, without: string) => {
+		const gains = [...line(gain?.onCpu, "on the CPU", without), ...line(gain?.onTarget, `on ${onTarget?.on}`, without)];
+		return gains.length === 0 ? [] : [`gained by ${name}: ${gains.join(", ")}`];
+	};
+	return [...lineOf("GPTQ", gptqGain, "without"), ...lineOf("blocks", blockGain, "with a scale a channel")];
 }
 
 function calibratedWith(samples: number, heldOut: number): string {

@@ -14,6 +14,8 @@ import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
 import type { WeightEntry } from "../passes/infra/report.js";
+import { findRecipe } from "../recipe/find-recipe.js";
+import type { Setting } from "../recipe/recipe.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
 import { summarizeModel } from "../report/summary.js";
 import { runPasses } from "../run-passes.js";
@@ -49,6 +51,8 @@ export interface QuantizeOptions {
 	readonly gptq?: boolean | undefined;
 	/** Make and run the model without GPTQ, too, and say what GPTQ gained; default true. */
 	readonly gptqGain?: boolean | undefined;
+	/** Make and run the model with a scale a channel where it has blocks, too, and say what blocks gained; default true. */
+	readonly blockGain?: boolean | undefined;
 	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
 	/** Activations that the model has in 8 bits: as they are, or UINT16 with the same values among its own; default `keep`. */
@@ -86,19 +90,24 @@ export interface Quantization {
 	/** Why it did not run on the target's emulator. */
 	readonly notOnTarget: string | null;
 	/** Null where nothing was run, or GPTQ had no part in it. */
-	readonly gptqGain: GptqGain | null;
+	readonly gptqGain: Gain | null;
+	/** Null where nothing was run, or no weight is in blocks. */
+	readonly blockGain: Gain | null;
 }
 
-/** What GPTQ gained at the outputs, against the same recipe with scales and codes of least error. */
-export interface GptqGain {
+/**
+ * What something gained at the outputs, against the same model without it: without GPTQ, with scales and codes of least
+ * error; without blocks, with a scale a channel.
+ */
+export interface Gain {
 	readonly onCpu: OutputGain | null;
 	readonly onTarget: OutputGain | null;
 }
 
 export interface OutputGain {
-	/** The worst output without GPTQ, dB. */
+	/** The worst output without it, dB. */
 	readonly withoutDb: number;
-	/** By how much the worst output with GPTQ is better. */
+	/** By how much the worst output with it is better. */
 	readonly gainDb: number;
 }
 
@@ -131,14 +140,17 @@ class Quantizer {
 	readonly #output: string;
 	readonly #options: QuantizeOptions;
 	readonly #folder: string;
+	readonly #known: StatisticsFiles | undefined;
 	readonly #diagnostics: Diagnostic[] = [];
 	readonly #weights: WeightEntry[] = [];
 
-	constructor(input: string, output: string, options: QuantizeOptions, folder: string) {
+	/** @param known what samples told before: nothing is calibrated then. */
+	constructor(input: string, output: string, options: QuantizeOptions, folder: string, known?: StatisticsFiles) {
 		this.#input = input;
 		this.#output = output;
 		this.#options = options;
 		this.#folder = folder;
+		this.#known = known;
 	}
 
 	async run(): Promise<Quantization> {
@@ -204,6 +216,7 @@ class Quantizer {
 
 	/** Ranges of values and second moments; without samples the ranges that were given. */
 	async #statistics(model: Model, samples: PreparedSamples | undefined, recipe: string): Promise<StatisticsFiles> {
+		if (this.#known !== undefined) return this.#known;
 		const { encodings, gptq, observer, headroom, signal } = this.#options;
 		if (samples === undefined) return { encodings: encodings!, hessian: "", samples: 0, diagnostics: [] };
 		const onProgress = (done: number, total: number | undefined) => this.#progress("calibrating", done, total ?? 0);
@@ -234,33 +247,42 @@ class Quantizer {
 		});
 	}
 
-	/** Runs the result on samples that it does not know, where there are any, and what it would be without GPTQ. */
+	/** Runs the result on samples that it does not know, where there are any, and what it would be made in other ways. */
 	async #judge(
 		samples: PreparedSamples | undefined,
 		recipe: string,
 		statistics: StatisticsFiles,
-	): Promise<Judgement & Pick<Quantization, "gptqGain">> {
-		const { verify = true, gptqGain = true } = this.#options;
-		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null };
+	): Promise<Judgement & Gains> {
+		const { verify = true, gptqGain = true, blockGain = true } = this.#options;
+		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null, blockGain: null };
 		const files = await writeSamples(samples.source, samples.first, Math.max(1, samples.heldOut), this.#folder);
 		const judgement = await this.#runs(this.#output, files);
-		if (!gptqGain || this.#weights.every(({ fit }) => fit !== "gptq")) return { ...judgement, gptqGain: null };
-		const plain = path.join(this.#folder, "without-gptq.onnx");
-		await new Quantizer(this.#input, plain, this.#withoutGptq(samples, recipe, statistics), this.#folder).run();
-		const without = await this.#runs(plain, files, WITHOUT_GPTQ);
-		const gain = {
-			onCpu: gainOf(judgement.onCpu, without.onCpu),
-			onTarget: gainOf(judgement.onTarget, without.onTarget),
+		const isGptq = gptqGain && this.#weights.some(({ fit }) => fit === "gptq");
+		const isBlock = blockGain && this.#weights.some(({ precision }) => precision === "16a4w_block");
+		const gainOver = async (way: string, otherRecipe: string, known: StatisticsFiles) =>
+			gainsOf(judgement, await this.#runOther(`${way}, `, files, { recipe: otherRecipe, dim: samples.dim }, known));
+		return {
+			...judgement,
+			gptqGain: isGptq ? await gainOver("without GPTQ", recipe, { ...statistics, hessian: "" }) : null,
+			blockGain: isBlock
+				? await gainOver("with a scale a channel", writeChannelRecipe(recipe, this.#folder), statistics)
+				: null,
 		};
-		return { ...judgement, gptqGain: gain };
 	}
 
-	/** What makes the same model without GPTQ. */
-	#withoutGptq({ dim }: PreparedSamples, recipe: string, { encodings }: StatisticsFiles): QuantizeOptions {
-		const onProgress = (step: string, done: number, total: number) =>
-			this.#progress(`${WITHOUT_GPTQ}${step}`, done, total);
+	/** Makes the model in another way, only to be compared with, and runs it. @param prefix in front of the steps. */
+	async #runOther(
+		prefix: string,
+		files: readonly string[],
+		way: Pick<QuantizeOptions, "recipe" | "dim">,
+		known: StatisticsFiles,
+	): Promise<Judgement> {
 		const { target, products, existing, signal } = this.#options;
-		return { recipe, encodings, dim, target, products, existing, signal, onProgress, allowIllegal: true };
+		const onProgress = (step: string, done: number, total: number) => this.#progress(`${prefix}${step}`, done, total);
+		const options = { ...way, target, products, existing, signal, onProgress, allowIllegal: true, overwrite: true };
+		const model = path.join(this.#folder, "other.onnx");
+		await new Quantizer(this.#input, model, options, this.#folder, known).run();
+		return this.#runs(model, files, prefix);
 	}
 
 	/** Compares a model with the input on the CPU and on the target. */
@@ -304,10 +326,27 @@ type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;
 
 const NOT_RUN: Judgement = { onCpu: null, onTarget: null, notOnTarget: null };
 
-/** In front of the steps of the model that is made only to be compared with. */
-const WITHOUT_GPTQ = "without GPTQ, ";
+type Gains = Pick<Quantization, "gptqGain" | "blockGain">;
 
-function gainOf(withGptq: Verification | null, without: Verification | null): OutputGain | null {
-	const [better, worse] = [withGptq?.worstSqnrDb ?? null, without?.worstSqnrDb ?? null];
+/** The recipe with a scale a channel where it has blocks, as a file in `folder`. */
+function writeChannelRecipe(recipe: string, folder: string): string {
+	const { rules, default: standard, ...rest } = findRecipe(recipe);
+	const ofChannels = (setting: Setting): Setting =>
+		setting.precision === "16a4w_block" ? { ...setting, precision: "16a4w" } : setting;
+	const others = rules.map((rule) => ({ ...rule, setting: ofChannels(rule.setting) }));
+	const file = path.join(folder, "per-channel.yaml");
+	writeFileSync(file, writeRecipe({ ...rest, default: ofChannels(standard), rules: others }));
+	return file;
+}
+
+function gainsOf(judgement: Judgement, without: Judgement): Gain {
+	return {
+		onCpu: gainOf(judgement.onCpu, without.onCpu),
+		onTarget: gainOf(judgement.onTarget, without.onTarget),
+	};
+}
+
+function gainOf(judged: Verification | null, without: Verification | null): OutputGain | null {
+	const [better, worse] = [judged?.worstSqnrDb ?? null, without?.worstSqnrDb ?? null];
 	return better === null || worse === null ? null : { withoutDb: worse, gainDb: better - worse };
 }

@@ -136,6 +136,10 @@ describe("quantizeModel", () => {
 		expect(onCpu!.withoutDb).toBeCloseTo(plain.sqnr, 5);
 		expect(onCpu!.gainDb).toBeCloseTo(gptq.sqnr - plain.sqnr, 5);
 		expect(onTarget).toBeNull();
+		const perChannel = await worst("channels.onnx", { recipe: "16a4w" });
+		expect(gptq.result.blockGain!.onCpu!.withoutDb).toBeCloseTo(perChannel.sqnr, 5);
+		expect(gptq.result.blockGain!.onCpu!.gainDb).toBeCloseTo(gptq.sqnr - perChannel.sqnr, 5);
+		expect(perChannel.result.blockGain).toBeNull();
 	});
 
 	test("inputs that go further than those seen are not clamped", async () => {
@@ -232,14 +236,16 @@ describe("quantizeModel", () => {
 		);
 	});
 
-	test("what GPTQ gained is left out on request, and where nothing runs", async () => {
+	test("what GPTQ and blocks gained is left out on request, and where nothing runs", async () => {
 		const steps = new Set<string>();
 		const onProgress = (step: string) => void steps.add(step);
 		const result = async (options: Parameters<typeof quantizeModel>[2]) =>
 			quantizeModel(model, place("gain.onnx"), { data: [data], onProgress, overwrite: true, ...options });
 		expect((await result({ gptqGain: false })).gptqGain).toBeNull();
 		expect(await result({ verify: false })).toMatchObject({ onCpu: null, gptqGain: null });
-		expect([...steps].filter((step) => step.startsWith("without GPTQ"))).toEqual([]);
+		const blocks = { recipe: "16a4w_block:32", gptqGain: false, blockGain: false };
+		expect(await result(blocks)).toMatchObject({ gptqGain: null, blockGain: null });
+		expect([...steps].filter((step) => step.startsWith("with"))).toEqual([]);
 		expect((await result({ recipe: "16a16w" })).gptqGain).toBeNull();
 		expect((await result({ budget: parseBudget("6bpw") })).gptqGain!.onCpu!.withoutDb).toBeGreaterThan(5);
 		expect(steps).toContain("without GPTQ, writing");

@@ -64,7 +64,13 @@ export const quantize: Command = {
 				type: "boolean",
 				default: true,
 				describe:
-					"Make and run it without GPTQ, too, to say what GPTQ gained; --no-gptq-gain: do not, in half the time",
+					"Make and run it without GPTQ, too, to say what GPTQ gained; --no-gptq-gain: do not, which saves time",
+			})
+			.option("block-gain", {
+				type: "boolean",
+				default: true,
+				describe:
+					"Make and run it with a scale a channel where it has blocks, too, to say what blocks gained; --no-block-gain: do not",
 			})
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
@@ -137,6 +143,7 @@ function optionsOf(args: Arguments) {
 		headroom: args.headroom as number | undefined,
 		gptq: args.gptq !== false,
 		gptqGain: args["gptq-gain"] !== false,
+		blockGain: args["block-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,
 		existing: args.existing as "keep" | "widen" | undefined,
 		verify: args.verify !== false,
