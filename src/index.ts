@@ -158,14 +158,9 @@ export { splitBlockScales } from "./passes/split-block-scales.js";
 export { type SplitGraphOptions, splitGraph } from "./passes/split-graph.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
+export type { Gain, OutputGain } from "./quantize/gains.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";
-export {
-	type Gain,
-	type OutputGain,
-	type Quantization,
-	type QuantizeOptions,
-	quantizeModel,
-} from "./quantize/quantize-model.js";
+export { type Quantization, type QuantizeOptions, quantizeModel } from "./quantize/quantize-model.js";
 export {
 	collectStatisticsOf,
 	type FileStatisticsOptions,

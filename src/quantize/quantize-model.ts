@@ -14,8 +14,6 @@ import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
 import type { WeightEntry } from "../passes/infra/report.js";
-import { findRecipe } from "../recipe/find-recipe.js";
-import type { Setting } from "../recipe/recipe.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
 import { summarizeModel } from "../report/summary.js";
 import { runPasses } from "../run-passes.js";
@@ -24,6 +22,7 @@ import { verifyModels } from "../runtime/verify-models.js";
 import { checkModel, type Finding } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
+import { type Gain, gainsOf, writeChannelRecipe } from "./gains.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
 import { passesAround, passesBehind } from "./passes-around.js";
@@ -93,22 +92,6 @@ export interface Quantization {
 	readonly gptqGain: Gain | null;
 	/** Null where nothing was run, or no weight is in blocks. */
 	readonly blockGain: Gain | null;
-}
-
-/**
- * What something gained at the outputs, against the same model without it: without GPTQ, with scales and codes of least
- * error; without blocks, with a scale a channel.
- */
-export interface Gain {
-	readonly onCpu: OutputGain | null;
-	readonly onTarget: OutputGain | null;
-}
-
-export interface OutputGain {
-	/** The worst output without it, dB. */
-	readonly withoutDb: number;
-	/** By how much the worst output with it is better. */
-	readonly gainDb: number;
 }
 
 const DEFAULT_RECIPE = "16a8w";
@@ -327,26 +310,3 @@ type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;
 const NOT_RUN: Judgement = { onCpu: null, onTarget: null, notOnTarget: null };
 
 type Gains = Pick<Quantization, "gptqGain" | "blockGain">;
-
-/** The recipe with a scale a channel where it has blocks, as a file in `folder`. */
-function writeChannelRecipe(recipe: string, folder: string): string {
-	const { rules, default: standard, ...rest } = findRecipe(recipe);
-	const ofChannels = (setting: Setting): Setting =>
-		setting.precision === "16a4w_block" ? { ...setting, precision: "16a4w" } : setting;
-	const others = rules.map((rule) => ({ ...rule, setting: ofChannels(rule.setting) }));
-	const file = path.join(folder, "per-channel.yaml");
-	writeFileSync(file, writeRecipe({ ...rest, default: ofChannels(standard), rules: others }));
-	return file;
-}
-
-function gainsOf(judgement: Judgement, without: Judgement): Gain {
-	return {
-		onCpu: gainOf(judgement.onCpu, without.onCpu),
-		onTarget: gainOf(judgement.onTarget, without.onTarget),
-	};
-}
-
-function gainOf(judged: Verification | null, without: Verification | null): OutputGain | null {
-	const [better, worse] = [judged?.worstSqnrDb ?? null, without?.worstSqnrDb ?? null];
-	return better === null || worse === null ? null : { withoutDb: worse, gainDb: better - worse };
-}
