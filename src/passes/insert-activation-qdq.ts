@@ -20,7 +20,7 @@ import { quantizerBehind } from "./support/activation-types.js";
 import { biasCodesOf, replaceBias } from "./support/bias-form.js";
 import { quantizeActivation } from "./support/encoded-activation.js";
 import { addEncodedConstant } from "./support/encoded-table.js";
-import { widenActivations } from "./support/existing-quantization.js";
+import { widenActivations, widenConstants } from "./support/existing-quantization.js";
 import type { SymmetricSide } from "./support/grid-groups.js";
 import { inputsOfOneGrid, kernelEncoding } from "./support/grid-operators.js";
 import { type GridPlan, type PlanSource, planGrids } from "./support/grid-plan.js";
@@ -94,6 +94,8 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 		const names = new NameScope(model);
 		const wider = options.existing === "widen" ? widenActivations(model, names) : 0;
 		if (wider > 0) context.count("activations widened", wider);
+		const wideConstants = options.existing === "widen" ? widenConstants(model, names) : 0;
+		if (wideConstants > 0) context.count("constants widened", wideConstants);
 		const precisions = new OperatorPrecisions(model, recipe, context.target);
 		const ranges = new ActivationRanges(model, types, encodings);
 		const tamed = tameMasks(model, ranges, names);
@@ -122,7 +124,7 @@ export const insertActivationQdq = definePass<InsertActivationQdqOptions>({
 			context.report("qdq/io", message, { value: name });
 		}
 		const done = [tamed, guarded, ports].some((list) => list.length > 0);
-		return raised || done || limits.size > 0 || wider + biases > 0 || changed;
+		return raised || done || limits.size > 0 || wider + wideConstants + biases > 0 || changed;
 	},
 });
 

@@ -374,6 +374,37 @@ describe("insert-activation-qdq", () => {
 	test("8-bit quantization that was there is widened", () =>
 		golden(insertActivationQdq({ ...given, existing: "widen" }), "existing-widen", quantizedBefore()));
 
+	test("constants that a quantizer took for activations are widened, weights among them are not", () =>
+		golden(
+			insertActivationQdq({ encodings: "", recipe: "16a8w", existing: "widen" }),
+			"existing-widen-constants",
+			modelOf((b) => {
+				const parameters = (name: string, scale: number, zero: number) => {
+					scalar(b, `${name}_s`, scale);
+					b.initializer(`${name}_z`, tensor(UINT8, [], Uint8Array.of(zero)));
+					return [`${name}_s`, `${name}_z`];
+				};
+				const pair = (name: string, scale: number, zero: number) => {
+					const rest = parameters(name, scale, zero);
+					b.node("QuantizeLinear", [name, ...rest], [`${name}_c`]);
+					b.node("DequantizeLinear", [`${name}_c`, ...rest], [`${name}_d`]);
+					return `${name}_d`;
+				};
+				b.input("x", FLOAT, [1, 2, 4, 4]);
+				b.initializer("w", floatTensor([2, 2, 1, 1], [0.5, -1, 0.25, 1]));
+				b.node("Conv", [pair("x", 0.02, 128), pair("w", 0.01, 100)], ["p"]);
+				for (const name of ["m", "o"]) b.initializer(name, floatTensor([2], [0.1, 0.2]));
+				b.initializer("k", floatTensor([2], [1, 2]));
+				b.initializer("v", floatTensor([2], [1, 4]));
+				b.node("BatchNormalization", [pair("p", 0.04, 128), pair("k", 0.01, 0), "o", "m", "v"], ["n"]);
+				b.initializer("c", tensor(UINT8, [2, 1, 1], Uint8Array.from([3, 200])));
+				b.node("DequantizeLinear", ["c", ...parameters("c", 0.5, 0)], ["c_d"]);
+				b.node("Mul", [pair("n", 0.05, 128), "c_d"], ["q"]);
+				b.node("Identity", [pair("q", 0.6, 128)], ["y"]);
+				b.output("y").type = tensorType(FLOAT, [1, 2, 4, 4]);
+			}),
+		));
+
 	test("integer inputs and outputs", () =>
 		golden(
 			insertActivationQdq({

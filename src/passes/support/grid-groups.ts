@@ -9,6 +9,7 @@ import { hull, type Interval } from "../../quant/grid.js";
 import { constantOf } from "../../weights/constant.js";
 import { keepsWithin } from "./absorbed-clamps.js";
 import { type ActivationRanges, constantRange, isFloat } from "./activation-ranges.js";
+import { storedCodes } from "./existing-quantization.js";
 import { constantType, inputsOfOneGrid, kernelEncoding, movedOutputs } from "./grid-operators.js";
 import type { ActivationBits, OperatorPrecisions } from "./operator-precision.js";
 import { coveringEncoding, type Encoding, encodingAt, sameEncoding } from "./qdq.js";
@@ -150,7 +151,7 @@ export class GridGroups {
 		const output = node.outputs[0]!;
 		const encoding = encodingAt(node);
 		if (encoding === undefined || encoding.dtype === DataType.INT32 || !this.#isActivation(output)) return;
-		if (isStored(node) && !output.uses.every(isOperand)) return;
+		if (storedCodes(node) !== undefined && !output.uses.every(isOperand)) return;
 		this.#start(output, bitsOf(encoding), encoding);
 	}
 
@@ -228,12 +229,6 @@ export class GridGroups {
 export function isFloatConstant(value: Value | undefined): boolean {
 	const constant = constantOf(value);
 	return constant !== undefined && !constant.overridable && constant.tensor.dtype === DataType.FLOAT;
-}
-
-/** Does the DequantizeLinear read stored codes? */
-function isStored(node: Node): boolean {
-	const codes = constantOf(node.inputs[0]);
-	return codes !== undefined && !codes.overridable;
 }
 
 /** Is it what comes out of a cache of keys or values: what came in, with more behind it? */
