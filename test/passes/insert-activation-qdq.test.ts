@@ -393,7 +393,10 @@ describe("insert-activation-qdq", () => {
 				b.input("x", FLOAT, [1, 2, 4, 4]);
 				b.initializer("w", floatTensor([2, 2, 1, 1], [0.5, -1, 0.25, 1]));
 				b.node("Conv", [pair("x", 0.02, 128), pair("w", 0.01, 100)], ["p"]);
-				for (const name of ["m", "o"]) b.initializer(name, floatTensor([2], [0.1, 0.2]));
+				b.initializer("m", floatTensor([2], [0.1, 0.2]));
+				b.initializer("o_c", tensor(DataType.INT32, [2], new Uint8Array(Int32Array.from([1000, -2000]).buffer)));
+				b.initializer("o_s", floatTensor([1], [0.001]));
+				b.node("DequantizeLinear", ["o_c", "o_s"], ["o"]);
 				b.initializer("k", floatTensor([2], [1, 2]));
 				b.initializer("v", floatTensor([2], [1, 4]));
 				b.node("BatchNormalization", [pair("p", 0.04, 128), pair("k", 0.01, 0), "o", "m", "v"], ["n"]);

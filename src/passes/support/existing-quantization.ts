@@ -73,8 +73,8 @@ export function widenActivations(model: Model, names: NameScope): number {
 }
 
 /**
- * Makes constants of 8 bits floats again, those that operators compute on and statistics of BatchNormalization, not weights and
- * tables: between activations of 16 bits they become what is best there. Returns how many.
+ * Makes constants of 8 bits floats again, those that operators compute on and statistics of BatchNormalization (INT32 ones, too),
+ * not weights and tables: between activations of 16 bits they become what is best there. Returns how many.
  */
 export function widenConstants(model: Model, names: NameScope): number {
 	let count = 0;
@@ -83,7 +83,9 @@ export function widenConstants(model: Model, names: NameScope): number {
 		if (!isOnnxOp(node, "DequantizeLinear") || output === undefined || output.isGraphOutput) continue;
 		const codes = storedCodes(node);
 		const encoding = encodingAt(node);
-		if (codes === undefined || encoding === undefined || !isNarrow(encoding)) continue;
+		if (codes === undefined || encoding === undefined) continue;
+		const isBias = output.uses.every(({ node }) => isOnnxOp(node, "BatchNormalization"));
+		if (!isNarrow(encoding) && !(isBias && encoding.dtype === DataType.INT32)) continue;
 		if (output.uses.length === 0 || !output.uses.every(isComputedOn)) continue;
 		const [scale, zeroPoint] = [constantOf(node.inputs[1])!.tensor, constantOf(node.inputs[2])?.tensor];
 		const floats = dequantizedTensor(codes, { scale, zeroPoint, axis: 0 });
