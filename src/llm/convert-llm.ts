@@ -133,7 +133,7 @@ async function runStages(
 					compileGraphs(divided.result, divided.folder, folder, { target, kind: compile, head, isQuantized }, options),
 				);
 	const { graphs, contexts } = compiled.result;
-	const written = await run("write", { target, genaiVersion, head }, (folder) =>
+	const written = await run("write", { target, genaiVersion, head, layout }, (folder) =>
 		writeDirectory(job, graphs, compiled.folder, folder),
 	);
 	const verified =

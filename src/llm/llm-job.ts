@@ -1,5 +1,9 @@
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
+import { intOf } from "../ir/attribute.js";
+import type { Model } from "../ir/model.js";
+import { isMicrosoftOp } from "../ir/node.js";
 import { DataType } from "../ir/types.js";
+import { allNodes } from "../ir/walk.js";
 import { readModel } from "../onnx/file.js";
 import type { Target } from "../targets/target.js";
 import type { ContextKind } from "./compile-graphs.js";
@@ -62,6 +66,12 @@ export interface LlmJob {
 	readonly head: HeadPlace;
 	readonly compile: ContextKind | undefined;
 	readonly quantization: LlmQuantizeOptions | undefined;
+	/**
+	 * How exact ONNX Runtime is to compute products of block-quantized codes on the CPU: as `accuracy_level` of the model's
+	 * MatMulNBits says, the most exact where they differ, and as the codes of activations say where these are quantized;
+	 * undefined: as it does anyway.
+	 */
+	readonly accuracyLevel: number | undefined;
 	/** What there is to say of the settings. */
 	readonly diagnostics: readonly Diagnostic[];
 }
@@ -112,8 +122,22 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		splits,
 		head,
 		quantization,
+		accuracyLevel: quantization === undefined ? accuracyLevelOf(model) : MOST_EXACT,
 		diagnostics,
 	};
+}
+
+/** What ONNX Runtime makes of a product of block-quantized codes: activations become 8 bits. */
+const DEFAULT_ACCURACY_LEVEL = 4;
+
+/** In float32, which is what an operator without a level computes in, too. */
+const MOST_EXACT = 1;
+
+function accuracyLevelOf(model: Model): number | undefined {
+	const products = [...allNodes(model)].filter(({ node }) => isMicrosoftOp(node, "MatMulNBits"));
+	const levels = products.map(({ node }) => intOf(node, "accuracy_level", 0) || MOST_EXACT);
+	const level = Math.min(...levels, DEFAULT_ACCURACY_LEVEL);
+	return level === DEFAULT_ACCURACY_LEVEL ? undefined : level;
 }
 
 /** Older versions want the logits of every token of a window, which a head for the last one does not give. */

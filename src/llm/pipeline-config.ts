@@ -25,7 +25,7 @@ export function pipelineConfig(
 			pad_token_id: padToken,
 			context_length: lengths.context,
 			decoder: {
-				session_options: { log_id: "onnxruntime-genai", provider_options: [] },
+				session_options: { log_id: "onnxruntime-genai", provider_options: [], ...productOptions(job) },
 				head_size: config.headSize,
 				hidden_size: config.hiddenSize,
 				num_attention_heads: config.heads,
@@ -54,6 +54,12 @@ export function pipelineConfig(
 			num_beams: 1,
 		},
 	};
+}
+
+/** ONNX Runtime makes MatMulNBits of products of codes on the CPU, which round activations to 8 bits unless it is told otherwise. */
+function productOptions({ accuracyLevel }: LlmJob): JsonObject {
+	if (accuracyLevel === undefined) return {};
+	return { "session.qdq_matmulnbits_accuracy_level": String(accuracyLevel) };
 }
 
 /** How GenAI tells where tokens are. */

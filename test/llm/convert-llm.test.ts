@@ -211,6 +211,21 @@ describe("convertLlm", () => {
 		expect(prefill.prefill.session_options.provider_options[0].QNN.soc_model).toBe("69");
 	});
 
+	test.each([
+		["float", {}, undefined, undefined],
+		["int4 weights in float32", { int4: true }, undefined, "1"],
+		["a recipe", {}, { recipe: "16a8w", gptq: false, generate: 2 }, "1"],
+	] as const)(
+		"lets products of codes be computed as the model says, %s",
+		async (name, options, quantization, level) => {
+			const [input, output] = [path.join(folder, `exact ${name}`), path.join(folder, `exact ${name} static`)];
+			writeGenaiDirectory(input, options);
+			await convertLlm(input, output, { ...LENGTHS, quantization });
+			const { model } = JSON.parse(readFileSync(path.join(output, "genai_config.json"), "utf8"));
+			expect(model.decoder.session_options["session.qdq_matmulnbits_accuracy_level"]).toBe(level);
+		},
+	);
+
 	test("goes on where an interrupted conversion ended, unless something changed", async () => {
 		const [input, output] = [path.join(folder, "resumed"), path.join(folder, "resumed static")];
 		const work = `${output}.work`;
