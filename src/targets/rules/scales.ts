@@ -1,5 +1,4 @@
 import { DataType } from "../../ir/types.js";
-import { HTP_CAPABILITIES } from "../capabilities.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { codeSteps } from "../product-steps.js";
 import { becomesLpbq } from "../provider-options.js";
@@ -10,9 +9,9 @@ const SMALLEST_RATIO = 2 ** -24;
 
 /**
  * Products larger than the output's step times this are too coarse: sums of 16-bit codes are kept in steps of 256, so that
- * about 80 of these products are off, on v68 and v69 twice as many.
+ * about 80 of these products are off.
  */
-const LARGEST_RATIO = { wide: 2, narrow: 1 };
+const LARGEST_RATIO = 0.5;
 
 /** The first channel with codes other than 0 whose scale is as `isBad` says. In fp16 there are no channel scales. */
 function liveChannel(operator: OperatorFacts, context: RuleContext, isBad: (scale: number) => boolean) {
@@ -66,11 +65,10 @@ export const SCALE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/channel-scale-large",
-			about:
-				"Input scale times channel scale is no more than twice the output scale where activations have 16 bits, on v68 and v69 no more than that.",
+			about: "Input scale times channel scale is half of the output scale at most where activations have 16 bits.",
 			consequence: "wrong",
 			measured:
-				"sums of codes are kept in steps of 256: 42 to 48 dB with 1, 35 to 42 dB with 2, 30 dB with 4, 18 dB with 16; on v68 6 dB less; right with 8-bit activations",
+				"sums of codes are kept in steps of 256: where a result fills its codes 44 dB with a quarter, 38 dB with half, 32 dB with 1, 27 dB with 2 (v68 23), 18 dB with 16; 6 dB less where it fills half of them; right with 8-bit activations",
 			remedy:
 				"quantize the input in finer steps, or make INT4 codes 16 times as large, INT8, and the scale a sixteenth, which is the same weight",
 			appliedBy: "legalize-operators",
@@ -79,12 +77,10 @@ export const SCALE_RULES: RuleGroup = {
 				const input = quantization?.scale;
 				const output = operator.result?.scale;
 				if (input === undefined || output === undefined || !isSixteenBits(quantization?.dtype)) return undefined;
-				const { wideProducts } = HTP_CAPABILITIES[context.architecture];
-				const largest = wideProducts ? LARGEST_RATIO.wide : LARGEST_RATIO.narrow;
-				const found = liveChannel(operator, context, (scale) => (input * scale) / output > largest);
+				const found = liveChannel(operator, context, (scale) => (input * scale) / output > LARGEST_RATIO);
 				if (found === undefined) return undefined;
 				const ratio = (input * found.scale) / output;
-				return `channel ${found.channel} of weight '${operator.weight!.name}' has products of ${ratio.toPrecision(3)} output steps, expected ${largest} at most`;
+				return `channel ${found.channel} of weight '${operator.weight!.name}' has products of ${ratio.toPrecision(3)} output steps, expected ${LARGEST_RATIO} at most`;
 			},
 		},
 	],
