@@ -169,6 +169,7 @@ export const MODE_MODELS: readonly OperatorModel[] = [
 		{},
 		{ isFloat: true },
 	),
+	mode("average-pads", "pads of 2 with a kernel of 3", "AveragePool", { ...kernel(3, 1), pads: ints(2, 2, 2, 2) }),
 	...EQUATIONS.map(
 		([name, equation, left, right]): OperatorModel => ({
 			rule: "htp/einsum",

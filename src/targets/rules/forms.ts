@@ -128,6 +128,7 @@ function wrongPool(operator: OperatorFacts): string | undefined {
 			? [Math.floor(same / 2), Math.ceil(same / 2)]
 			: [given[axis] ?? 0, given[shape.length + axis] ?? 0];
 		if (begin + end === 0) continue;
+		if (size === 3 && !countsPads && Math.max(begin, end) >= 2) return "it pads by 2 in front of a kernel of 3";
 		if (size % 2 === 0 && (countsPads || isOnFloats(operator))) return `it pads in front of a kernel of ${size}`;
 		if (isOnFloats(operator) && !countsPads && begin < end)
 			return `it pads by ${begin} on one side and ${end} on the other`;
@@ -213,10 +214,10 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/average-pads",
 			about:
-				"On floats an AveragePool that leaves pads out of the average has no more of them behind than in front, and an odd kernel where it pads; one that counts pads has an odd kernel, smaller than the input.",
+				"On floats an AveragePool that leaves pads out of the average has no more of them behind than in front, and an odd kernel where it pads; one that counts pads has an odd kernel, smaller than the input; one that does not has no pads of 2 with a kernel of 3.",
 			consequence: "wrong",
 			measured:
-				"on floats 8 to 12 dB with pads behind only, 60 to 71 dB with pads in front and where they count; -1 dB with a kernel of 2 and pads of 1; between UINT16 -1 dB where the pads count too; right with kernels of 3 and pads of 1",
+				"on floats 8 to 12 dB with pads behind only, 60 to 71 dB with pads in front and where they count; -1 dB with a kernel of 2 and pads of 1; between UINT16 -1 dB where the pads count too; 0 and -13 dB with a kernel of 3 and pads of 2; right with a kernel of 5 and pads up to 4, and with kernels of 3 and pads of 1",
 			remedy: "put a Pad in front, and pads of 0",
 			appliedBy: "legalize-operators",
 			broken(operator) {

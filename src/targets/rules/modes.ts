@@ -22,6 +22,10 @@ function refusedMode(operator: OperatorFacts): string | undefined {
 	}
 	if (isOnnxOp(node, "MaxPool") && intsOf(node, "kernel_shape").length === 3) return "a kernel of three dimensions";
 	if (isOnnxOp(node, "ArgMax", "ArgMin") && intOf(node, "select_last_index", 0) === 1) return "select_last_index 1";
+	const reduction = stringOf(node, "reduction") ?? "none";
+	const isFloat = operator.inputs[0]?.dtype === DataType.FLOAT;
+	const isRefused = isOnnxOp(node, "ScatterElements") ? reduction !== "none" : ["min", "max"].includes(reduction);
+	if (isOnnxOp(node, "ScatterElements", "ScatterND") && isFloat && isRefused) return `reduction ${reduction}`;
 	if (isOnnxOp(node, "CumSum")) {
 		for (const name of ["exclusive", "reverse"]) if (intOf(node, name, 0) === 1) return `${name} 1`;
 	}
@@ -114,7 +118,7 @@ export const MODE_RULES: RuleGroup = {
 		{
 			id: "htp/operator-mode",
 			about:
-				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no Pad wraps around, or reflects and cuts, repeats elements of rank 5, or has a value beside INT16; no Resize has antialias, asymmetric coordinates with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
+				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no ScatterElements of floats has a reduction, no ScatterND min or max; no Pad wraps around, or reflects and cuts, repeats elements of rank 5, or has a value beside INT16; no Resize has antialias, asymmetric coordinates with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
 			consequence: "refused",
 			measured:
 				"refused between codes of 16 and 8 bits and on floats, on v68 and v81; the same without it is right, a Conv with dilations, AveragePool of three dimensions, Pad with other modes and negative pads too",
