@@ -6,11 +6,15 @@ import type { Node } from "../ir/node.js";
 import { bytesOf } from "../ir/tensor.js";
 import { serializeModel, writeModel } from "../onnx/file.js";
 import { type BlockWeight, partOf, slabRanges } from "../passes/support/block-weight.js";
+import { canMultiply } from "../passes/support/few-rows.js";
+import { floatSource } from "../passes/support/float-source.js";
 import { gptqInputs } from "../passes/support/gptq-inputs.js";
 import type { MomentsFolder } from "../passes/support/input-statistics.js";
 import { quantizeWeight } from "../passes/support/quantize-weight.js";
 import { DEFAULT_EXPONENT, type QuantizeTools, type WeightFitOptions } from "../passes/support/quantized-weight.js";
 import { groupDecisions, type RecipeGroup } from "../passes/support/recipe-groups.js";
+import { scanScales } from "../passes/support/scale-scan.js";
+import { choiceOfMax } from "../passes/support/spooled-codes.js";
 import type { Interval } from "../quant/grid.js";
 import { slabCountOf, slabStart } from "../quant/layout.js";
 import type { ErrorSum, Spread } from "../quant/measure.js";
@@ -110,12 +114,48 @@ export class IsolatedNoise {
 		return operators;
 	}
 
+	/**
+	 * A MatMul of few rows in blocks of AIMET's scales, of which nobody will ask for the codes: two readings of its weights tell
+	 * what it loses. Undefined for all others.
+	 */
+	async #quickCandidate(
+		{ parts }: SensitivityUnit,
+		setting: Setting,
+		opened: Promise<ReadonlyMap<Node, IsolatedOperator>>,
+	): Promise<CandidateNoise | undefined> {
+		const { fit, folder, tools, rangeOf } = this.#options;
+		const [part] = parts;
+		const node = part?.operators[0];
+		const isOne = parts.length === 1 && part?.constant !== undefined && part.operators.length === 1;
+		if (folder !== undefined || fit !== "max" || !isOne || setting.blockScales !== "lpbq") return undefined;
+		const group = groupsIn(constantModel(part).model, setting)[0];
+		const site = group?.weight.sites[0];
+		if (group === undefined || group.unfit !== undefined || site === undefined) return undefined;
+		if (!PRECISION_FACTS[group.setting.precision].isBlock) return undefined;
+		const source = floatSource(site, group.setting.blockSize);
+		if (!canMultiply(source)) return undefined;
+		const scan = await scanScales(source, tools.pool);
+		const operator = (await opened).get(node!);
+		if (!scan.finite || operator === undefined) return undefined;
+		const choice = choiceOfMax(scan);
+		const range = rangeOf(node!.outputs[0]!.name);
+		const noise = await operator.noiseOfCodes(roundingOf(setting, node!, part), source, choice, range);
+		if (noise === undefined) return undefined;
+		this.#spreads.set(part, { largest: scan.largest, squares: noise.weights.signal });
+		const { layout } = source;
+		const codeBytes = Math.ceil(slabStart(layout, slabCountOf(layout)) / 2);
+		const bytes = codeBytes + slabCountOf(layout) * layout.channels + choice.storedScales.byteLength;
+		return { setting: group.setting, bytes, ...noise, constants: [] };
+	}
+
 	async #candidate(
 		unit: SensitivityUnit,
 		key: string,
 		setting: Setting,
 		opened: Promise<ReadonlyMap<Node, IsolatedOperator>>,
 	): Promise<CandidateNoise | undefined> {
+		const quick = await this.#quickCandidate(unit, setting, opened);
+		if (quick !== undefined) return quick;
 		const weights = { signal: 0, error: 0 };
 		const output = { signal: 0, error: 0 };
 		const constants: QuantizedPart[] = [];
@@ -157,9 +197,7 @@ export class IsolatedNoise {
 	async #quantize(part: UnitPart, setting: Setting, key: string) {
 		const { fit, tools, folder } = this.#options;
 		const { model } = constantModel(part);
-		const { groups } = groupDecisions(
-			findUnits(model).map((unit) => ({ unit, setting, rule: undefined, overruled: [] })),
-		);
+		const groups = groupsIn(model, setting);
 		const names = new NameScope(model);
 		const error = { signal: 0, error: 0 };
 		let [bytes, chosen] = [0, setting];
@@ -214,6 +252,11 @@ export class IsolatedNoise {
 		const moments = inputs && this.#options.moments?.find(weight.constant.value.name, inputs.groups, inputs.depth);
 		return { importance: undefined, moments };
 	}
+}
+
+/** What is quantized in a model where everything becomes `setting`. */
+function groupsIn(model: Model, setting: Setting): readonly RecipeGroup[] {
+	return groupDecisions(findUnits(model).map((unit) => ({ unit, setting, rule: undefined, overruled: [] }))).groups;
 }
 
 /** The constants that the operators of a part read, as float32. */

@@ -9,6 +9,7 @@ import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { serializeModel, serializeSkeleton } from "../onnx/file.js";
 import type { BlockWeight } from "../passes/support/block-weight.js";
+import type { CodesChoice } from "../passes/support/made-codes.js";
 import type { TaskPool } from "../passes/support/task-pool.js";
 import { decodeBfloat16, decodeFloat16 } from "../quant/float16.js";
 import type { Interval } from "../quant/grid.js";
@@ -88,28 +89,42 @@ export class IsolatedOperator {
 		made: MadeConstant | undefined,
 		range: Interval | undefined,
 	): Promise<ErrorSum> {
-		const sum = { signal: 0, error: 0 };
-		const add = (wanted: Float32Array, found: Float32Array) => {
-			const { signal, error } = errorSum(wanted, found);
-			sum.signal += signal;
-			sum.error += error;
-			if (rounding !== undefined && range !== undefined) {
-				sum.error += (wanted.length * stepOf(range, rounding.bits[0]!) ** 2) / 12;
-			}
-		};
-		const readings = this.#kept.map((kept) => (rounding === undefined ? kept.plain : kept.rounded(rounding)));
+		const readings = this.#readings(rounding);
 		if (made?.blocks !== undefined && this.#fewRows?.canTake(made.blocks) === true) {
 			const { wanted, found } = await this.#fewRows.products(floatsOf(readings[0]![0]!), made.blocks);
-			add(wanted, found);
-			return sum;
+			return noiseOf(wanted, found, rounding, range);
 		}
+		const sum = { signal: 0, error: 0 };
 		this.#running ??= this.#open();
 		const { session, wanted } = await this.#running;
 		const values = await made?.values();
 		for (const [index, reading] of readings.entries()) {
-			add(wanted[index]!, await runOnce(session, this.#inputs, reading, values));
+			const found = await runOnce(session, this.#inputs, reading, values);
+			const { signal, error } = noiseOf(wanted[index]!, found, rounding, range);
+			sum.signal += signal;
+			sum.error += error;
 		}
 		return sum;
+	}
+
+	/**
+	 * Noise with codes that are chosen on the way, which nobody keeps, and what these lose of the weights; undefined where the
+	 * operator has more than few rows.
+	 */
+	async noiseOfCodes(
+		rounding: Rounding | undefined,
+		source: BlockWeight,
+		choice: CodesChoice,
+		range: Interval | undefined,
+	): Promise<{ readonly output: ErrorSum; readonly weights: ErrorSum } | undefined> {
+		if (this.#fewRows?.canTake(source) !== true) return undefined;
+		const rows = this.#readings(rounding)[0]![0]!;
+		const { wanted, found, weights } = await this.#fewRows.measureCodes(floatsOf(rows), source, choice);
+		return { output: noiseOf(wanted, found, rounding, range), weights };
+	}
+
+	#readings(rounding: Rounding | undefined): (readonly NumpyArray[])[] {
+		return this.#kept.map((kept) => (rounding === undefined ? kept.plain : kept.rounded(rounding)));
 	}
 
 	async close(): Promise<void> {
@@ -135,6 +150,18 @@ export class IsolatedOperator {
 		}
 		return { session, giveBack, wanted };
 	}
+}
+
+/** What an operator gives instead of what it should, with the rounding of its output. */
+function noiseOf(
+	wanted: Float32Array,
+	found: Float32Array,
+	rounding: Rounding | undefined,
+	range: Interval | undefined,
+): ErrorSum {
+	const { signal, error } = errorSum(wanted, found);
+	if (rounding === undefined || range === undefined) return { signal, error };
+	return { signal, error: error + (wanted.length * stepOf(range, rounding.bits[0]!) ** 2) / 12 };
 }
 
 async function runOnce(

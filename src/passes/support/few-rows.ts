@@ -1,6 +1,9 @@
 import { slabRows } from "../../quant/layout.js";
+import { effectiveScales } from "../../quant/lpbq.js";
+import type { ErrorSum } from "../../quant/measure.js";
 import { fitsProductKernel, multiplyRows } from "../../quant/product-kernel.js";
 import { type BlockWeight, THREAD_READER, type WeightPart } from "./block-weight.js";
+import { type CodesChoice, makeCodes } from "./made-codes.js";
 
 /** Rows that matrices are multiplied with, [count, depth] each, in memory that threads share. */
 export interface FewRows {
@@ -16,6 +19,12 @@ export interface Products {
 	readonly codes: Float32Array;
 }
 
+/** What codes of a part lose, and what rows become with them. */
+export interface MeasuredCodes {
+	readonly error: ErrorSum;
+	readonly products: Products;
+}
+
 /** With more rows a matrix product takes longer than reading its weights, and is for those who do it best. */
 export const MOST_ROWS = 16;
 
@@ -27,12 +36,27 @@ export function canMultiply({ layout }: BlockWeight): boolean {
 
 /** Multiplies rows with the slabs of a part, float weights and codes, for which {@link canMultiply} holds. */
 export function productsOf(part: WeightPart, rows: FewRows): Products {
+	const scales = THREAD_READER.scales({ ...part, float: undefined });
+	return multiplySlabs(part, { packed: THREAD_READER.packedCodes(part), scales }, rows);
+}
+
+/** Chooses the codes of a float part and multiplies rows with what they stand for; nobody keeps the codes. */
+export function measureCodes(part: WeightPart, choice: CodesChoice, rows: FewRows): MeasuredCodes {
+	const { ints, codes, error } = makeCodes(part, choice);
+	const { first, count } = part.range;
+	const scales = effectiveScales(ints, choice.storedScales, part.layout, first, count);
+	return { error, products: multiplySlabs(part, { packed: codes, scales }, rows) };
+}
+
+function multiplySlabs(
+	part: WeightPart,
+	{ packed, scales }: { readonly packed: Uint8Array; readonly scales: Float32Array },
+	rows: FewRows,
+): Products {
 	const { layout } = part;
 	const [count, { channels, depth }] = [rows.codes.length / layout.depth, layout];
 	const float = rows.float && new Float32Array(count * channels);
 	const codes = new Float32Array(count * channels);
-	const scales = THREAD_READER.scales({ ...part, float: undefined });
-	const packed = THREAD_READER.packedCodes(part);
 	const weights = float && THREAD_READER.values(part);
 	const { first, count: slabs } = part.range;
 	for (let slab = 0, at = 0; slab < slabs; slab++) {

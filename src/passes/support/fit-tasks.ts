@@ -22,7 +22,7 @@ import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
 import { factorizeMoments, type GptqFactors } from "../../quant/moment-factor.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
-import { type FewRows, type Products, productsOf } from "./few-rows.js";
+import { type FewRows, type MeasuredCodes, measureCodes, type Products, productsOf } from "./few-rows.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
 import { type CodesChoice, type MadeCodes, makeCodes } from "./made-codes.js";
 import { type ScaleFacts, scanPart } from "./scan-part.js";
@@ -68,6 +68,12 @@ export type FitTask =
 	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
 	| { readonly kind: "read-values"; readonly part: WeightPart }
+	| {
+			readonly kind: "measure-codes";
+			readonly part: WeightPart;
+			readonly choice: CodesChoice;
+			readonly rows: FewRows;
+	  }
 	| { readonly kind: "multiply"; readonly part: WeightPart; readonly rows: FewRows }
 	| { readonly kind: "measure-spread"; readonly part: WeightPart }
 	| { readonly kind: "channel-ranges"; readonly part: WeightPart }
@@ -98,6 +104,7 @@ interface Results {
 	"gptq-codes": undefined;
 	"measure-blocks": ErrorSum;
 	"read-values": Float32Array;
+	"measure-codes": MeasuredCodes;
 	multiply: Products;
 	"measure-spread": Spread;
 	"channel-ranges": ChannelRanges;
@@ -130,6 +137,8 @@ export function runFitTask(task: FitTask): FitResult {
 			return measureBlocks(task.part);
 		case "read-values":
 			return THREAD_READER.values(task.part);
+		case "measure-codes":
+			return measureCodes(task.part, task.choice, task.rows);
 		case "multiply":
 			return productsOf(task.part, task.rows);
 		case "measure-spread":

@@ -36,6 +36,19 @@ export async function spoolCodes(
 	};
 }
 
+/** What the codes of `max` are made from. */
+export function choiceOfMax({ channelMax }: ScaleScan): CodesChoice {
+	const scales = channelScalesOf(channelMax);
+	return {
+		channelScales: scales.exact,
+		storedScales: scales.stored,
+		ints: undefined,
+		scales,
+		flips: undefined,
+		codeMin: -8,
+	};
+}
+
 /** `max` for a float weight: AIMET's scales and codes. */
 export async function fitFloatMax(
 	weight: BlockWeight,
@@ -44,15 +57,7 @@ export async function fitFloatMax(
 	spool: Spool,
 ): Promise<LpbqFit> {
 	const { layout } = weight;
-	const scales = channelScalesOf(scan.channelMax);
-	const choice: CodesChoice = {
-		channelScales: scales.exact,
-		storedScales: scales.stored,
-		ints: undefined,
-		scales,
-		flips: undefined,
-		codeMin: -8,
-	};
+	const choice = choiceOfMax(scan);
 	const intsStart = spool.reserve(slabCountOf(layout) * layout.channels);
 	const made = await spoolCodes(
 		weight,
@@ -65,5 +70,5 @@ export async function fitFloatMax(
 		const start = intsStart + first * layout.channels;
 		return spool.read(start, start + count * layout.channels);
 	};
-	return { kind: "max", ...storedScales(layout, scales.stored, intsOf), ...made };
+	return { kind: "max", ...storedScales(layout, choice.storedScales, intsOf), ...made };
 }
