@@ -33,9 +33,12 @@ export function coveringGrid(interval: Interval, min: number, max: number): Grid
 	const lo = Math.min(interval.lo, 0);
 	const hi = Math.max(interval.hi, 0);
 	const scale = Math.fround((hi - lo) / (max - min));
-	if (!(scale >= SMALLEST_SCALE)) return { scale: 1, zeroPoint: min, min, max };
+	if (!(scale >= SMALLEST_SCALE)) return { scale: STEP_OF_ZEROS, zeroPoint: min, min, max };
 	return { scale, zeroPoint: Math.min(max, roundHalfEven(min - lo / scale)), min, max };
 }
+
+/** Of a grid for nothing but 0: a large step spoils the sums with other values that the HTP computes. */
+const STEP_OF_ZEROS = 2 ** -20;
 
 /** Below this a float32 loses digits. */
 const SMALLEST_SCALE = 2 ** -126;
