@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
-import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, type Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { type ModelBuilder, modelOf } from "../support/build.js";
@@ -69,6 +69,15 @@ export function vector(b: Builder, name: string, length: number, factor = 1, off
 	const values = normals(length, name.length).map((value) => offset + value * factor);
 	b.initializer(name, floatTensor([length], values));
 	return name;
+}
+
+/** Dequantized codes with one scale and the zero point 0. */
+function stored(b: Builder, name: string, codes: Tensor, scale: number): string {
+	b.initializer(name, codes);
+	b.initializer(`${name}_scale`, floatTensor([], [scale]));
+	b.initializer(`${name}_zero`, codesTensor(codes.dtype, [], [0]));
+	b.node("DequantizeLinear", [name, `${name}_scale`, `${name}_zero`], [`${name}_dq`], {}, `${name}_DQ`);
+	return `${name}_dq`;
 }
 
 interface Weight {
@@ -388,11 +397,8 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 		write: (b, rows) =>
 			model(b, [rows, K], (_, x) => {
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "product"));
-				b.initializer("zeros", codesTensor(UINT16, [N], new Uint16Array(N)));
-				b.initializer("zeros_s", floatTensor([], [2]));
-				b.initializer("zeros_z", codesTensor(UINT16, [], [0]));
-				b.node("DequantizeLinear", ["zeros", "zeros_s", "zeros_z"], ["zeros_dq"], {}, "zeros_DQ");
-				return pair(b, node(b, "Add", ["zeros_dq", product], "sum"));
+				const zeros = stored(b, "zeros", codesTensor(UINT16, [N], new Uint16Array(N)), 2);
+				return pair(b, node(b, "Add", [zeros, product], "sum"));
 			}),
 	},
 	{
@@ -506,6 +512,19 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			model(b, [2, rows, K], (_, x) => {
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { bits: 4 })], "mm"));
 				return pair(b, node(b, "Relu", [product], "relu"), { scale: 2 ** -14, zero: 0 });
+			}),
+	},
+	{
+		rule: "htp/instance-norm-rank",
+		name: "an InstanceNormalization of rank 3",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, 4, 8 * rows], (_, x) => {
+				const parameters = [
+					stored(b, "factors", codesTensor(UINT16, [4], [0xffff, 0xc000, 0x8000, 0xa000]), 2 ** -15),
+					stored(b, "offsets", codesTensor(DataType.INT32, [4], [0, 1000, -1000, 500]), 2 ** -12),
+				];
+				return pair(b, node(b, "InstanceNormalization", [x, ...parameters], "normal"));
 			}),
 	},
 	{

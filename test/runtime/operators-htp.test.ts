@@ -52,8 +52,8 @@ const EIGHT_BITS = [
 	"htp/norm-scale-type",
 ];
 
-/** The compiler does not come to an end with its fault. */
-const ENDLESS = "htp/channel-scalar";
+/** The compiler does not come to an end with the fault of the one, and only larger models show that of the other. */
+const NOT_RUN = ["htp/channel-scalar", "htp/instance-norm-rank"];
 
 describe.skipIf(python === "")("operators on the HTP", () => {
 	test.each(TARGETS.flatMap((target) => ROWS.map((rows) => [target.architecture, rows, target] as const)))(
@@ -79,7 +79,7 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 	test("with the fault they are what the rule says", { timeout: 120_000 }, async () => {
 		const target = parseTarget("qnn-htp:v73");
 		const folder = temporaryFolder();
-		const models = faults(target).filter(({ rule }) => rule !== ENDLESS);
+		const models = faults(target).filter(({ rule }) => !NOT_RUN.includes(rule));
 		const jobs = models.map((given, index) => {
 			const model = operatorModel([given], ROWS[0]!);
 			const file = path.join(folder, `${index}.onnx`);

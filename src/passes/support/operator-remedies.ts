@@ -26,7 +26,7 @@ import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingO
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
-import { addRow, flatten, square, throughVector } from "./shape-remedies.js";
+import { addAxis, addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
@@ -141,6 +141,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/fixed-output-bias", encodeProducer],
 	["htp/lost-saturation", clampInputs],
 	["htp/operator-rank", flatten],
+	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],

@@ -42,6 +42,16 @@ function isOfLastAxis({ node, inputs }: OperatorFacts, rank: number): boolean {
 	return node.outputs.length === 1 && (axis === -1 || axis === rank - 1);
 }
 
+/** One more axis, of length 1, in front of the last. */
+export const addAxis: Remedy = (operator, { model, names }) => {
+	const shapes = staticShapes(operator);
+	if (shapes === undefined) return false;
+	const longer = (shape: readonly number[]) => shape.toSpliced(-1, 0, 1);
+	const around = { input: longer(shapes.input), result: longer(shapes.output), output: shapes.output };
+	reshapeAround(model, operator.node, around, names);
+	return true;
+};
+
 /** 16 rows or positions, the last axis but one or the last, as four times four; of a Gemm, which takes a matrix only, as 17. */
 export const square: Remedy = (operator, tools) => {
 	const shapes = staticShapes(operator);

@@ -94,6 +94,21 @@ export const SHAPE_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/instance-norm-rank",
+			about: "An InstanceNormalization between codes has rank 4.",
+			consequence: "wrong",
+			measured:
+				"in a PoolFormer, whose GroupNorm exporters write with rank 3, the second one is at -2 to 1 dB on v68, v73, v79 and v81, or the graph fails to compile ('memory allocation related error'); 59 and 70 dB with rank 4, wherever the axis of length 1 is; small models with two of rank 3 are right",
+			remedy: "put a Reshape in front and one behind",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const rank = operator.inputs[0]?.shape?.length;
+				if (!isOnnxOp(operator.node, "InstanceNormalization") || rank !== 3 || formOf(operator) === "float")
+					return undefined;
+				return "the input has rank 3, expected 4";
+			},
+		},
+		{
 			id: "htp/relu-rank",
 			about: "A Relu on floats has rank 4 at most.",
 			consequence: "crash",
