@@ -36,52 +36,54 @@ function aimetName({ weightName }: WeightSite): string {
 	return weightName.replace(/_q$/, "");
 }
 
-describe.skipIf(!existsSync(sharedAimet)).each(exportedModels())("AIMET's $name", ({ mode, folder }) => {
-	const file = (name: string) => path.join(folder, name);
+describe.skipIf(!existsSync(sharedAimet))("models exported by AIMET", () => {
+	describe.each(exportedModels())("$name", ({ mode, folder }) => {
+		const file = (name: string) => path.join(folder, name);
 
-	test("is seen as what it is, folded or not", async () => {
-		for (const suffix of ["_qdq.onnx", "_qdq_prequant.onnx"]) {
-			if (!existsSync(file(mode + suffix))) continue;
-			const weights = summarizeWeights(await readModel(file(mode + suffix)));
-			expect(weights.length, suffix).toBeGreaterThan(0);
-			// what blocks do not fit, AIMET leaves with one scale a channel
-			const expected = /indivisible|depthwise/.test(folder) ? SCHEMES.pc : SCHEMES[mode];
-			for (const { scheme, weight } of weights) expect(scheme, `${weight} in ${suffix}`).toBe(expected);
-		}
-	});
-
-	test("has AIMET's own codes once it is folded", async () => {
-		const model = await readModel(file(`${mode}_qdq.onnx`));
-		const report = await runPasses(model, [normalizeWeights()]);
-		expect(report.passes[0]?.changed).toBe(true);
-		const sites = findWeightSites(model);
-		expect(sites.length).toBeGreaterThan(0);
-		for (const site of sites) {
-			expect(site.indirect?.op.type).not.toBe("QuantizeLinear");
-			const { shape, data } = readNpy(file(`${mode}_${aimetName(site)}_q.npy`), Int32Array);
-			const isTurned = folder.includes("transposed");
-			const codes = isTurned
-				? data.map((_, i) => data[(i % shape[0]!) * shape[1]! + Math.floor(i / shape[0]!)]!)
-				: data;
-			expect(Array.from(numbersOf(site.stored.tensor))).toEqual(Array.from(codes));
-		}
-	});
-
-	test.skipIf(mode !== "bq" || /_sb8|transposed/.test(folder))(
-		"gets AIMET's LPBQ scales from the weights as they are",
-		async () => {
-			const model = await readModel(file("bq_qdq.onnx"));
-			const report = await runPasses(model, [bqToLpbq({ fit: "max" })]);
-			for (const { weight, status } of report.weights) {
-				const ints = file(`lpbq_${weight.replace(/_q$/, "")}_int_scale.npy`);
-				if (status !== "converted" || !existsSync(ints)) continue;
-				const site = findWeightSites(model).find((found) => aimetName(found) === weight && found.scheme === "lpbq");
-				if (site === undefined) continue;
-				const [integers, channels] = site.dequantization!.scaleNode!.inputs.map(constantOf);
-				expect(Array.from(numbersOf(integers!.tensor))).toEqual(Array.from(readNpy(ints, Uint32Array).data));
-				const expected = readNpy(file(`lpbq_${weight}_channel_scale_f64.npy`), Float64Array).data;
-				expect(Array.from(numbersOf(channels!.tensor))).toEqual(Array.from(Float32Array.from(expected)));
+		test("is seen as what it is, folded or not", async () => {
+			for (const suffix of ["_qdq.onnx", "_qdq_prequant.onnx"]) {
+				if (!existsSync(file(mode + suffix))) continue;
+				const weights = summarizeWeights(await readModel(file(mode + suffix)));
+				expect(weights.length, suffix).toBeGreaterThan(0);
+				// what blocks do not fit, AIMET leaves with one scale a channel
+				const expected = /indivisible|depthwise/.test(folder) ? SCHEMES.pc : SCHEMES[mode];
+				for (const { scheme, weight } of weights) expect(scheme, `${weight} in ${suffix}`).toBe(expected);
 			}
-		},
-	);
+		});
+
+		test("has AIMET's own codes once it is folded", async () => {
+			const model = await readModel(file(`${mode}_qdq.onnx`));
+			const report = await runPasses(model, [normalizeWeights()]);
+			expect(report.passes[0]?.changed).toBe(true);
+			const sites = findWeightSites(model);
+			expect(sites.length).toBeGreaterThan(0);
+			for (const site of sites) {
+				expect(site.indirect?.op.type).not.toBe("QuantizeLinear");
+				const { shape, data } = readNpy(file(`${mode}_${aimetName(site)}_q.npy`), Int32Array);
+				const isTurned = folder.includes("transposed");
+				const codes = isTurned
+					? data.map((_, i) => data[(i % shape[0]!) * shape[1]! + Math.floor(i / shape[0]!)]!)
+					: data;
+				expect(Array.from(numbersOf(site.stored.tensor))).toEqual(Array.from(codes));
+			}
+		});
+
+		test.skipIf(mode !== "bq" || /_sb8|transposed/.test(folder))(
+			"gets AIMET's LPBQ scales from the weights as they are",
+			async () => {
+				const model = await readModel(file("bq_qdq.onnx"));
+				const report = await runPasses(model, [bqToLpbq({ fit: "max" })]);
+				for (const { weight, status } of report.weights) {
+					const ints = file(`lpbq_${weight.replace(/_q$/, "")}_int_scale.npy`);
+					if (status !== "converted" || !existsSync(ints)) continue;
+					const site = findWeightSites(model).find((found) => aimetName(found) === weight && found.scheme === "lpbq");
+					if (site === undefined) continue;
+					const [integers, channels] = site.dequantization!.scaleNode!.inputs.map(constantOf);
+					expect(Array.from(numbersOf(integers!.tensor))).toEqual(Array.from(readNpy(ints, Uint32Array).data));
+					const expected = readNpy(file(`lpbq_${weight}_channel_scale_f64.npy`), Float64Array).data;
+					expect(Array.from(numbersOf(channels!.tensor))).toEqual(Array.from(Float32Array.from(expected)));
+				}
+			},
+		);
+	});
 });

@@ -50,7 +50,7 @@ describe("an encoding", () => {
 	});
 
 	test("of nothing but 0 is valid", () => {
-		expect(coveringEncoding(DataType.INT16, { lo: 0, hi: 0 })).toMatchObject({ scale: 1, zeroPoint: -32768 });
+		expect(coveringEncoding(DataType.INT16, { lo: 0, hi: 0 })).toMatchObject({ scale: 2 ** -20, zeroPoint: -32768 });
 	});
 
 	test("is read through view operators, with a zero point left out, and not where it has several scales", () => {
