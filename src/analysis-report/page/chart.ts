@@ -41,15 +41,22 @@ export interface CustomApi {
 	visual(name: "color" | "opacity"): string | number;
 }
 
+/** Where a point of the axes is drawn; known once the chart is laid out. */
+export type PixelOf = (point: readonly [number, number]) => readonly [number, number];
+
 /** A chart that fits its place, and is drawn anew when its width or the theme changes. */
 export class Chart {
 	readonly place: HTMLElement;
-	readonly #optionOf: (width: number) => Option;
+	readonly #optionOf: (width: number, pixelOf: PixelOf) => Option;
 	readonly #heightOf: (width: number) => number;
 	#chart: EChartsType | undefined;
 
 	/** @param label what the chart shows, for those who do not see it. */
-	constructor(label: string, heightOf: (width: number) => number, optionOf: (width: number) => Option) {
+	constructor(
+		label: string,
+		heightOf: (width: number) => number,
+		optionOf: (width: number, pixelOf: PixelOf) => Option,
+	) {
 		this.place = element("div", { class: "chart", role: "img", "aria-label": label });
 		this.#optionOf = optionOf;
 		this.#heightOf = heightOf;
@@ -72,13 +79,14 @@ export class Chart {
 		const height = this.#heightOf(this.width);
 		this.place.style.height = `${height}px`;
 		this.#chart ??= this.#open();
-		this.#chart.clear();
-		this.#chart.resize({ width: this.width, height });
-		this.#chart.setOption(
+		const chart = this.#chart;
+		chart.clear();
+		chart.resize({ width: this.width, height });
+		chart.setOption(
 			{
 				animation: false,
 				textStyle: { fontFamily: fontOf(), color: color("ink") },
-				...this.#optionOf(this.width),
+				...this.#optionOf(this.width, (point) => chart.convertToPixel("grid", [...point]) as [number, number]),
 			},
 			{ notMerge: true },
 		);

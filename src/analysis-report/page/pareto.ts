@@ -1,7 +1,8 @@
 import type { Analysis, ParetoEntry } from "../../sensitivity/analysis.js";
-import { axisStyle, Chart, type Option, tooltipOf, tooltipStyle } from "./chart.js";
+import { axisStyle, Chart, type Option, type PixelOf, tooltipOf, tooltipStyle } from "./chart.js";
 import { element, section } from "./dom.js";
 import { bytes, byteUnit, decibels, decimal } from "./format.js";
+import { type Box, LabelPlaces, type PlacedLabel } from "./label-places.js";
 import { color } from "./theme.js";
 import { shortPrecision } from "./units.js";
 
@@ -12,6 +13,11 @@ const KINDS = {
 	base: { name: "base recipe", symbol: "rect", paint: "green" },
 } as const;
 
+/** Of marks, in pixels. */
+const SIZES: Readonly<Record<ParetoEntry["kind"], number>> = { plan: 9, single: 12, greedy: 12, base: 18 };
+
+const CHOSEN_SIZE = 24;
+
 /** Size against error of everything that was tried. */
 export function paretoSection({ points, model, options }: Analysis): HTMLElement | undefined {
 	const shown = points.filter((point) => figureOf(point) !== null);
@@ -20,7 +26,7 @@ export function paretoSection({ points, model, options }: Analysis): HTMLElement
 	const chart = new Chart(
 		"Size of the model against its signal to noise",
 		(width) => (width < 560 ? 340 : 400),
-		(width) => optionOf(shown, unit, width),
+		(width, pixelOf) => optionOf(shown, unit, width, pixelOf),
 	);
 	const what =
 		options.heldOut > 0
@@ -43,13 +49,23 @@ function figureOf({ measuredSqnrDb, predictedSqnrDb }: ParetoEntry): number | nu
 	return measuredSqnrDb ?? predictedSqnrDb;
 }
 
+function positionOf(point: ParetoEntry, size: number): readonly [number, number] {
+	return [point.bytes / size, figureOf(point)!];
+}
+
+function markOf({ kind, isChosen }: ParetoEntry, [x, y]: readonly [number, number]): Box {
+	const size = isChosen ? CHOSEN_SIZE : SIZES[kind];
+	return { x: x - size / 2, y: y - size / 2, width: size, height: size };
+}
+
 function optionOf(
 	points: readonly ParetoEntry[],
 	unit: { readonly name: string; readonly size: number },
 	width: number,
+	pixelOf: PixelOf,
 ): Option {
 	const isNarrow = width < 560;
-	const placed: Placed = new Map();
+	const places = new LabelPlaces(() => points.map((point) => markOf(point, pixelOf(positionOf(point, unit.size)))));
 	const series = Object.entries(KINDS).flatMap(([kind, { name, symbol, paint }]) => {
 		const own = points.filter((point) => point.kind === kind);
 		if (own.length === 0) return [];
@@ -58,12 +74,12 @@ function optionOf(
 				type: kind === "plan" || kind === "greedy" ? "line" : "scatter",
 				name,
 				symbol,
-				symbolSize: kind === "plan" ? 9 : 12,
+				symbolSize: SIZES[kind as ParetoEntry["kind"]],
 				lineStyle: { color: color(paint), width: 2, type: kind === "greedy" ? "dashed" : "solid" },
 				itemStyle: { color: color(paint), opacity: 1 },
 				z: kind === "plan" ? 3 : 4,
 				data: own.map((point) => dataOf(point, unit.size, color(paint))),
-				labelLayout: (label: PlacedLabel) => ({ dy: freeShift(label, placed) }),
+				labelLayout: (label: PlacedLabel) => places.shiftOf(label),
 				label: {
 					show: kind === "single",
 					position: "right",
@@ -128,10 +144,10 @@ function optionOf(
 							type: "scatter",
 							name: CHOSEN,
 							symbol: STAR,
-							symbolSize: 24,
+							symbolSize: CHOSEN_SIZE,
 							z: 10,
 							itemStyle: { color: color("orange"), borderColor: color("card"), borderWidth: 2, opacity: 1 },
-							data: [{ value: [chosen.bytes / unit.size, figureOf(chosen)], point: chosen }],
+							data: [{ value: positionOf(chosen, unit.size), point: chosen }],
 							markLine: {
 								silent: true,
 								// digits: two would move the lines beside the star
@@ -147,44 +163,6 @@ function optionOf(
 	};
 }
 
-interface Box {
-	readonly x: number;
-	readonly y: number;
-	readonly width: number;
-	readonly height: number;
-}
-
-/** What is used of a label that the library is about to place. */
-interface PlacedLabel {
-	readonly labelRect: Box;
-	readonly seriesIndex: number;
-	readonly dataIndex: number;
-}
-
-/** Height of a line of a label. */
-const LINE = 15;
-
-/** Labels that have their places, by series and point. */
-type Placed = Map<string, { readonly shift: number; readonly box: Box }>;
-
-/** How far down a label must go so that it covers none of those that are placed. The library asks again and again. */
-function freeShift({ labelRect, seriesIndex, dataIndex }: PlacedLabel, placed: Placed): number {
-	const key = `${seriesIndex} ${dataIndex}`;
-	const known = placed.get(key);
-	if (known !== undefined) return known.shift;
-	// the rectangle is that of small letters
-	const moved = (shift: number) => ({ ...labelRect, y: labelRect.y + shift, height: LINE });
-	const isFree = (shift: number) => ![...placed.values()].some(({ box }) => overlap(moved(shift), box));
-	const steps = Array.from({ length: 2 * LINE }, (_, step) => step);
-	const shift = steps.flatMap((step) => [step, -step]).find(isFree) ?? 0;
-	placed.set(key, { shift, box: moved(shift) });
-	return shift;
-}
-
-function overlap(a: Box, b: Box): boolean {
-	return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
-}
-
 const CHOSEN = "chosen";
 
 /** A star of five points. */
@@ -194,14 +172,13 @@ function dataOf(point: ParetoEntry, size: number, paint: string) {
 	const isMeasured = point.measuredSqnrDb !== null;
 	if (point.kind === "base") {
 		return {
-			value: [point.bytes / size, figureOf(point)],
+			value: positionOf(point, size),
 			point,
-			symbolSize: 18,
 			itemStyle: { color: "transparent", borderColor: paint, borderWidth: 2 },
 		};
 	}
 	return {
-		value: [point.bytes / size, figureOf(point)],
+		value: positionOf(point, size),
 		point,
 		itemStyle: { color: isMeasured ? paint : color("card"), borderColor: paint, borderWidth: 2 },
 	};
