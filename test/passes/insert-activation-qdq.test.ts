@@ -348,20 +348,26 @@ describe("insert-activation-qdq", () => {
 			}),
 		));
 
+	/** What writes encodings of 8 bits, and `Q -> DQ` with them. */
+	const eightBits = (b: ModelBuilder) => {
+		const parameters = (name: string, scale: number, zero: number) => {
+			scalar(b, `${name}_s`, scale);
+			b.initializer(`${name}_z`, tensor(UINT8, [], Uint8Array.of(zero)));
+			return [`${name}_s`, `${name}_z`];
+		};
+		const pair = (name: string, scale: number, zero: number) => {
+			const rest = parameters(name, scale, zero);
+			b.node("QuantizeLinear", [name, ...rest], [`${name}_c`]);
+			b.node("DequantizeLinear", [`${name}_c`, ...rest], [`${name}_d`]);
+			return `${name}_d`;
+		};
+		return { parameters, pair };
+	};
+
 	/** `x -> Q -> DQ -> Exp -> Q -> DQ -> Add(constant) -> y`, with 8 bits in the pairs. */
 	const quantizedBefore = () =>
 		chain((b) => {
-			const parameters = (name: string, scale: number, zero: number) => {
-				scalar(b, `${name}_s`, scale);
-				b.initializer(`${name}_z`, tensor(UINT8, [], Uint8Array.of(zero)));
-				return [`${name}_s`, `${name}_z`];
-			};
-			const pair = (name: string, scale: number, zero: number) => {
-				const rest = parameters(name, scale, zero);
-				b.node("QuantizeLinear", [name, ...rest], [`${name}_c`]);
-				b.node("DequantizeLinear", [`${name}_c`, ...rest], [`${name}_d`]);
-				return `${name}_d`;
-			};
+			const { parameters, pair } = eightBits(b);
 			b.node("Exp", [pair("x", 0.02, 128)], ["e"]);
 			b.initializer("c", tensor(UINT8, [8], Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])));
 			b.node("DequantizeLinear", ["c", ...parameters("c", 0.5, 0)], ["c_d"]);
@@ -379,17 +385,7 @@ describe("insert-activation-qdq", () => {
 			insertActivationQdq({ encodings: "", recipe: "16a8w", existing: "widen" }),
 			"existing-widen-constants",
 			modelOf((b) => {
-				const parameters = (name: string, scale: number, zero: number) => {
-					scalar(b, `${name}_s`, scale);
-					b.initializer(`${name}_z`, tensor(UINT8, [], Uint8Array.of(zero)));
-					return [`${name}_s`, `${name}_z`];
-				};
-				const pair = (name: string, scale: number, zero: number) => {
-					const rest = parameters(name, scale, zero);
-					b.node("QuantizeLinear", [name, ...rest], [`${name}_c`]);
-					b.node("DequantizeLinear", [`${name}_c`, ...rest], [`${name}_d`]);
-					return `${name}_d`;
-				};
+				const { parameters, pair } = eightBits(b);
 				b.input("x", FLOAT, [1, 2, 4, 4]);
 				b.initializer("w", floatTensor([2, 2, 1, 1], [0.5, -1, 0.25, 1]));
 				b.node("Conv", [pair("x", 0.02, 128), pair("w", 0.01, 100)], ["p"]);

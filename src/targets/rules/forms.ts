@@ -146,7 +146,8 @@ export const FORM_RULES: RuleGroup = {
 			about: `These operators are not taken, whatever they work on, unless they are computed from constants: ${NEVER_TAKEN.join(", ")}; nor is a Dropout that makes an output of the graph.`,
 			consequence: "refused",
 			measured: "models of one operator, on v73",
-			remedy: "compute it outside of the model, or write it with other operators; a Dropout that drops nothing can go",
+			remedy:
+				"compute it outside of the model, or write it with other operators; only a Dropout that drops nothing is mended, it goes",
 			appliedBy: "legalize-operators",
 			broken({ node }) {
 				const isListed =

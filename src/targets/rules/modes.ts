@@ -122,7 +122,8 @@ export const MODE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured:
 				"refused between codes of 16 and 8 bits and on floats, on v68 and v81; the same without it is right, a Conv with dilations, AveragePool of three dimensions, Pad with other modes and negative pads too",
-			remedy: "write it with other operators: what repeats elements as Gather",
+			remedy:
+				"write it with other operators: what repeats elements as Gather; nothing is done about dilations and antialias",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const mode = refusedMode(operator);
