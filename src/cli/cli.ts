@@ -20,7 +20,7 @@ import { quantize } from "./commands/quantize.js";
 import { recipes } from "./commands/recipes.js";
 import { setupHtpCommand } from "./commands/setup-htp.js";
 import { verify } from "./commands/verify.js";
-import { flagSuggestion } from "./misspelled-flag.js";
+import { usageMessage } from "./misspelled-flag.js";
 import { plain, type Terminal } from "./terminal.js";
 
 const COMMANDS: readonly Command[] = [
@@ -57,8 +57,8 @@ export async function runCli(args: readonly string[], terminal: Terminal, signal
 		if (error instanceof UsageFailure) {
 			const command = COMMANDS.find(({ name }) => name === args[0]);
 			const help = command === undefined ? "qgraph --help" : `qgraph ${command.name} --help`;
-			const suggestion = command === undefined ? "" : await flagSuggestion(error.message, command);
-			terminal.err.write(`qgraph: ${error.message}${suggestion}\nSee '${help}'.\n`);
+			const message = command === undefined ? error.message : await usageMessage(error.message, command, args.slice(1));
+			terminal.err.write(`qgraph: ${message}\nSee '${help}'.\n`);
 			return EXIT.usage;
 		}
 		if (signal.aborted) {
@@ -88,7 +88,7 @@ async function parse(args: readonly string[], terminal: Terminal): Promise<Chose
 		.exitProcess(false)
 		.showHelpOnFail(false)
 		.fail((message, error) => {
-			if (error) throw error;
+			if (error && error.name !== "YError") throw error;
 			usageError ||= message;
 			throw new UsageFailure(message);
 		});
@@ -98,7 +98,9 @@ async function parse(args: readonly string[], terminal: Terminal): Promise<Chose
 			command.describe,
 			(builder) => command.flags(builder),
 			(parsed) => {
-				throw new Chosen(command, parsed);
+				const repeated = repeatedFlag(parsed, parser);
+				if (repeated === undefined) throw new Chosen(command, parsed);
+				throw new UsageFailure(`--${repeated} is given more than once.`);
 			},
 		);
 	}
@@ -111,6 +113,12 @@ async function parse(args: readonly string[], terminal: Terminal): Promise<Chose
 		if (thrown instanceof Chosen) return thrown;
 		throw usageError === "" ? thrown : new UsageFailure(usageError);
 	}
+}
+
+/** A flag with several values, of those that take one. */
+function repeatedFlag(parsed: Arguments, parser: Argv): string | undefined {
+	const { array } = (parser as Argv & { getOptions(): { readonly array: readonly string[] } }).getOptions();
+	return Object.keys(parsed).find((name) => name !== "_" && Array.isArray(parsed[name]) && !array.includes(name));
 }
 
 /** Thrown by the handler of a command: when a handler returns, yargs lays out the whole help text, used or not. */

@@ -111,6 +111,9 @@ describe("what the terminal shows", () => {
 		["no-command", []],
 		["unknown-command", ["transmogrify"]],
 		["unknown-flag", ["convert", "--bq-to-lpqb", "IN", "OUT"]],
+		["misspelled-required-flag", ["check", "--taget", "qnn-htp:v79", "IN"]],
+		["flag-without-value", ["verify", "IN", "IN", "--on"]],
+		["flag-twice", ["check", "--target", "qnn-htp:v73", "--target", "qnn-htp:v79", "IN"]],
 		["unknown-pass", ["convert", "--passes", "bq-to-lpqb", "IN", "OUT"]],
 		["wrong-choice", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-fit", "best", "IN", "OUT"]],
 		["wrong-exponent", ["convert", "--bq-to-lpbq", "--bq-to-lpbq-exponent", "2.5", "IN", "OUT"]],
@@ -119,6 +122,23 @@ describe("what the terminal shows", () => {
 		["missing-input", ["inspect", "INEXISTENT"]],
 	])("%s", async (name, args) => {
 		await shows(name, ...args);
+	});
+
+	test.each([
+		["convert", "target"],
+		["quantize", "target"],
+		["calibrate", "data"],
+		["check", "target"],
+		["verify", "on"],
+		["perplexity", "text"],
+		["compile", "target"],
+		["setup-htp", "python"],
+		["explain", "recipe"],
+		["analyze", "data"],
+		["llm", "target"],
+	])("%s names a flag that it does not have, whatever is missing besides", async (command, flag) => {
+		const { code, err } = await qgraph(folder, command, `--${flag}x`, "1");
+		expect([code, err.split("\n")[0]]).toEqual([2, `qgraph: Unknown argument: ${flag}x; did you mean '--${flag}'?`]);
 	});
 });
 
