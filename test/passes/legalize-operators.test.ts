@@ -8,16 +8,20 @@ import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { MODE_MODELS } from "../runtime/mode-models.js";
 import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
+import { VOLUME_MODELS } from "../runtime/volume-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 import { golden } from "../support/golden.js";
 import { floatsOf, run, sqnrDb } from "../support/ort.js";
 import { randomFeeds } from "../support/same-results.js";
 import { channelWeight, quantized } from "../support/weights.js";
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS];
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...VOLUME_MODELS];
 
 const target = parseTarget("qnn-htp:v79");
 const v68 = parseTarget("qnn-htp:v68");
+
+/** Rules that hold for a v68 only. */
+const OLD_RULES = ["htp/relu-rank", "htp/conv-pads-8-bits", "htp/conv-volume-float"];
 
 /** A Softmax whose UINT8 zero point is inside of its range; returns the codes. */
 function softmaxCodes(b: GraphBuilder, input: string): string {
@@ -32,7 +36,7 @@ describe("legalize-operators", () => {
 	test.each(MODELS)("$rule: $name", async (given) => {
 		const same = MODELS.filter(({ rule }) => rule === given.rule).indexOf(given);
 		const name = `${given.rule.slice("htp/".length)}${same === 0 ? "" : `-${same + 1}`}`;
-		const isOld = given.rule === "htp/relu-rank" || given.rule === "htp/conv-pads-8-bits";
+		const isOld = OLD_RULES.includes(given.rule);
 		await golden(legalizeOperators(), name, operatorModel([given], 5), { target: isOld ? v68 : target });
 	});
 

@@ -15,6 +15,7 @@ import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
+import { VOLUME_MODELS } from "./volume-models.js";
 
 /*
  * What legalize-operators has a remedy for: with the fault as the rule says, without it right, on the compiler and emulator.
@@ -33,7 +34,7 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS];
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...VOLUME_MODELS];
 
 const faults = ({ architecture }: Target) =>
 	MODELS.filter(

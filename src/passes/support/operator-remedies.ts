@@ -18,6 +18,7 @@ import {
 	unsign,
 } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
+import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
@@ -29,15 +30,7 @@ import { separateOutput } from "./separate-output.js";
 import { addAxis, addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-import {
-	expandBias,
-	foldFactors,
-	joinGroups,
-	makeRoomForBias,
-	raiseSteps,
-	widenCodes,
-	widenProduct,
-} from "./weight-remedies.js";
+import { expandBias, foldFactors, makeRoomForBias, raiseSteps, widenCodes, widenProduct } from "./weight-remedies.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -51,6 +44,9 @@ const unify: Remedy = ({ weight }, { model, names }) => {
 	const done = quantizeView(weight.site.node, names);
 	return unifyTypes(model, weight.site, names) || done;
 };
+
+/** A result on the grid of the input's type: a pair behind it, or one in that type in front of the quantizer there is. */
+const quantizeResult: Remedy = (operator, tools) => separate(operator, tools) || unify(operator, tools);
 
 /** `DQ -> Reshape -> node` -> `DQ -> Reshape -> Q -> DQ -> node`: a kernel on integers reads codes. */
 function quantizeView(node: Node, names: NameScope): boolean {
@@ -152,6 +148,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-int4-volume", widenCodes],
+	["htp/conv-volume-float", quantizeResult],
 	["htp/gemm-bias-shape", expandBias],
 	["htp/channel-scalar", addRow],
 	["htp/channel-scale-large", widenCodes],

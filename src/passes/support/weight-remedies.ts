@@ -1,12 +1,10 @@
-import { floatOf, intAttribute, intOf } from "../../ir/attribute.js";
+import { floatOf } from "../../ir/attribute.js";
 import { computedData } from "../../ir/data.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
-import { bitsPerElement, DataType, elementCount } from "../../ir/types.js";
-import { packInt4 } from "../../quant/packing.js";
+import { DataType, elementCount } from "../../ir/types.js";
 import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
-import { elementsOf } from "../../weights/numbers.js";
 import { type WeightSite, weightSiteAt } from "../../weights/weight-site.js";
 import { guardFloats, guardScales } from "./guard-scales.js";
 import { addQuantizedConstant, encodingBehind } from "./qdq.js";
@@ -166,57 +164,3 @@ function multiplied({ dtype, shape, data }: Tensor, factor: number): Tensor {
 	});
 	return tensor(dtype, shape, bytes);
 }
-
-/** Elements up to which a weight of several groups is written as one of one group. */
-const LARGEST_JOINED = 2 ** 26;
-
-/** A ConvTranspose of several groups as one of one group: codes [C, M/groups, ...] as [C, M, ...], 0 between the groups. */
-export const joinGroups: Remedy = ({ node, weight }, { names }) => {
-	const group = intOf(node, "group", 1);
-	const { site, dtype } = weight!;
-	const { dequantization, stored } = site;
-	const { shape } = stored.tensor;
-	const scale = smallConstantOf(dequantization?.node.inputs[1]);
-	const [inputs, perGroup] = [shape[0]!, shape[1]!];
-	if (dequantization === undefined || scale === undefined || dequantization.scaleNode !== undefined) return false;
-	if (site.indirect !== undefined || site.input !== 1 || !weight!.isSymmetric || inputs % group !== 0) return false;
-	const count = elementCount(shape) * group;
-	if ((dtype !== DataType.INT4 && dtype !== DataType.INT8) || count > LARGEST_JOINED) return false;
-	const graph = node.graph!;
-	const before = node.inputs[1]!;
-	const { name } = before;
-	const positions = elementCount(shape.slice(2));
-	const row = perGroup * positions;
-	if (elementsOf(stored.tensor, 0, 1) === undefined) return false;
-	/** Codes of the joined weight, from the rows that they come out of. */
-	const codes = (first: number, length: number) => {
-		const joined = new Int8Array(length);
-		for (let at = Math.floor(first / (row * group)); at * row * group < first + length; at++) {
-			const start = (at * group + Math.floor((at * group) / inputs)) * row;
-			const from = Math.max(first, start);
-			const to = Math.min(first + length, start + row);
-			if (from < to) joined.set(elementsOf(stored.tensor, at * row + from - start, to - from)!, from - first);
-		}
-		return joined;
-	};
-	const bytes = computedData(Math.ceil((count * bitsPerElement(dtype)!) / 8), (start, end) => {
-		if (dtype === DataType.INT8) return new Uint8Array(codes(start, end - start).buffer);
-		return packInt4(codes(start * 2, Math.min(count, end * 2) - start * 2));
-	});
-	const wide = [inputs, perGroup * group, ...shape.slice(2)];
-	const channels = perGroup * group;
-	const scales = Float32Array.from({ length: channels }, (_, channel) => scale.values[channel % perGroup]!);
-	const zeros = new Uint8Array(Math.ceil((channels * bitsPerElement(dtype)!) / 8));
-	const constants = [tensor(dtype, wide, bytes), floatTensor([channels], scales), tensor(dtype, [channels], zeros)].map(
-		(made, index) =>
-			addConstant(graph, names.fresh(`${name}_${["joined", "scales", "zero_points"][index]}`), made, node),
-	);
-	const made = graph.createValue(names.fresh(`${name}_one_group`));
-	const label = names.fresh(`${name}_one_group_DQ`);
-	const attributes = { axis: intAttribute(1) };
-	graph.createNode({ op: "DequantizeLinear", name: label, inputs: constants, outputs: [made], attributes }, node);
-	node.setInput(1, made);
-	node.attributes.delete("group");
-	removeUnused(before);
-	return true;
-};

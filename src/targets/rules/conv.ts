@@ -7,6 +7,7 @@ import type { OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
 import { quantizerBehind, vectorAddsBehind } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
+import { typeName } from "./type-name.js";
 
 function isConv({ node, weight }: OperatorFacts, scheme: "lpbq" | "block"): boolean {
 	return isOnnxOp(node, "Conv", "ConvTranspose") && weight?.scheme === scheme;
@@ -123,16 +124,18 @@ export const CONV_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/transposed-conv-groups",
-			about: "A ConvTranspose whose weight has one scale a channel has one group.",
+			about: "A ConvTranspose whose weight has one scale a channel, and one of three dimensions, has one group.",
 			consequence: "wrong",
 			measured:
-				"7 dB with 2 groups, with a bias refused, on every architecture, INT8 and INT4; one scale 88 dB, one group 88 dB",
+				"7 dB with 2 groups and one scale a channel, with a bias refused, on every architecture, INT8 and INT4; one scale 88 dB, one group 88 dB; of three dimensions -3 to 0 dB with 2 and 8 groups, one scale, float weights, 8 and 16 bits and on floats, kernels of 1 and 3; 82 to 88 dB with one group",
 			remedy: "write it with one group, the weights between groups 0",
 			appliedBy: "legalize-operators",
-			broken({ node, weight }) {
-				if (!isOnnxOp(node, "ConvTranspose") || weight?.scheme !== "per-channel") return undefined;
-				const group = intOf(node, "group", 1);
-				return group === 1 ? undefined : `it has ${group} groups, and weight '${weight.name}' one scale a channel`;
+			broken({ node, weight, inputs }) {
+				const group = isOnnxOp(node, "ConvTranspose") ? intOf(node, "group", 1) : 1;
+				if (group === 1) return undefined;
+				if (inputs[1]?.shape?.length === 5) return `it has ${group} groups and three dimensions`;
+				if (weight?.scheme !== "per-channel") return undefined;
+				return `it has ${group} groups, and weight '${weight.name}' one scale a channel`;
 			},
 		},
 		{
@@ -179,6 +182,25 @@ export const CONV_RULES: RuleGroup = {
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.dtype !== DataType.INT4) return undefined;
 				if (weight.scheme !== "per-channel" || weight.shape.length !== 5) return undefined;
 				return `weight '${weight.name}' is INT4 [${weight.shape.join(", ")}]`;
+			},
+		},
+		{
+			id: "htp/conv-volume-float",
+			about: "A convolution of three dimensions is between quantized values of one type.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"the graph fails to compile with floats or another type at either end, for Conv and ConvTranspose, float weights and one scale, kernels of 1 and 3; 57 to 88 dB from UINT16 to UINT16, 69 dB with a float result on v69 and v73",
+			remedy: "put QuantizeLinear and DequantizeLinear behind it",
+			appliedBy: "legalize-operators",
+			needsEncodings: true,
+			broken(operator) {
+				const { node, inputs, weight } = operator;
+				if (!isOnnxOp(node, "Conv", "ConvTranspose") || inputs[1]?.shape?.length !== 5) return undefined;
+				if (weight?.scheme === "per-channel" || weight?.scheme === "block") return undefined;
+				const [from, to] = [inputs[0]?.quantization?.dtype, operator.result?.dtype];
+				if (from !== undefined && from === to) return undefined;
+				return `the input is ${typeName(from)} and the result ${typeName(to)}, expected the same`;
 			},
 		},
 	],

@@ -130,6 +130,21 @@ export const GEMM_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/block-sum-v68",
+			about: "A QuantizeLinear stands between a MatMul with block scales and an Add of an INT32 vector on v68.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"the Gemm that ONNX Runtime makes of both is refused, exact-BQ form or not, with INT32 scales of any size, one or one a channel; 69 dB on v73, in fp16",
+			remedy: "put QuantizeLinear and DequantizeLinear between them",
+			appliedBy: "separate-matmul-outputs",
+			needsEncodings: true,
+			broken({ weight, fusedAdd }) {
+				if (weight?.scheme !== "block" || fusedAdd?.addend.quantization?.dtype !== DataType.INT32) return undefined;
+				return `the result with weight '${weight.name}' is added to the INT32 '${fusedAdd.addend.value.name}'`;
+			},
+		},
+		{
 			id: "htp/gemm-bias-shape",
 			about:
 				"The bias of a Gemm whose weight has one scale a channel is a vector of one number a channel; with one scale or floats it is no vector of one number.",
