@@ -1,5 +1,5 @@
 import { type Attribute, intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { int4Tensor, randomCodes, randomScales } from "../support/weights.js";
@@ -8,7 +8,7 @@ import { type Builder, K, model, N, node, type OperatorModel, pair } from "./ope
 
 /* Modes of operators, and stored constants, for which legalize-operators has the remedy. */
 
-const { FLOAT, INT64, UINT16, UINT8 } = DataType;
+const { FLOAT, INT8, INT32, INT64, UINT16, UINT8 } = DataType;
 
 type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -247,6 +247,37 @@ export const MODE_MODELS: readonly OperatorModel[] = [
 				},
 				{ dtype: UINT8, scale: 2 ** -5 },
 			),
+	},
+	{
+		rule: "htp/batch-norm-parameters",
+		name: "a BatchNormalization with an INT8 scale and an INT32 bias",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 9], (_, x) => {
+				const [factors, steps] = [Int8Array.from(normals(K, 7), (value) => 80 + 20 * value), normals(K, 8)];
+				const bias = Int32Array.from(steps, (value) => 2 ** 12 * value);
+				b.initializer("scale_c", tensor(INT8, [K], new Uint8Array(factors.buffer)));
+				b.initializer("bias_c", tensor(INT32, [K], new Uint8Array(bias.buffer)));
+				for (const [name, step] of [["scale", 2 ** -6] as const, ["bias", 2 ** -12] as const]) {
+					b.initializer(`${name}_s`, floatTensor([], [step]));
+					b.node("DequantizeLinear", [`${name}_c`, `${name}_s`], [name], {}, `${name}_DQ`);
+				}
+				b.initializer(
+					"mean",
+					floatTensor(
+						[K],
+						normals(K, 9).map((value) => 10 * value),
+					),
+				);
+				b.initializer(
+					"variance",
+					floatTensor(
+						[K],
+						Float32Array.from(normals(K, 10), (value) => 4 ** (value - 2)),
+					),
+				);
+				b.node("BatchNormalization", [x, "scale", "bias", "mean", "variance"], ["normal"], {}, "normalize");
+				return pair(b, "normal", { scale: 2 ** -9 });
+			}),
 	},
 	{
 		rule: "htp/scatter-updates",

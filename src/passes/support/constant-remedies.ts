@@ -1,4 +1,5 @@
 import { computedData } from "../../ir/data.js";
+import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
@@ -14,7 +15,7 @@ import { placedEncodingAt } from "./node-encoding.js";
 import { addQuantizedConstant, coveringEncoding, type Encoding } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
-import { smallConstantOf } from "./small-constant.js";
+import { type SmallConstant, smallConstantOf } from "./small-constant.js";
 
 /** What a constant keeps of its precision where one scale is enough for all of it. */
 const ENOUGH_DECIBELS = 50;
@@ -113,6 +114,19 @@ function raised({ shape, data }: Tensor): Tensor {
 	return tensor(DataType.UINT4, shape, bytes);
 }
 
+/** The quantized parameters of a BatchNormalization as floats. */
+export const floatParameters: Remedy = ({ node, inputs }, { names }) => {
+	let done = false;
+	for (const [index, input] of inputs.entries()) {
+		const constant = index === 0 || input?.quantization === undefined ? undefined : smallConstantOf(input.value);
+		if (constant === undefined) continue;
+		node.setInput(index, addFloats(node, input!.value.name, constant, names));
+		removeUnused(input!.value);
+		done = true;
+	}
+	return done;
+};
+
 /** The scale of a normalization as floats; on v68, which does not take these, in the type of its input. */
 export const narrowScale: Remedy = ({ node, inputs: [input] }, { names, architecture }) => {
 	const scale = node.inputs[1]!;
@@ -123,13 +137,14 @@ export const narrowScale: Remedy = ({ node, inputs: [input] }, { names, architec
 	const made =
 		architecture === "v68"
 			? addQuantizedConstant(graph, scale.name, { ...constant, dtype }, names, node)
-			: addConstant(
-					graph,
-					names.fresh(`${scale.name}_float`),
-					floatTensor(constant.shape, Float32Array.from(constant.values)),
-					node,
-				);
+			: addFloats(node, scale.name, constant, names);
 	node.setInput(1, made);
 	removeUnused(scale);
 	return true;
 };
+
+/** @param name of what the floats replace. */
+function addFloats(node: Node, name: string, { shape, values }: SmallConstant, names: NameScope): Value {
+	const floats = floatTensor(shape, Float32Array.from(values));
+	return addConstant(node.graph!, names.fresh(`${name}_float`), floats, node);
+}

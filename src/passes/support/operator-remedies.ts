@@ -6,7 +6,7 @@ import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { coverWindows } from "./average-pool.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
-import { joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
+import { floatParameters, joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
@@ -175,6 +175,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],
 	["htp/norm-scale-type", narrowScale],
+	["htp/batch-norm-parameters", floatParameters],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],
