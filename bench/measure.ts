@@ -6,12 +6,15 @@ import { type Contender, copy } from "./contenders.js";
 export interface Measurement {
 	/** Of the whole program, or of its work where it tells how long that took. */
 	readonly seconds: number;
+	/** Of the whole program. */
+	readonly wholeSeconds: number;
 	/** Peak resident memory; undefined for programs that do not tell. */
 	readonly peakKib: number | undefined;
 }
 
 export interface Comparison {
 	readonly seconds: number;
+	readonly wholeSeconds: number;
 	readonly copySeconds: number;
 	/** Median of the ratios of each run to the `cp` before it. */
 	readonly ratio: number;
@@ -38,7 +41,7 @@ export function measure(contender: Contender, input: string): Measurement {
 	const [peakKib, seconds = wholeSeconds] = existsSync(peakFile)
 		? readFileSync(peakFile, "utf8").split(" ").map(Number)
 		: [];
-	return { seconds, peakKib };
+	return { seconds, wholeSeconds, peakKib };
 }
 
 /** So long after memory was freed, a virtual machine's host has taken it back: getting it again costs everybody the same. */
@@ -71,6 +74,7 @@ function summarize(list: readonly { run: Measurement; copySeconds: number }[]): 
 	const peaks = list.flatMap(({ run }) => run.peakKib ?? []);
 	return {
 		seconds: median(list.map(({ run }) => run.seconds)),
+		wholeSeconds: median(list.map(({ run }) => run.wholeSeconds)),
 		copySeconds: median(list.map(({ copySeconds }) => copySeconds)),
 		ratio: median(list.map(({ run, copySeconds }) => run.seconds / copySeconds)),
 		peakKib: peaks.length > 0 ? Math.max(...peaks) : undefined,

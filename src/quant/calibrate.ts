@@ -1,6 +1,6 @@
 import { type BlockLayout, expectLength, slabElements, slabRows } from "./layout.js";
 import { SCALE_FLOOR } from "./lpbq.js";
-import { columnRanges, fitsRangeKernel } from "./range-kernel.js";
+import { columnScales, fitsRangeKernel } from "./range-kernel.js";
 
 /**
  * AIMET's symmetric min-max scale, computed in float64: max(max / P, -min / N, SCALE_FLOOR), where codes reach from -N =
@@ -11,9 +11,13 @@ import { columnRanges, fitsRangeKernel } from "./range-kernel.js";
  * @param max largest value of the group; anything below 0 counts as 0.
  */
 export function symmetricScale(min: number, max: number, bits = 4): number {
-	const negativeCodes = 1 << (bits - 1);
-	const positiveCodes = bits === 2 ? 2 : negativeCodes - 1;
-	return Math.max(Math.max(max, 0) / positiveCodes, -Math.min(min, 0) / negativeCodes, SCALE_FLOOR);
+	const { above, below } = codesOf(bits);
+	return Math.max(Math.max(max, 0) / above, -Math.min(min, 0) / below, SCALE_FLOOR);
+}
+
+function codesOf(bits: number): { readonly above: number; readonly below: number } {
+	const below = 1 << (bits - 1);
+	return { above: bits === 2 ? 2 : below - 1, below };
 }
 
 /**
@@ -43,6 +47,7 @@ export function scanBlocks(
 ): { readonly scales: Float64Array; readonly finite: boolean; readonly largest: number } {
 	expectLength("values", values.length, slabElements(layout, firstSlab, slabCount));
 	const { channels, spatial } = layout;
+	const { above, below } = codesOf(bits);
 	const scales = new Float64Array(slabCount * channels);
 	const minima = new Float64Array(channels);
 	const maxima = new Float64Array(channels);
@@ -53,9 +58,10 @@ export function scanBlocks(
 	for (let slab = 0; slab < slabCount; slab++) {
 		const rows = slabRows(layout, firstSlab + slab);
 		if (hasKernel) {
-			const ranges = columnRanges(values.subarray(start, start + rows * channels), channels);
-			finite &&= ranges.finite;
-			largest = Math.max(largest, scaleRow(ranges.minima, ranges.maxima, bits, scales, slab * channels));
+			const found = columnScales(values.subarray(start, start + rows * channels), channels, above, below);
+			finite &&= found.finite;
+			largest = Math.max(largest, found.largest);
+			scales.set(found.scales, slab * channels);
 			start += rows * channels;
 			continue;
 		}
@@ -82,13 +88,7 @@ function areFinite(values: Float32Array): boolean {
 }
 
 /** The scale of every channel, from its range; returns the largest magnitude of all. */
-function scaleRow(
-	minima: Float32Array | Float64Array,
-	maxima: Float32Array | Float64Array,
-	bits: number,
-	scales: Float64Array,
-	at: number,
-): number {
+function scaleRow(minima: Float64Array, maxima: Float64Array, bits: number, scales: Float64Array, at: number): number {
 	let largest = 0;
 	for (let channel = 0; channel < minima.length; channel++) {
 		const [min, max] = [minima[channel]!, maxima[channel]!];

@@ -5,6 +5,7 @@
  *   codes, if any, become float32 first
  *   for each four rows of the matrix, for each four columns:
  *     for each of four rows on the left: sums += left[0] * matrix[0] + .. + left[3] * matrix[3]
+ *   totals += sums * scales, column by column
  */
 import { expectLength } from "./layout.js";
 import { type Code, compileWasm, f32x4, get, i8x16, i16x8, i32, i32x4, repeatWhile, set, v128, when } from "./wasm.js";
@@ -13,15 +14,18 @@ import { WasmKernel } from "./wasm-kernel.js";
 /** Rows on the left, and of the matrix, that are worked on together. */
 const GROUP = 4;
 
-/* Parameters in bytes: the left side, the sums, the matrix, its end, a row of it, the packed codes and their end. */
-const [LEFT, SUMS, ROW, ROWS_END, WIDTH, CODES, CODES_END] = [0, 1, 2, 3, 4, 5, 6] as const;
-const PARAMETERS = 7;
-const [COLUMN, OUT] = [7, 8] as const;
+/*
+ * Parameters in bytes: the left side, the sums, the matrix, its end, a row of it, the packed codes and their end, the totals,
+ * the scales.
+ */
+const [LEFT, SUMS, ROW, ROWS_END, WIDTH, CODES, CODES_END, TOTALS, SCALES] = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+const PARAMETERS = 9;
+const [COLUMN, OUT] = [9, 10] as const;
 const POINTERS = 2;
-const [BYTES, LOW, HIGH, SUM] = [9, 10, 11, 12] as const;
-const VALUES = 13;
+const [BYTES, LOW, HIGH, SUM] = [11, 12, 13, 14] as const;
+const VALUES = 15;
 /** [left rows, matrix rows]. */
-const FACTORS = 17;
+const FACTORS = 19;
 const LOCALS = [...new Array(POINTERS).fill(i32.type), ...new Array(FACTORS + GROUP * GROUP - BYTES).fill(v128.type)];
 
 /** Codes that are unpacked at a time. */
@@ -35,42 +39,53 @@ export function fitsProductKernel(columns: number): boolean {
 }
 
 /**
+ * Adds left times matrix, each column of it times its scale, to totals.
+ *
+ * @param totals [count, columns], changed in place.
  * @param left [count, depth].
  * @param matrix [depth, columns], {@link fitsProductKernel} holds; bytes are int4 codes, two a byte.
- * @returns left times matrix, [count, columns], valid until the next call.
- * @throws RangeError when the matrix does not have as many rows as `left` has columns.
+ * @param scales [columns]; 1 when left out.
+ * @throws RangeError when the matrix does not have as many rows as `left` has columns, or another number of totals.
  */
-export function multiplyRows(
+export function addProducts(
+	totals: Float32Array,
 	left: Float32Array,
 	depth: number,
 	matrix: Float32Array | Uint8Array,
 	columns: number,
-): Float32Array {
+	scales?: Float32Array,
+): void {
 	const isCodes = matrix instanceof Uint8Array;
-	expectLength("weights", isCodes ? 2 * matrix.length : matrix.length, depth * columns);
 	const count = left.length / depth;
+	expectLength("weights", isCodes ? 2 * matrix.length : matrix.length, depth * columns);
+	expectLength("totals", totals.length, count * columns);
 	const groups = Math.ceil(count / GROUP);
 	const paddedDepth = Math.ceil(depth / GROUP) * GROUP;
 	const width = 4 * columns;
-	const sumsAt = 4 * groups * GROUP * paddedDepth;
-	const matrixAt = sumsAt + groups * GROUP * width;
+	const sumBytes = groups * GROUP * width;
+	const totalsAt = 4 * groups * GROUP * paddedDepth;
+	const scalesAt = totalsAt + sumBytes;
+	const sumsAt = scalesAt + width;
+	const matrixAt = sumsAt + sumBytes;
 	const matrixEnd = matrixAt + paddedDepth * width;
 	const codesAt = matrixEnd + 4 * CODES_AT_ONCE;
 	const { memory, run } = kernel.withRoom(codesAt + (isCodes ? matrix.length : 0) + CODES_AT_ONCE);
-	const factors = new Float32Array(memory, 0, sumsAt / 4);
-	const sums = new Float32Array(memory, sumsAt, groups * GROUP * columns);
+	const factors = new Float32Array(memory, 0, totalsAt / 4);
+	const held = new Float32Array(memory, totalsAt, totals.length);
 	const floats = new Float32Array(memory, matrixAt, paddedDepth * columns);
 	arrange(left, depth, paddedDepth, factors);
-	sums.fill(0);
+	held.set(totals);
+	new Float32Array(memory, scalesAt, columns).set(scales ?? new Float32Array(columns).fill(1));
+	new Float32Array(memory, sumsAt, sumBytes / 4).fill(0);
 	floats.fill(0, depth * columns);
 	if (isCodes) new Uint8Array(memory, codesAt, matrix.length).set(matrix);
 	else floats.set(matrix);
 	for (let group = 0; group < groups; group++) {
 		const codesEnd = codesAt + (isCodes && group === 0 ? matrix.length : 0);
-		const leftAt = 4 * group * GROUP * paddedDepth;
-		run(leftAt, sumsAt + group * GROUP * width, matrixAt, matrixEnd, width, codesAt, codesEnd);
+		const [leftAt, sums] = [4 * group * GROUP * paddedDepth, group * GROUP * width];
+		run(leftAt, sumsAt + sums, matrixAt, matrixEnd, width, codesAt, codesEnd, totalsAt + sums, scalesAt);
 	}
-	return sums.subarray(0, count * columns);
+	totals.set(held);
 }
 
 /** [count, depth] as [groups, depth, GROUP], what is beyond being 0. */
@@ -115,6 +130,16 @@ function kernelCode(): Code {
 			),
 			advance(LEFT, i32.const(4 * GROUP * GROUP)),
 			...new Array<Code>(GROUP).fill(advance(ROW, get(WIDTH))),
+		),
+		...set(COLUMN, i32.const(0)),
+		...repeatWhile(
+			i32.less(get(COLUMN), get(WIDTH)),
+			set(VALUES, v128.load(i32.add(get(SCALES), get(COLUMN)))),
+			eachOf((row) => {
+				const scaled = f32x4.mul(v128.load(behind(SUMS, row)), get(VALUES));
+				return v128.store(behind(TOTALS, row), 0, f32x4.add(v128.load(behind(TOTALS, row)), scaled));
+			}),
+			advance(COLUMN, i32.const(16)),
 		),
 	];
 }

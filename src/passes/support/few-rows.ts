@@ -1,7 +1,7 @@
 import { slabRows } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import type { ErrorSum } from "../../quant/measure.js";
-import { fitsProductKernel, multiplyRows } from "../../quant/product-kernel.js";
+import { addProducts, fitsProductKernel } from "../../quant/product-kernel.js";
 import { type BlockWeight, THREAD_READER, type WeightPart } from "./block-weight.js";
 import { type CodesChoice, makeCodes } from "./made-codes.js";
 
@@ -64,18 +64,11 @@ function multiplySlabs(
 		const height = slabRows(layout, first + slab);
 		const end = at + height * channels;
 		if (float !== undefined) {
-			addScaled(
-				float,
-				multiplyRows(columnsOf(rows.float!, depth, start, height), height, weights!.subarray(at, end), channels),
-			);
+			addProducts(float, columnsOf(rows.float!, depth, start, height), height, weights!.subarray(at, end), channels);
 		}
-		const products = multiplyRows(
-			columnsOf(rows.codes, depth, start, height),
-			height,
-			packed.subarray(at / 2, end / 2),
-			channels,
-		);
-		addScaled(codes, products, scales.subarray(slab * channels, (slab + 1) * channels));
+		const left = columnsOf(rows.codes, depth, start, height);
+		const slabScales = scales.subarray(slab * channels, (slab + 1) * channels);
+		addProducts(codes, left, height, packed.subarray(at / 2, end / 2), channels, slabScales);
 		at = end;
 	}
 	return { float, codes };
@@ -88,17 +81,4 @@ function columnsOf(rows: Float32Array, depth: number, start: number, width: numb
 		columns.set(rows.subarray(row * depth + start, row * depth + start + width), row * width);
 	}
 	return columns;
-}
-
-/** @param scales factors of the columns; none when left out. */
-function addScaled(sums: Float32Array, products: Float32Array, scales?: Float32Array): void {
-	if (scales === undefined) {
-		for (let index = 0; index < sums.length; index++) sums[index]! += products[index]!;
-		return;
-	}
-	for (let start = 0; start < sums.length; start += scales.length) {
-		for (let column = 0; column < scales.length; column++) {
-			sums[start + column]! += products[start + column]! * scales[column]!;
-		}
-	}
 }

@@ -29,7 +29,7 @@ import { type ScaleFacts, scanPart } from "./scan-part.js";
 import { type ChannelScales, snapScales } from "./snap.js";
 
 export type FitTask =
-	| { readonly kind: "scan"; readonly part: WeightPart }
+	| { readonly kind: "scan"; readonly part: WeightPart; readonly blocks?: Float64Array | undefined }
 	| { readonly kind: "measure-kept"; readonly part: WeightPart; readonly scales: ChannelScales }
 	| { readonly kind: "measure-new"; readonly part: WeightPart; readonly scales: ChannelScales }
 	| {
@@ -117,7 +117,7 @@ export type FitResult<T extends FitTask = FitTask> = Results[T["kind"]];
 export function runFitTask(task: FitTask): FitResult {
 	switch (task.kind) {
 		case "scan":
-			return scanPart(task.part);
+			return scanPart(task.part, task.blocks);
 		case "measure-kept":
 			return measureKeptCodes(task.part, task.scales);
 		case "measure-new":

@@ -17,7 +17,8 @@ export interface ScaleScan {
 	readonly uniform: boolean;
 }
 
-export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<ScaleScan> {
+/** @param blocks receives the scales of the blocks of a float weight, [slabs, channels], in memory that threads share. */
+export async function scanScales(weight: BlockWeight, pool: TaskPool, blocks?: Float64Array): Promise<ScaleScan> {
 	const { layout } = weight;
 	const channelMax = new Float64Array(layout.channelCount);
 	const scan = { channelMax, finite: true, largest: 0, negative: 0, zero: 0, uniform: true };
@@ -35,7 +36,7 @@ export async function scanScales(weight: BlockWeight, pool: TaskPool): Promise<S
 		// what is stored is read faster than a thread is asked
 		for (const range of taskRanges(layout)) add(scanPart(partOf(weight, range)));
 	} else {
-		const taskOf = (range: SlabRange) => ({ kind: "scan" as const, part: partOf(weight, range) });
+		const taskOf = (range: SlabRange) => ({ kind: "scan" as const, part: partOf(weight, range), blocks });
 		await pool.each(taskRanges(layout), taskOf, add);
 	}
 	return scan;

@@ -21,8 +21,12 @@ export interface ScaleFacts {
 	readonly uniform: boolean;
 }
 
-/** Looks at every block scale of a part. */
-export function scanPart(part: WeightPart): ScaleFacts {
+/**
+ * Looks at every block scale of a part.
+ *
+ * @param blocks receives those of float weights, [slabs of the weight, channels].
+ */
+export function scanPart(part: WeightPart, blocks?: Float64Array): ScaleFacts {
 	const { layout, range } = part;
 	const { channels } = layout;
 	const firstChannel = slabFirstChannel(layout, range.first);
@@ -33,6 +37,7 @@ export function scanPart(part: WeightPart): ScaleFacts {
 		if (part.float === undefined && raiseAll(piece, firstChannel, channelMax)) continue;
 		const { scales, finite, largest } = scalesOf(piece);
 		facts.largest = Math.max(facts.largest, largest);
+		blocks?.set(scales, piece.range.first * channels);
 		for (let slab = 0; slab < piece.range.count; slab++) {
 			const base = slabFirstChannel(layout, piece.range.first + slab) - firstChannel;
 			raiseTo(channelMax, base, scales, slab * channels, channels);

@@ -14,6 +14,8 @@ export interface ChannelScales {
 	readonly stored: Float32Array;
 	/** Is there a channel without weights? */
 	readonly hasDead: boolean;
+	/** The scales of all blocks before snapping, [slabs, channels], where somebody kept them. */
+	readonly blocks?: Float64Array | undefined;
 }
 
 export function channelScalesOf(channelMax: Float64Array): ChannelScales {
@@ -59,11 +61,11 @@ function largestMagnitudes(stored: Float32Array, spatial: number): Float32Array 
 export function snapScales(
 	reader: PartReader,
 	part: WeightPart,
-	{ max, exact, hasDead }: ChannelScales,
+	{ max, exact, hasDead, blocks }: ChannelScales,
 	ints = new Uint8Array(part.range.count * part.layout.channels),
 ): Uint8Array {
-	const scales = blockScales(reader, part);
 	const { channels, spatial } = part.layout;
+	const scales = blocks?.subarray(part.range.first * channels) ?? blockScales(reader, part);
 	if (spatial === 1 && fitsScaleKernel(channels) && !hasDead && scales instanceof Float32Array) {
 		for (const { start, end, channel } of outerRuns(part.layout, part.range)) {
 			snapRows(scales.subarray(start, end), exact.subarray(channel, channel + channels), ints.subarray(start, end));

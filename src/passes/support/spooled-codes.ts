@@ -36,9 +36,13 @@ export async function spoolCodes(
 	};
 }
 
-/** What the codes of `max` are made from. */
-export function choiceOfMax({ channelMax }: ScaleScan): CodesChoice {
-	const scales = channelScalesOf(channelMax);
+/**
+ * What the codes of `max` are made from.
+ *
+ * @param blocks scales of all blocks, as the scan can tell them; found out again when left out.
+ */
+export function choiceOfMax({ channelMax }: ScaleScan, blocks?: Float64Array): CodesChoice {
+	const scales = { ...channelScalesOf(channelMax), blocks };
 	return {
 		channelScales: scales.exact,
 		storedScales: scales.stored,
