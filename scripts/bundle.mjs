@@ -29,6 +29,7 @@ const { metafile } = await build({
 	bundle: true,
 	splitting: true,
 	external: packages.filter((name) => !BUNDLED.includes(name)),
+	alias: { "string-width": "./scripts/string-width.mjs" },
 	metafile: true,
 	// names stay, for stack traces; the rest is a third less to read at every start
 	minifySyntax: true,
