@@ -208,7 +208,7 @@ class GraphCalibrator {
 
 	#statisticsOptions() {
 		const { recipe, observer, gptq, signal } = this.#options;
-		return { recipe, observer, headroom: 0, gptq, signal, memory: MEMORY };
+		return { recipe, observer, gptq, signal, memory: MEMORY };
 	}
 }
 

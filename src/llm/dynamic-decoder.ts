@@ -222,16 +222,17 @@ function pickLast(model: Model, { outputs }: GenaiConfig): void {
 	const logits = model.graph.outputs.find(({ name }) => name === outputs.logits);
 	if (logits === undefined) return;
 	const { headInput, hidden } = statesBehind(logits);
-	if (headInput !== hidden) return;
-	const readers = headInput.uses.map(({ node, index }) => ({ node, index }));
-	const writer = new NodeWriter(readers[0]!.node, new NameScope(model));
+	if (headInput !== hidden || headInput.uses.length > 1) return;
+	const [head] = headInput.uses;
+	if (head === undefined) return;
+	const writer = new NodeWriter(head.node, new NameScope(model));
 	const [start, end, axis] = [
 		vector(writer, "start", -1),
 		vector(writer, "end", 2 ** 31 - 1),
 		vector(writer, "axis", 1),
 	];
 	const last = writer.emit("Slice", [headInput, start, end, axis]);
-	for (const { node, index } of readers) node.setInput(index, last);
+	head.node.setInput(head.index, last);
 	if (logits.type?.kind === "tensor") logits.type = tensorType(logits.type.elementType);
 }
 

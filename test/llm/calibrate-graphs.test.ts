@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { readEncodings } from "../../src/encodings/read-encodings.js";
 import { calibrateGraphs } from "../../src/llm/calibrate-graphs.js";
 import { readJob } from "../../src/llm/llm-job.js";
 import { cutLayers } from "../../src/llm/sequence-stages.js";
@@ -38,6 +39,11 @@ test("layers that are calibrated one after the other show what all of them show 
 		expect(found.ranges.get(name)!.lo, name).toBeCloseTo(lo, 5);
 		expect(found.ranges.get(name)!.hi, name).toBeCloseTo(hi, 5);
 	}
+	// texts that nobody has seen go further
+	const hidden = readEncodings(found.layers.encodings).entries.find(({ name }) => name === "hidden_states")!;
+	const { lo, hi } = expected.ranges.get("hidden_states")!;
+	const scale = hidden.kind === "affine" ? hidden.scales.values[0]! : 0;
+	expect((scale * 65_535) / (hi - lo)).toBeCloseTo(1.25, 2);
 	expect(found.masked).toBeCloseTo(expected.masked, 5);
 	expect(found.layers.samples).toBe(sequences.length);
 	expect(readdirSync(found.layers.hessian)).toEqual(readdirSync(expected.layers.hessian));
