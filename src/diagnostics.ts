@@ -22,7 +22,7 @@ export const CODES = {
 	),
 	"calibrate/state": error("The state of an interrupted calibration cannot be used: it belongs to something else."),
 	"calibrate/hidden": remark(
-		"Values inside of subgraphs and functions cannot be seen from outside, and have no ranges. The message names them, says why, and what brings them into the main graph.",
+		"Values inside of functions, and of bodies of Ifs, Loops and Scans that no sample runs, have no ranges; those that samples run have no histograms. The message names them, says why, and what helps.",
 	),
 	"calibrate/ignored": remark(
 		"A folder of samples has files that are not read, as it has others of a kind that is. Give these in a folder of their own, or name files one by one.",

@@ -5,8 +5,8 @@ import { CODES, type Diagnostic, type DiagnosticCode, QGraphError } from "../dia
 import type { Model } from "../ir/model.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
 import { feedsOf } from "../runtime/sample-arrays.js";
+import { type Body, bodiesOf, reasonOf } from "./body-values.js";
 import type { Calibration, SampleSource } from "./calibration.js";
-import { hiddenValues } from "./hidden-values.js";
 import { type MomentInput, momentInputs } from "./moment-inputs.js";
 import { Observations } from "./observations.js";
 import { RunnerOpener } from "./open-runners.js";
@@ -65,6 +65,7 @@ class Calibrator {
 	readonly #opener: RunnerOpener;
 	readonly #inputs: readonly ModelInput[];
 	readonly #values: readonly WatchedValue[];
+	readonly #bodies: readonly Body[];
 	readonly #weights: readonly WeightInput[];
 	readonly #matrices: readonly MomentInput[];
 	readonly #state: CalibrationState | undefined;
@@ -78,16 +79,16 @@ class Calibrator {
 		this.#options = options;
 		this.#inputs = inputsOf(model);
 		this.#values = watchedValues(model, source.count);
-		for (const { graph, names, reason } of hiddenValues(model)) {
-			const what = names.length === 1 ? `value ${listed(names)}` : `${names.length} values (${listed(names)})`;
-			this.#report("calibrate/hidden", `${what} inside of '${graph}' not observed: ${reason}`, { graph });
-		}
+		this.#bodies = bodiesOf(model);
 		const { meanSquares, hessian, state, memory = DEFAULT_MEMORY } = options;
 		this.#weights = meanSquares === true ? weightInputs(model) : [];
 		this.#matrices = hessian === undefined ? [] : momentInputs(model);
-		this.#seen = new Observations(this.#values, this.#weights);
+		const inner = this.#bodies.flatMap(({ values }) =>
+			values.map(({ value }) => ({ value, source: undefined, isInside: true })),
+		);
+		this.#seen = new Observations([...this.#values, ...inner], this.#weights);
 		this.#state = state === undefined ? undefined : new CalibrationState(state, model, source.name, options);
-		this.#opener = new RunnerOpener(model, folder, memory, source.count);
+		this.#opener = new RunnerOpener(model, folder, memory, source.count, inner.length > 0);
 	}
 
 	async run(): Promise<Calibration> {
@@ -115,6 +116,7 @@ class Calibrator {
 		if (this.#source.isRandom) this.#report("calibrate/random", "ranges of random inputs are not those of real ones");
 		this.#state?.remove();
 		const { values, diagnostics } = this.#seen.results();
+		for (const body of this.#bodies) this.#reportHidden(body, new Set(values.keys()));
 		return {
 			samples,
 			values,
@@ -129,6 +131,7 @@ class Calibrator {
 		const count = this.#source.count;
 		const run = new StageRun(stage, this.#opener, this.#seen, {
 			histograms,
+			bodies: this.#bodies,
 			samples: count,
 			signal,
 			onAnswer: () => onProgress?.(++this.#done, count * this.#rounds),
@@ -160,6 +163,23 @@ class Calibrator {
 		if (this.#state === undefined || !stage.isFirst) return;
 		await run?.finish();
 		this.#state.write(this.#seen.store(samples));
+	}
+
+	/** Says of which values in a body there are no ranges. */
+	#reportHidden(body: Body, seen: ReadonlySet<string>): void {
+		const { path: graph, values, hidden } = body;
+		const isRun = this.#opener.opensBodies;
+		const missing = values.map(({ value }) => value.name).filter((name) => !seen.has(name));
+		const report = (names: readonly string[], what: string) => {
+			if (names.length === 0) return;
+			const which = names.length === 1 ? `value ${listed(names)}` : `${names.length} values (${listed(names)})`;
+			this.#report("calibrate/hidden", `${which} inside of '${graph}' ${what}`, { graph });
+		};
+		report(hidden, `not observed: ${reasonOf(body, false)}`);
+		report(missing, `not observed: ${reasonOf(body, isRun)}`);
+		if (this.#options.histograms !== true) return;
+		const found = values.map(({ value }) => value.name).filter((name) => seen.has(name));
+		report(found, "have ranges and no histograms, so that every observer but moving-average is min-max there");
 	}
 
 	#report(code: DiagnosticCode, message: string, at: Diagnostic["at"] = {}): void {

@@ -65,7 +65,7 @@ export function isMask(statistics: ValueStatistics): boolean {
  * The interval that the codes of a value are to reach over; 0 lies within. Masks among other elements lie outside, so far
  * that e to the power of the distance is no more than a step of Softmax's result.
  *
- * @throws Error where the observer needs a histogram that the statistics do not have.
+ * @throws Error where the observer needs a histogram that the statistics do not have, though the value lies in no body of control flow.
  */
 export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
 	const { observer = "min-max", bits = 16, headroom = 0 } = options;
@@ -78,7 +78,7 @@ export function calibratedInterval(statistics: ValueStatistics, options: RangeOp
 }
 
 function observed(
-	{ name, averageMin, averageMax, histogram }: ValueStatistics,
+	{ name, averageMin, averageMax, histogram, isInside }: ValueStatistics,
 	range: Interval,
 	observer: ObserverName,
 	options: RangeOptions,
@@ -86,6 +86,7 @@ function observed(
 	if (observer === "min-max") return range;
 	const within = ({ lo, hi }: Interval) => ({ lo: Math.max(lo, range.lo), hi: Math.min(hi, range.hi) });
 	if (observer === "moving-average") return within({ lo: averageMin, hi: averageMax });
+	if (histogram === undefined && isInside === true) return range;
 	if (histogram === undefined) throw new Error(`observer '${observer}' needs a histogram of '${name}'`);
 	const bins = histogram.bins(range);
 	const { percentile = DEFAULT_PERCENTILE, bits = 16 } = options;

@@ -38,6 +38,8 @@ export interface ValueStatistics {
 	readonly averageMax: number;
 	/** Elements that were infinite or no numbers. */
 	readonly notFinite: number;
+	/** Does it lie in a body of control flow? There are ranges only then, without masks and what is not finite. */
+	readonly isInside?: boolean;
 	/** undefined where only ranges were asked for, and the value has neither very large elements nor such that are not finite. */
 	readonly histogram: BitHistogram | undefined;
 }

@@ -1,5 +1,5 @@
 import { type Attribute, intAttribute, intsAttribute } from "../ir/attribute.js";
-import { type Model, onnxOpset } from "../ir/model.js";
+import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
 import { isOnnxOp, isStandardDomain, type Node } from "../ir/node.js";
 import { int64Tensor } from "../ir/tensor.js";
@@ -7,6 +7,8 @@ import { DataType, elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
 import { product } from "./batch/rule.js";
+import type { Body } from "./body-values.js";
+import { type BodySummary, instrumentBodies } from "./instrument-bodies.js";
 import type {
 	Batch,
 	ChannelInput,
@@ -16,10 +18,7 @@ import type {
 	Section,
 	Watched,
 } from "./instruments.js";
-
-/** From this operator set on, Reduce operators take their axes as an input. */
-const AXES_INPUT_OPSET = 18;
-const SUM_AXES_INPUT_OPSET = 13;
+import { reductionAxes } from "./reduction.js";
 
 /**
  * Adds instruments to a model: reductions inside of it where ranges are wanted, which cost a fraction of handing all
@@ -33,11 +32,13 @@ export function instrument(
 	batch?: Batch,
 ): { readonly outputs: InstrumentOutputs; readonly remove: () => void } {
 	const builder = new Builder(model, batch);
+	const bodies = builder.bodies(instruments.bodies);
 	const { ranges, sampled, squares } = inOrder(builder, model, instruments);
-	const outputs = {
+	const outputs: InstrumentOutputs = {
 		ranges,
 		sampled,
 		squares,
+		bodies,
 		elements: instruments.elements.map(({ value }) => ({
 			name: value.name,
 			output: builder.expose(value),
@@ -94,6 +95,7 @@ class Builder {
 	readonly #gatheredName: string;
 	readonly #batch: Batch | undefined;
 	#gatheredLength = 0;
+	#summary: BodySummary | undefined;
 
 	constructor(model: Model, batch: Batch | undefined) {
 		this.#model = model;
@@ -111,6 +113,17 @@ class Builder {
 			samples === 1 ? this.#add(op, [flat], { keepdims: intAttribute(1) }) : this.#reduce(op, flat, [1]),
 		);
 		return { name: watched.value.name, section: this.#gather(found, found.length * samples, watched) };
+	}
+
+	bodies(bodies: readonly Body[]): InstrumentOutputs["bodies"] {
+		const summary = instrumentBodies(this.#model, bodies, this.#names);
+		if (summary === undefined) return undefined;
+		this.#summary = summary;
+		const { vector, names } = summary;
+		return {
+			names,
+			section: this.#gather([vector], 2 * names.length, { value: vector, dtype: DataType.FLOAT, rank: 1 }),
+		};
 	}
 
 	/** Makes a value an output. */
@@ -159,6 +172,7 @@ class Builder {
 		for (const value of this.#outputs) this.#model.graph.removeOutput(value);
 		for (const node of this.#nodes.reverse()) node.remove();
 		for (const value of this.#constants.values()) this.#model.graph.removeInitializer(value);
+		this.#summary?.remove();
 	}
 
 	/** Puts values of one axis behind what is gathered, `length` elements in all; unless that is known they are an output. */
@@ -230,11 +244,9 @@ class Builder {
 
 	/** Reduces over axes, which go. */
 	#reduce(op: string, value: Value, axes: readonly number[]): Value {
-		const takesInput = (onnxOpset(this.#model) ?? 0) >= (op === "ReduceSum" ? SUM_AXES_INPUT_OPSET : AXES_INPUT_OPSET);
-		const keepdims = intAttribute(0);
-		return takesInput
-			? this.#add(op, [value, this.#constant(axes)], { keepdims })
-			: this.#add(op, [value], { keepdims, axes: intsAttribute(axes) });
+		const { input, attributes } = reductionAxes(this.#model, op, axes);
+		const inputs = input === undefined ? [value] : [value, this.#constant(input)];
+		return this.#add(op, inputs, { ...attributes, keepdims: intAttribute(0) });
 	}
 
 	#floats({ value, dtype }: Watched): Value {

@@ -1,5 +1,6 @@
 import type { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
+import type { Body } from "./body-values.js";
 import type { RowPlan } from "./row-plan.js";
 
 /** Samples that a model computes at once. */
@@ -61,6 +62,8 @@ export interface Instruments {
 	readonly squares: readonly ChannelInput[];
 	/** All elements, to read rows out of. */
 	readonly rows: readonly RowInput[];
+	/** Bodies of control flow with values whose ranges are wanted; such models take samples one by one. */
+	readonly bodies: readonly Body[];
 }
 
 /** Some elements of an output, FLOAT. */
@@ -91,4 +94,6 @@ export interface InstrumentOutputs {
 		readonly output: string;
 		readonly stacked: number | undefined;
 	})[];
+	/** Of values inside of bodies the smallest element and the largest one times -1; undefined where there are none. */
+	readonly bodies: { readonly names: readonly string[]; readonly section: Section } | undefined;
 }

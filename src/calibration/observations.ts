@@ -8,15 +8,18 @@ import type { StoredCalibration } from "./state.js";
 import { ValueTotals } from "./value-totals.js";
 import type { WatchedValue, WeightInput } from "./watched-values.js";
 
+/** What there is to know of a value beforehand. */
+export type ObservedValue = Pick<WatchedValue, "value" | "source"> & { readonly isInside?: boolean };
+
 /** All that was seen of a model so far. */
 export class Observations {
 	readonly channels: ChannelTotals;
 	/** Values whose elements are counted one by one, and from which sample on. */
 	readonly counted: Map<string, number> = new Map();
-	readonly #values: readonly WatchedValue[];
+	readonly #values: readonly ObservedValue[];
 	readonly #totals: Map<string, ValueTotals>;
 
-	constructor(values: readonly WatchedValue[], weights: readonly WeightInput[]) {
+	constructor(values: readonly ObservedValue[], weights: readonly WeightInput[]) {
 		this.channels = new ChannelTotals(weights);
 		this.#values = values;
 		this.#totals = new Map(values.map(({ value }) => [value.name, new ValueTotals(value.name)] as const));
@@ -71,12 +74,12 @@ export class Observations {
 		const values = new Map<string, ValueStatistics>();
 		const origins = new Map<string, string>();
 		const diagnostics: Diagnostic[] = [];
-		for (const { value, source } of this.#values) {
+		for (const { value, source, isInside } of this.#values) {
 			const origin = source === undefined ? value.name : (origins.get(source) ?? source);
 			origins.set(value.name, origin);
 			const statistics = this.#totals.get(origin)!.statistics(value.name);
 			if (statistics === undefined) continue;
-			values.set(value.name, statistics);
+			values.set(value.name, isInside === true ? { ...statistics, isInside } : statistics);
 			if (source === undefined) diagnostics.push(...remarksOn(statistics));
 		}
 		return { values, diagnostics };

@@ -32,15 +32,18 @@ export class RunnerOpener {
 	readonly #isLean: boolean;
 	#plan: BatchPlan | undefined;
 	#batch: number;
+	#opensBodies: boolean;
 	#files = 0;
 
 	/**
 	 * @param folder for models.
 	 * @param memory bytes that there are.
 	 * @param samples how many are to be run.
+	 * @param hasBodies are there bodies of control flow to look into?
 	 */
-	constructor(model: Model, folder: string, memory: number, samples: number) {
+	constructor(model: Model, folder: string, memory: number, samples: number, hasBodies: boolean) {
 		this.#model = model;
+		this.#opensBodies = hasBodies;
 		this.#folder = folder;
 		// as floats, for that is what the runtime makes of codes
 		const weightBytes = [...allTensors(model)].reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
@@ -57,11 +60,20 @@ export class RunnerOpener {
 		return this.#batch;
 	}
 
-	/** Runs samples one by one from now on. Returns whether that is anything new. */
-	giveUpBatches(): boolean {
-		const isNew = this.#batch > 1;
+	/** Are bodies looked into? */
+	get opensBodies(): boolean {
+		return this.#opensBodies;
+	}
+
+	/**
+	 * To be called where a model with instruments does not run: samples go one by one from now on, or where they do already
+	 * bodies are left alone. Returns whether that is anything new.
+	 */
+	giveUp(): boolean {
+		const [batch, opensBodies] = [this.#batch, this.#opensBodies];
+		this.#opensBodies = batch > 1 && opensBodies;
 		this.#batch = 1;
-		return isNew;
+		return batch > 1 || opensBodies;
 	}
 
 	/** The model is the same afterwards. */

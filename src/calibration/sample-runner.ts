@@ -4,6 +4,7 @@ import { BitHistogram } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { stackArrays, unstackArray } from "./batch/stacked-arrays.js";
 import { type Derivation, derivedRange } from "./derived-range.js";
+import { bodyRange } from "./instrument-bodies.js";
 import type { InstrumentOutputs, Section } from "./instruments.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
 import { readRows } from "./row-plan.js";
@@ -35,7 +36,7 @@ export interface DerivedValue extends Derivation {
 export interface SeenSample {
 	/** The smallest and the largest element of each value that is reduced, then of each that is derived. */
 	readonly ranges: Float32Array<ArrayBuffer>;
-	/** What there is of values whose elements are counted. */
+	/** What there is of values whose elements are counted, and of those inside of bodies. */
 	readonly counted: readonly SeenRange[];
 }
 
@@ -109,7 +110,7 @@ export class SampleRunner {
 
 	/** Runs as many samples as a batch has, or fewer. @param only look at the elements of these values and at nothing else. */
 	async run(samples: readonly Feeds[], only: readonly string[] | undefined): Promise<SeenSample[]> {
-		const { elements, ranges, sampled, squares, rows } = this.#outputs;
+		const { elements, ranges, sampled, squares, rows, bodies } = this.#outputs;
 		const counted = elements.filter(({ name }) => only?.includes(name) ?? true);
 		const isWhole = only === undefined;
 		const wanted = [
@@ -117,6 +118,7 @@ export class SampleRunner {
 			...(isWhole ? [...ranges, ...sampled, ...squares].map(({ section }) => section.output) : []),
 			...(isWhole ? squares.flatMap(({ size }) => (typeof size === "string" ? [size] : [])) : []),
 			...(isWhole ? rows.map(({ output }) => output) : []),
+			...(isWhole && bodies !== undefined ? [bodies.section.output] : []),
 		];
 		const found = await this.#session.run(this.#stacked(samples), [...new Set(wanted)]);
 		const seen = samples.map((_, sample) => {
@@ -128,7 +130,20 @@ export class SampleRunner {
 		});
 		if (!isWhole) return seen.map((of) => ({ ranges: new Float32Array(0), counted: of }));
 		const whole = await this.#readWhole(found, samples.length);
-		return seen.map((of, sample) => ({ ranges: whole[sample]!, counted: of }));
+		const inner = this.#insideOf(found);
+		return seen.map((of, sample) => ({ ranges: whole[sample]!, counted: [...of, ...inner] }));
+	}
+
+	/** What a sample showed inside of bodies. */
+	#insideOf(found: ReadonlyMap<string, NumpyArray>): SeenRange[] {
+		const { bodies } = this.#outputs;
+		if (bodies === undefined) return [];
+		const all = floatsOf(found.get(bodies.section.output)!);
+		return bodies.names.flatMap((name, index): SeenRange[] => {
+			const at = bodies.section.start + 2 * index;
+			const range = bodyRange(all[at]!, all[at + 1]!);
+			return range === undefined ? [] : [{ name, min: range[0], max: range[1], notFinite: 0, counted: true }];
+		});
 	}
 
 	/** Reads all but counted elements. Returns the ranges of each sample. */

@@ -1,3 +1,4 @@
+import type { Body } from "./body-values.js";
 import type { Instruments, RowInput } from "./instruments.js";
 import type { MomentInput } from "./moment-inputs.js";
 import type { Observations } from "./observations.js";
@@ -40,6 +41,8 @@ interface Late {
 
 export interface StageRunOptions {
 	readonly histograms: boolean;
+	/** Bodies of control flow to look into. */
+	readonly bodies: readonly Body[];
 	/** How many samples there are in all. */
 	readonly samples: number;
 	readonly signal: AbortSignal | undefined;
@@ -122,13 +125,14 @@ export class StageRun {
 			elements: stage.values.filter(isCounted),
 			sampled: histograms ? reduced : [],
 			squares: stage.squares.flatMap(({ sources }) => sources),
+			bodies: stage.isFirst && this.#opener.opensBodies ? this.#options.bodies : [],
 			rows: stage.moments.flatMap((input) => input.sources.map((source) => this.#rowsOf(input, source))),
 		};
 		try {
 			return await this.#opener.open(instruments, derived, signal);
 		} catch (error) {
-			if (!this.#opener.giveUpBatches()) throw error;
-			return this.#opener.open(instruments, derived, signal);
+			if (!this.#opener.giveUp()) throw error;
+			return this.#open();
 		}
 	}
 
@@ -154,7 +158,7 @@ export class StageRun {
 			const first = late.length > 0 ? 0 : own.findIndex(({ outcome }) => outcome !== "seen");
 			return first === -1 ? [] : own.slice(first);
 		} catch (error) {
-			if (!this.#opener.giveUpBatches() && samples.length === 1) {
+			if (!this.#opener.giveUp() && samples.length === 1) {
 				const uncounted = this.#stage.values.filter(({ value }) => !this.#seen.counted.has(value.name));
 				if (uncounted.length === 0 && late.length === 0) throw error;
 				for (const { value } of uncounted) this.#seen.counted.set(value.name, samples[0]!.index);

@@ -77,6 +77,21 @@ export class Node {
 		value?._uses.push({ node: this, index });
 	}
 
+	/** Adds an output behind the others. */
+	addOutput(value: Value): void {
+		value._producer ??= this;
+		this.#outputs.push(value);
+	}
+
+	/** Takes an output off the list, or throws a plain Error where it is still used. */
+	removeOutput(value: Value): void {
+		const index = this.#outputs.lastIndexOf(value);
+		if (index < 0) throw new Error(`'${value.name}' is no output of node '${this.name}'`);
+		if (value.uses.length > 0 || value.isGraphOutput) throw new Error(`output '${value.name}' is still used`);
+		this.#outputs.splice(index, 1);
+		if (value._producer === this) value._producer = undefined;
+	}
+
 	/** @internal Value.replaceUsesWith keeps the uses. */
 	_rewire(index: number, value: Value): void {
 		this.#inputs[index] = value;

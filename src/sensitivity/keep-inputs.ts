@@ -112,6 +112,7 @@ async function open(model: Model, watches: ReadonlyMap<string, Watch>) {
 		sampled: [],
 		squares: [],
 		rows: [],
+		bodies: [],
 	});
 	let instrumented: ModelSkeleton;
 	try {
