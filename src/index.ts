@@ -160,7 +160,8 @@ export { type WeightAnnotation, weightAnnotation } from "./passes/support/annota
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
 export type { Gain, OutputGain } from "./quantize/gains.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";
-export { type Quantization, type QuantizeOptions, quantizeModel } from "./quantize/quantize-model.js";
+export type { Quantization, QuantizeOptions } from "./quantize/quantization.js";
+export { quantizeModel } from "./quantize/quantize-model.js";
 export {
 	collectStatisticsOf,
 	type FileStatisticsOptions,

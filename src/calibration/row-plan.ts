@@ -16,6 +16,17 @@ export type RowPlan =
 			readonly groups: number;
 	  };
 
+/** Second moments gain nothing by more rows, all samples taken together. */
+const ROWS_PER_INPUT = 16;
+
+/** Of one sample, where there are many. */
+const LEAST_ROWS = 32;
+
+/** Rows of `depth` inputs that are enough of one of `samples` samples. */
+export function enoughRows(depth: number, samples: number): number {
+	return Math.max(LEAST_ROWS, Math.ceil((ROWS_PER_INPUT * depth) / Math.max(1, samples)));
+}
+
 /** The fractional part of the golden ratio: its multiples are spread evenly. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 

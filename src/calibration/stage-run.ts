@@ -3,6 +3,7 @@ import type { Instruments, RowInput } from "./instruments.js";
 import type { MomentInput } from "./moment-inputs.js";
 import type { Observations } from "./observations.js";
 import type { RunnerOpener } from "./open-runners.js";
+import { enoughRows } from "./row-plan.js";
 import { failing, type RunnerPool } from "./runner-pool.js";
 import type { Feeds, SeenRange } from "./sample-runner.js";
 import { divideRanges, type Stage } from "./stages.js";
@@ -10,12 +11,6 @@ import type { WatchedValue } from "./watched-values.js";
 
 /** Batches at hand for each runner, so that it never waits for the next. */
 const BATCHES_PER_RUNNER = 2;
-
-/** Second moments gain nothing by more rows, all samples taken together. */
-const ROWS_PER_INPUT = 16;
-
-/** Of one sample, where there are many. */
-const LEAST_ROWS = 32;
 
 /** A sample with its place among all. */
 export interface Sample {
@@ -137,8 +132,7 @@ export class StageRun {
 	}
 
 	#rowsOf({ key, depth, groups }: MomentInput, source: MomentInput["sources"][number]): RowInput {
-		const most = Math.max(LEAST_ROWS, Math.ceil((ROWS_PER_INPUT * depth) / Math.max(1, this.#options.samples)));
-		return { ...source, key, depth, groups, most };
+		return { ...source, key, depth, groups, most: enoughRows(depth, this.#options.samples) };
 	}
 
 	/**

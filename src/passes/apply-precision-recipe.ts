@@ -12,16 +12,16 @@ import { definePass, type PassContext } from "./infra/pass.js";
 import type { WeightEntry } from "./infra/report.js";
 import { annotateSite } from "./support/annotation.js";
 import type { Refusal } from "./support/eligibility.js";
-import { gptqInputs } from "./support/gptq-inputs.js";
-import { ImportanceFile, MomentsFolder } from "./support/input-statistics.js";
+import { KnownStatistics, type Statistics } from "./support/known-statistics.js";
 import { mapAhead } from "./support/map-ahead.js";
 import { PRECISION_KEY } from "./support/operator-precision.js";
 import { quantizeWeight } from "./support/quantize-weight.js";
-import { DEFAULT_EXPONENT, type QuantizedWeight, type WeightFitOptions } from "./support/quantized-weight.js";
+import { DEFAULT_EXPONENT, type QuantizedWeight } from "./support/quantized-weight.js";
 import { groupDecisions, type ModelDecision, type RecipeGroup } from "./support/recipe-groups.js";
 import { Spool } from "./support/spool.js";
 import { TaskPool } from "./support/task-pool.js";
 import { decibels, describeSite } from "./support/weight-entry.js";
+import { weightRounds } from "./support/weight-rounds.js";
 
 export interface ApplyPrecisionRecipeOptions {
 	/** A recipe file, the name of a built-in recipe, or a precision. */
@@ -116,79 +116,65 @@ const WEIGHTS_AHEAD = 4;
 /** Second moments may be larger than weights, and each matrix is factorized on one core. */
 const MOMENTS_AHEAD = 2;
 
+interface RecipeTools {
+	readonly pool: TaskPool;
+	readonly spool: Spool;
+}
+
+/** Quantizes all weights, round by round where somebody looks at their inputs in between. */
 async function quantizeAll(
 	model: Model,
 	groups: readonly RecipeGroup[],
 	context: Context,
-	tools: { readonly pool: TaskPool; readonly spool: Spool },
+	tools: RecipeTools,
 ): Promise<Quantized[]> {
-	const { options, signal } = context;
+	const { options } = context;
 	const names = new NameScope(model);
-	const fit = { fit: options.fit, codeMin: options.codes === "full" ? -8 : -7 } as const;
-	const statistics = statisticsOf(context);
-	const ahead = options.hessian === "" ? WEIGHTS_AHEAD : MOMENTS_AHEAD;
-	const results = mapAhead(groups, ahead, (group) => {
-		signal.throwIfAborted();
-		const known = statistics(group);
-		const isKnown = known.importance !== undefined || known.moments !== undefined;
-		const exponent = options.exponent || (isKnown ? 2 : DEFAULT_EXPONENT);
-		return quantizeWeight(group.weight, group.setting, { ...fit, ...known, exponent }, tools);
-	});
+	const statistics = new KnownStatistics(options, context.report);
 	const quantized: Quantized[] = [];
 	let done = 0;
-	for await (const [group, result] of results) {
-		context.progress(++done, groups.length);
-		if ("code" in result) {
-			for (const decision of group.decisions) keep(context, decision, result);
-			continue;
+	for (const round of await weightRounds(model, groups, context.observer, options.hessian)) {
+		const find = statistics.finder(await round.observe());
+		for await (const [group, result] of quantizeRound(round.groups, find, context, tools)) {
+			context.progress(++done, groups.length);
+			if ("code" in result) {
+				for (const decision of group.decisions) keep(context, decision, result);
+				continue;
+			}
+			if (group.unfit !== undefined) reportUnfit(group, group.unfit, context);
+			const entries = entriesOf(group, result, options.fit);
+			for (const entry of entries) context.reportWeight(entry);
+			if (result.values !== undefined) context.observer?.quantized(group.weight.constant.value.name, result.values);
+			result.insert(names);
+			for (const { node, input, graphSite, opset } of group.weight.sites) {
+				annotateSite(weightSiteAt(node, input, graphSite, opset)!);
+				node.annotations.set(PRECISION_KEY, group.setting.precision);
+			}
+			context.count(`weights ${group.setting.precision}`);
+			quantized.push({ weight: result, entries });
 		}
-		if (group.unfit !== undefined) reportUnfit(group, group.unfit, context);
-		const entries = entriesOf(group, result, options.fit);
-		for (const entry of entries) context.reportWeight(entry);
-		result.insert(names);
-		for (const { node, input, graphSite, opset } of group.weight.sites) {
-			annotateSite(weightSiteAt(node, input, graphSite, opset)!);
-			node.annotations.set(PRECISION_KEY, group.setting.precision);
-		}
-		context.count(`weights ${group.setting.precision}`);
-		quantized.push({ weight: result, entries });
 	}
 	if (quantized.some(({ weight }) => weight.form !== "fp16")) model.irVersion = Math.max(model.irVersion, 10);
 	return quantized;
 }
 
-type Statistics = Pick<WeightFitOptions, "importance" | "moments">;
-
-/** Finds what is known of the inputs of weights. */
-function statisticsOf(context: Context): (group: RecipeGroup) => Statistics {
-	const { importance, hessian } = context.options;
-	const file = importance === "" ? undefined : new ImportanceFile(importance);
-	const folder = hessian === "" ? undefined : new MomentsFolder(hessian);
-	return ({ weight, decision: { unit }, setting }) => {
-		const [site] = weight.sites;
-		if (site === undefined || PRECISION_FACTS[setting.precision].isFloat)
-			return { importance: undefined, moments: undefined };
-		const name = weight.constant.value.name;
-		const at = { graph: unit.graph, node: unit.node, value: name };
-		const inputs = gptqInputs(site, PRECISION_FACTS[setting.precision].isBlock);
-		const moments = inputs && folder?.find(name, inputs.groups, inputs.depth);
-		const channels = site.stored.tensor.shape[site.axes!.blockAxis]!;
-		const factors = file?.find(unit, channels);
-		const missing = [
-			...(file !== undefined && !factors ? [`'${importance}' has no importance weights for`] : []),
-			...(folder !== undefined && !moments ? ["there are no second moments of the inputs of"] : []),
-		];
-		for (const what of missing) context.report("recipe/no-statistics", `${what} weight '${name}'`, at);
-		if (moments?.rows !== undefined && moments.rows < ROWS_PER_INPUT * moments.depth) {
-			const seen = `of its ${moments.depth} inputs samples gave ${moments.rows} rows`;
-			context.report("recipe/few-rows", `weight '${name}': ${seen}; several times as many rows would tell more`, at);
-		}
-		return { importance: factors, moments };
-	};
+/** Finds scales and codes of weights, some ahead of what has been taken. */
+function quantizeRound(
+	groups: readonly RecipeGroup[],
+	find: (group: RecipeGroup) => Statistics,
+	{ options, signal, observer }: Context,
+	tools: RecipeTools,
+): AsyncGenerator<readonly [RecipeGroup, QuantizedWeight | Refusal]> {
+	const fit = { fit: options.fit, codeMin: options.codes === "full" ? -8 : -7 } as const;
+	const ahead = options.hessian === "" && observer === undefined ? WEIGHTS_AHEAD : MOMENTS_AHEAD;
+	return mapAhead(groups, ahead, (group) => {
+		signal.throwIfAborted();
+		const known = find(group);
+		const isKnown = known.importance !== undefined || known.moments !== undefined;
+		const exponent = options.exponent || (isKnown ? 2 : DEFAULT_EXPONENT);
+		return quantizeWeight(group.weight, group.setting, { ...fit, ...known, exponent }, tools);
+	});
 }
-
-/** With fewer rows of samples much of what second moments show is chance. */
-const ROWS_PER_INPUT = 2;
 
 /** Completes the entries of weights, which may take a walk over all of them. */
 async function measureAll(quantized: readonly Quantized[], { signal, reportWeight }: Context): Promise<void> {

@@ -2,16 +2,15 @@ import { writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { Budget } from "../analysis/budget.js";
 import { planPrecision } from "../analysis/plan-precision.js";
 import type { SampleSource } from "../calibration/calibration.js";
-import type { ObserverName } from "../calibration/calibration-encodings.js";
+import { RoundObserver } from "../calibration/rounds/round-observer.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { fixShapes } from "../passes/fix-shapes.js";
-import type { Pass } from "../passes/infra/pass.js";
+import type { Pass, WeightObserver } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
 import type { WeightEntry } from "../passes/infra/report.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
@@ -19,80 +18,16 @@ import { summarizeModel } from "../report/summary.js";
 import { runPasses } from "../run-passes.js";
 import type { Verification } from "../runtime/verification.js";
 import { verifyModels } from "../runtime/verify-models.js";
-import { checkModel, type Finding } from "../targets/check-model.js";
+import { checkModel } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
-import { type Gain, gainsOf, writeChannelRecipe } from "./gains.js";
+import { gainsOf, writeChannelRecipe } from "./gains.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
-import { type OperatorPrecision, operatorPrecisions } from "./operator-precisions.js";
+import { operatorPrecisions } from "./operator-precisions.js";
 import { passesAround, passesBehind } from "./passes-around.js";
+import type { Quantization, QuantizeOptions } from "./quantization.js";
 import { quantizers } from "./quantizers.js";
-import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
-
-export interface QuantizeOptions {
-	/** A recipe file, a built-in recipe's name, or a precision; default 16a8w. */
-	readonly recipe?: string | undefined;
-	/** Instead: precisions are chosen within it. */
-	readonly budget?: Budget | undefined;
-	/** Samples to calibrate with, as `openSamples` takes them. */
-	readonly data?: readonly string[] | undefined;
-	/** Instead of samples: an encodings file with the ranges of values. */
-	readonly encodings?: string | undefined;
-	readonly target?: Target | undefined;
-	/** Lengths of dynamic dimensions, `batch=1`; where they are left open, those of the first sample. */
-	readonly dim?: readonly string[] | undefined;
-	/** Samples that are not calibrated with but judged by; default a tenth, 8 at most. */
-	readonly holdOut?: number | undefined;
-	readonly observer?: ObserverName | undefined;
-	/** By what part of them ranges reach further than what was seen; default a quarter where activations have 16 bits. */
-	readonly headroom?: number | undefined;
-	/** Choose codes of 4 and 8 bits by GPTQ on the samples; default true. */
-	readonly gptq?: boolean | undefined;
-	/** Make and run the model without GPTQ, too, and say what GPTQ gained; default true. */
-	readonly gptqGain?: boolean | undefined;
-	/** Make and run the model with a scale a channel where it has blocks, too, and say what blocks gained; default true. */
-	readonly blockGain?: boolean | undefined;
-	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
-	readonly products?: "auto" | "16x16" | "16x8" | undefined;
-	/** Activations that the model has in 8 bits: as they are, or UINT16 with the same values among its own; default `keep`. */
-	readonly existing?: "keep" | "widen" | undefined;
-	/** Write the model although the target would refuse it or compute it wrong. */
-	readonly allowIllegal?: boolean | undefined;
-	/** Run the result on the CPU and on the target's emulator; default true. */
-	readonly verify?: boolean | undefined;
-	readonly minSqnrDb?: number | undefined;
-	readonly htpHome?: string | undefined;
-	/** Replace the output if it exists. */
-	readonly overwrite?: boolean | undefined;
-	readonly signal?: AbortSignal | undefined;
-	readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
-}
-
-/** What came of quantizing a model. */
-export interface Quantization {
-	/** Name of the recipe, or what was planned. */
-	readonly recipe: string;
-	readonly target: string | null;
-	/** Samples calibrated with. */
-	readonly samples: number;
-	/** Samples that it was judged by and not calibrated with. */
-	readonly heldOut: number;
-	readonly bytesBefore: number;
-	readonly bytesAfter: number;
-	readonly operators: readonly OperatorPrecision[];
-	readonly weights: readonly WeightEntry[];
-	readonly diagnostics: readonly Diagnostic[];
-	readonly findings: readonly Finding[];
-	/** Against the input on the CPU; null where nothing was run. */
-	readonly onCpu: Verification | null;
-	readonly onTarget: Verification | null;
-	/** Why it did not run on the target's emulator. */
-	readonly notOnTarget: string | null;
-	/** Null where nothing was run, or GPTQ had no part in it. */
-	readonly gptqGain: Gain | null;
-	/** Null where nothing was run, or no weight is in blocks. */
-	readonly blockGain: Gain | null;
-}
+import { asksForBits, collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
 const DEFAULT_RECIPE = "16a8w";
 
@@ -123,12 +58,12 @@ class Quantizer {
 	readonly #output: string;
 	readonly #options: QuantizeOptions;
 	readonly #folder: string;
-	readonly #known: StatisticsFiles | undefined;
+	readonly #known: KnownSamples | undefined;
 	readonly #diagnostics: Diagnostic[] = [];
 	readonly #weights: WeightEntry[] = [];
 
 	/** @param known what samples told before: nothing is calibrated then. */
-	constructor(input: string, output: string, options: QuantizeOptions, folder: string, known?: StatisticsFiles) {
+	constructor(input: string, output: string, options: QuantizeOptions, folder: string, known?: KnownSamples) {
 		this.#input = input;
 		this.#output = output;
 		this.#options = options;
@@ -148,10 +83,7 @@ class Quantizer {
 		);
 		const recipe = await this.#recipe(model);
 		const statistics = await this.#statistics(model, samples, recipe);
-		await this.#passes(model, [
-			...quantizers({ recipe, ...statistics, products: this.#options.products, existing: this.#options.existing }),
-			...passesBehind(model, target).map((pass) => pass()),
-		]);
+		await this.#quantize(model, samples?.calibration ?? this.#known?.calibration, recipe, statistics);
 		const findings = target === undefined ? [] : await checkModel(model, target);
 		const refusal =
 			target === undefined || this.#options.allowIllegal === true ? undefined : refusalOf(findings, target);
@@ -199,19 +131,48 @@ class Quantizer {
 
 	/** Ranges of values and second moments; without samples the ranges that were given. */
 	async #statistics(model: Model, samples: PreparedSamples | undefined, recipe: string): Promise<StatisticsFiles> {
-		if (this.#known !== undefined) return this.#known;
+		if (this.#known !== undefined) return this.#known.statistics;
 		const { encodings, gptq, observer, headroom, signal } = this.#options;
 		if (samples === undefined) return { encodings: encodings!, hessian: "", samples: 0, diagnostics: [] };
 		const onProgress = (done: number, total: number | undefined) => this.#progress("calibrating", done, total ?? 0);
-		const options = { recipe, observer, headroom, gptq, signal, onProgress };
+		const options = { recipe, observer, headroom, gptq, rounds: this.#hasRounds(recipe), signal, onProgress };
 		const files = await collectStatistics(model, samples.calibration, this.#folder, options);
 		this.#diagnostics.push(...files.diagnostics);
 		return { ...files, encodings: encodings ?? files.encodings };
 	}
 
-	async #passes(model: Model, passes: readonly Pass[]): Promise<void> {
+	#hasRounds(recipe: string): boolean {
+		const { gptq = true, compensate = true } = this.#options;
+		return gptq && compensate && asksForBits(recipe, [4]);
+	}
+
+	/** Weights and activations become integers, legal for the target. @param samples that tell of weights' inputs. */
+	async #quantize(
+		model: Model,
+		samples: SampleSource | undefined,
+		recipe: string,
+		statistics: StatisticsFiles,
+	): Promise<void> {
+		const { target, products, existing, signal } = this.#options;
+		const passes = [
+			...quantizers({ recipe, ...statistics, products, existing }),
+			...passesBehind(model, target).map((pass) => pass()),
+		];
+		if (samples === undefined || !this.#hasRounds(recipe)) return this.#passes(model, passes);
+		const onProgress = (done: number, total: number) => this.#progress("calibrating layers", done, total);
+		const folder = await mkdtemp(path.join(this.#folder, "rounds-"));
+		const observer = new RoundObserver(samples, folder, { signal, onProgress });
+		try {
+			await this.#passes(model, passes, observer);
+		} finally {
+			await observer.close();
+		}
+	}
+
+	async #passes(model: Model, passes: readonly Pass[], observer?: WeightObserver): Promise<void> {
 		const { target, signal } = this.#options;
 		const options: PipelineOptions = {
+			...(observer === undefined ? {} : { observer }),
 			...(target === undefined ? {} : { target }),
 			...(signal === undefined ? {} : { signal }),
 			onProgress: (pass, done, total) => this.#progress(pass, done, total),
@@ -242,14 +203,19 @@ class Quantizer {
 		const judgement = await this.#runs(this.#output, files);
 		const isGptq = gptqGain && this.#weights.some(({ fit }) => fit === "gptq");
 		const isBlock = blockGain && this.#weights.some(({ precision }) => precision === "16a4w_block");
-		const gainOver = async (way: string, otherRecipe: string, known: StatisticsFiles) =>
-			gainsOf(judgement, await this.#runOther(`${way}, `, files, { recipe: otherRecipe, dim: samples.dim }, known));
+		const { calibration, dim } = samples;
+		const { gptq, compensate } = this.#options;
+		const gainOver = async (way: string, options: QuantizeOptions, known: StatisticsFiles) =>
+			gainsOf(
+				judgement,
+				await this.#runOther(`${way}, `, files, { dim, ...options }, { statistics: known, calibration }),
+			);
+		const plain = { recipe, gptq: false };
+		const ofChannels = () => ({ recipe: writeChannelRecipe(recipe, this.#folder), gptq, compensate });
 		return {
 			...judgement,
-			gptqGain: isGptq ? await gainOver("without GPTQ", recipe, { ...statistics, hessian: "" }) : null,
-			blockGain: isBlock
-				? await gainOver("with a scale a channel", writeChannelRecipe(recipe, this.#folder), statistics)
-				: null,
+			gptqGain: isGptq ? await gainOver("without GPTQ", plain, { ...statistics, hessian: "" }) : null,
+			blockGain: isBlock ? await gainOver("with a scale a channel", ofChannels(), statistics) : null,
 		};
 	}
 
@@ -257,8 +223,8 @@ class Quantizer {
 	async #runOther(
 		prefix: string,
 		files: readonly string[],
-		way: Pick<QuantizeOptions, "recipe" | "dim">,
-		known: StatisticsFiles,
+		way: QuantizeOptions,
+		known: KnownSamples,
 	): Promise<Judgement> {
 		const { target, products, existing, signal } = this.#options;
 		const onProgress = (step: string, done: number, total: number) => this.#progress(`${prefix}${step}`, done, total);
@@ -303,6 +269,12 @@ interface PreparedSamples extends SplitSamples {
 	readonly source: SampleSource;
 	/** Lengths that the samples were prepared for. */
 	readonly dim: readonly string[];
+}
+
+/** What samples told before, and these. */
+interface KnownSamples {
+	readonly statistics: StatisticsFiles;
+	readonly calibration: SampleSource;
 }
 
 type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;

@@ -24,6 +24,8 @@ export interface StatisticsOptions {
 	readonly headroom?: number | undefined;
 	/** Second moments of the inputs of weights, too; default true. */
 	readonly gptq?: boolean | undefined;
+	/** Inputs of weights of 4 bits are looked at later, round by round; default false. */
+	readonly rounds?: boolean | undefined;
 	/** Changes what was seen of values, for what is known of them besides. */
 	readonly adjust?: ((seen: Calibration) => Calibration) | undefined;
 	/** Bytes that calibrating may take; default 4 GiB. */
@@ -64,10 +66,18 @@ export async function collectStatistics(
 export async function collectStatisticsOfParts(
 	parts: Iterable<ModelPart> | AsyncIterable<ModelPart>,
 	folder: string,
-	{ recipe, observer = "min-max", headroom, gptq = true, adjust = (seen) => seen, ...options }: StatisticsOptions,
+	{
+		recipe,
+		observer = "min-max",
+		headroom,
+		gptq = true,
+		rounds = false,
+		adjust = (seen) => seen,
+		...options
+	}: StatisticsOptions,
 ): Promise<StatisticsFiles> {
 	const moments = path.join(folder, "moments");
-	const isGptq = gptq && hasFewBits(recipe);
+	const isGptq = gptq && asksForBits(recipe, rounds ? [8] : [4, 8]);
 	let hessian = "";
 	const values = new Map<string, ValueStatistics>();
 	const diagnostics = new Map<string, Diagnostic>();
@@ -133,11 +143,11 @@ export function headroomFor(settings: readonly Setting[], observer: ObserverName
 	return observer === "min-max" && !isNarrow ? HEADROOM : 0;
 }
 
-/** Does the recipe ask for weights of 4 or 8 bits anywhere, whose codes GPTQ chooses? */
-function hasFewBits(recipe: string): boolean {
+/** Does the recipe ask for weights of so many bits anywhere? GPTQ chooses codes of 4 and 8. */
+export function asksForBits(recipe: string, bits: readonly number[]): boolean {
 	return settingsIn(findRecipe(recipe)).some(({ precision }) => {
 		const { weightBits } = PRECISION_FACTS[precision];
-		return weightBits === 4 || weightBits === 8;
+		return weightBits !== undefined && bits.includes(weightBits);
 	});
 }
 

@@ -250,7 +250,7 @@ export class IsolatedNoise {
 		if (this.#options.fit !== "gptq" || site === undefined || PRECISION_FACTS[setting.precision].isFloat)
 			return nothing;
 		const inputs = gptqInputs(site, PRECISION_FACTS[setting.precision].isBlock);
-		const moments = inputs && this.#options.moments?.find(weight.constant.value.name, inputs.groups, inputs.depth);
+		const moments = inputs && this.#options.moments?.find(weight.constant.value.name, inputs);
 		return { importance: undefined, moments };
 	}
 }

@@ -1,7 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { gptqCodes } from "../../src/quant/gptq.js";
 import { damp, factorize, factorizeMoments, type GptqFactors } from "../../src/quant/moment-factor.js";
-import { shrinkMoments } from "../../src/quant/second-moments.js";
+import { addMadeGood } from "../../src/quant/output-targets.js";
+import { DAMPING, shrinkMoments } from "../../src/quant/second-moments.js";
 import { randomSource } from "../support/random.js";
 
 /** Second moments of correlated inputs, [size, size], row-major. */
@@ -258,5 +259,36 @@ describe("few rows", () => {
 		expect(shrinkMoments(many, size, 20_000)).toBeLessThan(0.01);
 		expect(many[3]! / before[3]!).toBeCloseTo(1, 2);
 		expect(shrinkMoments(Float64Array.of(4), 1, 3)).toBe(0);
+	});
+});
+
+describe("addMadeGood", () => {
+	test.each([
+		[1, 5, 3],
+		[1, 37, 21],
+		[3, 16, 2],
+		[1, 64, 16],
+	])("solves for what makes good the errors: %i groups of %i inputs, %i channels", (groups, size, channels) => {
+		const random = randomSource(8);
+		const all = Array.from({ length: groups }, (_, group) => moments(size, 4 * size, 20 + group));
+		const room = roomFor(groups, size);
+		expect(factorizeMoments(Float64Array.from(all.flatMap((matrix) => [...matrix])), room, size, undefined)).toBe(true);
+		const errors = Float32Array.from({ length: groups * channels * size }, () => random() - 0.5);
+		const weights = Float32Array.from(errors, () => random());
+		const before = weights.slice();
+		addMadeGood(weights, errors, room, size, 0.25);
+		for (const [group, matrix] of all.entries()) {
+			damp(matrix, size, DAMPING);
+			for (let channel = group * channels; channel < (group + 1) * channels; channel++) {
+				for (let j = 0; j < size; j++) {
+					let product = 0;
+					for (let i = 0; i < size; i++) {
+						const at = channel * size + i;
+						product += (weights[at]! - before[at]!) * matrix[i * size + j]!;
+					}
+					expect(product).toBeCloseTo(0.25 * errors[channel * size + j]!, 3);
+				}
+			}
+		}
 	});
 });

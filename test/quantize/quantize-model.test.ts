@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -234,6 +234,35 @@ describe("quantizeModel", () => {
 				expect(onTarget!.worstSqnrDb).toBeGreaterThan({ keep: 28, widen: 20 }[existing]);
 			},
 		);
+	});
+
+	test.each(["16a4w", "16a4w_block:32"])("later weights make good what earlier ones got wrong, %s", async (recipe) => {
+		const steps = new Set<string>();
+		const onProgress = (step: string) => void steps.add(step);
+		const options = { recipe, gptqGain: false, blockGain: false, overwrite: true };
+		const { result, sqnr } = await worst("good.onnx", { ...options, onProgress });
+		expect(steps).toContain("calibrating layers");
+		const matMuls = result.weights.filter(({ op }) => op === "MatMul");
+		expect(matMuls.map(({ fit, sqnrDbOfMax }) => [fit, sqnrDbOfMax])).toEqual([
+			// nothing is wrong yet in front of these
+			...Array.from({ length: 3 }, () => ["gptq", expect.any(Number)]),
+			...Array.from({ length: 3 }, () => ["gptq", undefined]),
+		]);
+		steps.clear();
+		const alone = await worst("alone.onnx", { ...options, compensate: false, onProgress });
+		expect(steps).not.toContain("calibrating layers");
+		expect(result.onCpu!.overallSqnrDb).toBeGreaterThan(alone.result.onCpu!.overallSqnrDb! + 0.3);
+		expect(sqnr).toBeGreaterThan(alone.sqnr);
+		const again = await worst("again.onnx", options);
+		expect(readFileSync(place("again.onnx")).equals(readFileSync(place("good.onnx")))).toBe(true);
+		expect(again.sqnr).toBe(sqnr);
+	});
+
+	test("weights of 8 bits make nothing good", async () => {
+		const steps = new Set<string>();
+		const onProgress = (step: string) => void steps.add(step);
+		await worst("8.onnx", { recipe: "16a8w", gptqGain: false, onProgress });
+		expect([...steps]).not.toContain("calibrating layers");
 	});
 
 	test("what GPTQ and blocks gained is left out on request, and where nothing runs", async () => {

@@ -117,6 +117,7 @@ describe("a sentence encoder on samples that are padded", () => {
 			data: [data],
 			holdOut: HELD_OUT,
 			gptqGain: false,
+			compensate: false,
 		});
 		const [suggestion] = analysis.suggestions;
 		expect(onCpu!.overallSqnrDb).toBeGreaterThan(12);

@@ -60,6 +60,12 @@ export const quantize: Command = {
 				default: true,
 				describe: "Choose codes of weights by GPTQ on the samples; --no-gptq: by their own error alone",
 			})
+			.option("compensate", {
+				type: "boolean",
+				default: true,
+				describe:
+					"Let weights of 4 bits make good what those before them got wrong: samples run once more for every layer; --no-compensate: do not, which saves time",
+			})
 			.option("gptq-gain", {
 				type: "boolean",
 				default: true,
@@ -142,6 +148,7 @@ function optionsOf(args: Arguments) {
 		observer: args.observer as ObserverName | undefined,
 		headroom: args.headroom as number | undefined,
 		gptq: args.gptq !== false,
+		compensate: args.compensate !== false,
 		gptqGain: args["gptq-gain"] !== false,
 		blockGain: args["block-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,

@@ -1,5 +1,6 @@
 import type { DiagnosticCode, Location } from "../../diagnostics.js";
 import { QGraphError } from "../../diagnostics.js";
+import type { TensorData } from "../../ir/data.js";
 import type { Model } from "../../ir/model.js";
 import type { Target } from "../../targets/target.js";
 import type { WeightEntry } from "./report.js";
@@ -28,6 +29,29 @@ export interface PassDefinition<O extends Options<O>> {
 	ensures?(model: Model, context: PassContext<O>): void;
 }
 
+/**
+ * Looks at weights' inputs while those before them are quantized already, so that later weights can make good what earlier
+ * ones got wrong.
+ */
+export interface WeightObserver {
+	/**
+	 * Sorts weights of the main graph into rounds: those of a round read nothing that another one of it computes, unless there
+	 * would be too many rounds.
+	 *
+	 * @param weights by name: all that will be quantized, and whether their inputs are to be looked at.
+	 * @returns names in rounds, each of `weights` once.
+	 */
+	plan(
+		model: Model,
+		weights: ReadonlyMap<string, { readonly isObserved: boolean }>,
+	): Promise<readonly (readonly string[])[]>;
+	/** Looks at the inputs of the next round. @returns a folder with what was seen, as `hessian` of a recipe. */
+	observe(): Promise<string>;
+	/** Takes what a weight has become, FLOAT. */
+	quantized(weight: string, values: TensorData): void;
+	close(): Promise<void>;
+}
+
 /** What the pipeline gives a running pass. */
 export interface PassContext<O> {
 	readonly options: Readonly<O>;
@@ -51,6 +75,8 @@ export interface PassContext<O> {
 	progress(done: number, total: number): void;
 	/** Reads another model, such as the float original. */
 	readModel(path: string): Promise<Model>;
+	/** undefined where nobody looks at inputs while weights are quantized. */
+	readonly observer?: WeightObserver | undefined;
 }
 
 /** A pass with its options chosen, ready to run. */

@@ -2,7 +2,7 @@ import { CODES, type Diagnostic, type DiagnosticCode, type Location, QGraphError
 import type { Model } from "../../ir/model.js";
 import { verifyModel } from "../../ir/verify.js";
 import type { Target } from "../../targets/target.js";
-import type { Pass } from "./pass.js";
+import type { Pass, WeightObserver } from "./pass.js";
 import type { PassRecord, PipelineReport, WeightEntry } from "./report.js";
 
 /** Hooks are called in between passes, for timing and printing. */
@@ -23,6 +23,8 @@ export interface PipelineOptions {
 	readonly written?: Promise<void>;
 	/** How passes read other models. */
 	readonly readModel?: (path: string) => Promise<Model>;
+	/** Looks at inputs of weights while others are quantized already. */
+	readonly observer?: WeightObserver;
 }
 
 /** A pipeline that had to stop. `report` holds what was done and said until then. */
@@ -124,6 +126,7 @@ class PipelineRun {
 				written: this.#options.written ?? Promise.resolve(),
 				progress: (done, total) => this.#options.onProgress?.(pass.name, done, total),
 				readModel: (path) => this.#readModel(path),
+				observer: this.#options.observer,
 			});
 		} catch (error) {
 			throw this.#failureOf(pass, error);

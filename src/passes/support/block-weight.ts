@@ -219,13 +219,27 @@ export function chosenCodes(
 	choose: (range: SlabRange) => Int8Array | Int16Array,
 	bits: 4 | 8 | 16 = 4,
 ): TensorData {
+	return slabData(layout, choose, bits);
+}
+
+/** The values of a weight as floats, made when they are read; `make` is asked for ranges of slabs. */
+export function slabValues(layout: BlockLayout, make: (range: SlabRange) => Float32Array): TensorData {
+	return slabData(layout, make, 32);
+}
+
+/** Elements of so many bits, those of 4 packed. */
+function slabData(
+	layout: BlockLayout,
+	make: (range: SlabRange) => Int8Array | Int16Array | Float32Array,
+	bits: 4 | 8 | 16 | 32,
+): TensorData {
 	const total = slabCountOf(layout);
 	const elements = slabStart(layout, total);
 	return computedData(Math.ceil((elements * bits) / 8), (start, end) => {
 		const first = evenSlabBefore(layout, slabAt(layout, Math.floor((start * 8) / bits)));
 		const lastElement = Math.floor((end * 8 - 1) / bits);
 		const last = lastElement >= elements - 1 ? total : slabAt(layout, lastElement) + 1;
-		const codes = choose({ first, count: Math.max(0, last - first) });
+		const codes = make({ first, count: Math.max(0, last - first) });
 		const from = start - (slabStart(layout, first) * bits) / 8;
 		const bytes = bits === 4 ? packInt4(codes as Int8Array) : bytesOf(codes);
 		return bytes.subarray(from, from + end - start);

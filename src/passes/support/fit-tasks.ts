@@ -21,6 +21,7 @@ import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
 import { factorizeMoments, type GptqFactors } from "../../quant/moment-factor.js";
+import { addMadeGood } from "../../quant/output-targets.js";
 import { THREAD_READER, type WeightPart } from "./block-weight.js";
 import { type FewRows, type MeasuredCodes, measureCodes, type Products, productsOf } from "./few-rows.js";
 import { measureBlocks, measureKeptCodes, measureNewCodes } from "./fit-error.js";
@@ -57,6 +58,14 @@ export type FitTask =
 			readonly into: GptqFactors;
 			readonly depth: number;
 			readonly rows: number | undefined;
+	  }
+	| {
+			readonly kind: "gptq-targets";
+			/** Of some groups of channels; in shared memory, and changed. */
+			readonly weights: Float32Array;
+			readonly errors: Float32Array;
+			readonly factors: GptqFactors;
+			readonly depth: number;
 	  }
 	| {
 			readonly kind: "gptq-codes";
@@ -101,6 +110,7 @@ interface Results {
 	"choose-ints": ChosenInts;
 	"make-codes": MadeCodes;
 	"gptq-factors": boolean;
+	"gptq-targets": undefined;
 	"gptq-codes": undefined;
 	"measure-blocks": ErrorSum;
 	"read-values": Float32Array;
@@ -130,6 +140,9 @@ export function runFitTask(task: FitTask): FitResult {
 			return makeCodes(task.part, task.choice);
 		case "gptq-factors":
 			return factorizeMoments(task.moments, task.into, task.depth, task.rows);
+		case "gptq-targets":
+			addMadeGood(task.weights, task.errors, task.factors, task.depth);
+			return undefined;
 		case "gptq-codes":
 			gptqCodes(task.weights, task.scales, task.problem, task.codes);
 			return undefined;

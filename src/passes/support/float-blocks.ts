@@ -7,13 +7,22 @@ import { quantizeBlocks } from "../../quant/codes.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import type { Setting } from "../../recipe/recipe.js";
 import { weightSiteAt } from "../../weights/weight-site.js";
-import { type BlockWeight, chosenCodes, partOf, type SlabRange, THREAD_READER, taskRanges } from "./block-weight.js";
+import {
+	type BlockWeight,
+	chosenCodes,
+	partOf,
+	type SlabRange,
+	slabValues,
+	THREAD_READER,
+	taskRanges,
+} from "./block-weight.js";
 import type { Conversion, LpbqForm } from "./conversion.js";
 import type { Refusal } from "./eligibility.js";
 import { repeatedBlockScales } from "./fit-error.js";
 import { fitFloatWeight } from "./float-lpbq.js";
 import { floatSource } from "./float-source.js";
-import { type GptqGrid, gptqWeight, knownInputs } from "./gptq-weight.js";
+import { type GptqGrid, gptqWeight } from "./gptq-weight.js";
+import { knownInputs } from "./input-factors.js";
 import { insertDequantization } from "./insert-quantized.js";
 import type { LpbqFit } from "./lpbq-fit.js";
 import { rewriteToLpbq } from "./lpbq-rewrite.js";
@@ -27,6 +36,7 @@ import {
 import { scanScales } from "./scale-scan.js";
 import { slabError } from "./slab-error.js";
 import { slabNumbers } from "./slab-numbers.js";
+import { aimedAt } from "./target-weight.js";
 import type { TaskPool } from "./task-pool.js";
 
 /** A float weight as int4 codes in blocks, with LPBQ's scales or a float one a block. */
@@ -38,13 +48,15 @@ export async function quantizeBlocksOf(
 ): Promise<QuantizedWeight | Refusal> {
 	const { pool, spool } = tools;
 	const [site] = weight.sites;
-	const source = floatSource(site!, blockSize);
-	const scan = await scanScales(source, pool);
-	if (!scan.finite) return notFinite(weight.constant);
-	if (blockScales === "bq") return blockQuantized(weight, source, pool);
+	const original = floatSource(site!, blockSize);
+	const scanned = await scanScales(original, pool);
+	if (!scanned.finite) return notFinite(weight.constant);
+	if (blockScales === "bq") return blockQuantized(weight, original, pool);
 	const form: LpbqForm = isOnnxOp(site!.node, "Conv") ? "exact-bq" : "double-dq";
 	const { exponent, codeMin } = options;
-	const { factors, importance } = await knownInputs(options, source.layout.depth, pool);
+	const { factors, importance } = await knownInputs(options, original.layout.depth, pool);
+	const source = await aimedAt(original, factors, options, tools);
+	const scan = source === original ? scanned : await scanScales(source, pool);
 	const fit = await fitFloatWeight(
 		source,
 		site!.node,
@@ -55,6 +67,7 @@ export async function quantizeBlocksOf(
 	);
 	const gptq = factors && (await gptqWeight(source, gridOf(fit, source, codeMin), factors, tools));
 	const codes = gptq ?? fit.codes!;
+	const blocks = { layout: source.layout, codes, scales: fit.effectiveScales, float: undefined };
 	return {
 		form,
 		...(gptq === undefined ? {} : { fit: "gptq" as const }),
@@ -63,10 +76,11 @@ export async function quantizeBlocksOf(
 		error:
 			gptq === undefined
 				? () => fit.error(Promise.resolve())
-				: async () => storedError(source, codes, fit.effectiveScales),
-		errorOfMax: fit.errorOfMax,
-		largest: scan.largest,
-		blocks: { layout: source.layout, codes, scales: fit.effectiveScales, float: undefined },
+				: async () => slabError(original, (range) => THREAD_READER.values(partOf(blocks, range))),
+		errorOfMax: source === original ? fit.errorOfMax : undefined,
+		largest: scanned.largest,
+		values: valuesOf(blocks),
+		blocks,
 	};
 }
 
@@ -79,10 +93,8 @@ function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGri
 	return { scalesOf, bits: 4, codeMin };
 }
 
-/** Compares a float weight with codes and scales that are there already. */
-function storedError(source: BlockWeight, codes: TensorData, scales: TensorData): ErrorSum {
-	const stored = { layout: source.layout, codes, scales, float: undefined };
-	return slabError(source, (range) => THREAD_READER.values(partOf(stored, range)));
+function valuesOf(weight: BlockWeight): TensorData {
+	return slabValues(weight.layout, (range) => THREAD_READER.values(partOf(weight, range)));
 }
 
 /** Float scales of every block by AIMET's calibration. */
@@ -111,6 +123,7 @@ function blockQuantized(weight: FloatWeight, source: BlockWeight, pool: TaskPool
 		bytes: codes.byteLength + scales.byteLength,
 		insert: (names) => void insertBlocks(weight, source, codes, scales, names),
 		error: measure,
+		values: valuesOf({ layout, codes, scales, float: undefined }),
 	};
 }
 

@@ -5,6 +5,7 @@ import { type NumpyArray, readNpy, readNpz } from "../../arrays/npz.js";
 import { QGraphError } from "../../diagnostics.js";
 import { layerFromNames, roleFromNames } from "../../recipe/role.js";
 import type { Unit } from "../../recipe/unit.js";
+import type { GptqInputs } from "./gptq-inputs.js";
 import { readLlamaImportance } from "./llama-importance.js";
 
 /**
@@ -87,6 +88,11 @@ export interface InputMoments {
 	readonly groups: number;
 	/** Rows of inputs that they are means of; undefined where nothing says. */
 	readonly rows: number | undefined;
+	/**
+	 * Means of products of what the layer's output is off, for weights before it that are codes already, and its inputs,
+	 * [channels, depth], group by group; undefined where nothing is to be made good.
+	 */
+	readonly errors?: Float32Array | undefined;
 }
 
 /** The file that says how many rows the moments of each weight are means of. */
@@ -94,7 +100,8 @@ const COUNTS_FILE = "rows.json";
 
 /**
  * Files of second moments of the inputs of weights: a folder of .npy files named after the weights, [depth, depth], or
- * [groups, depth, depth] for convolutions in groups.
+ * [groups, depth, depth] for convolutions in groups. Beside them may be what outputs are off times inputs,
+ * [channels, depth], in files that end in `.errors.npy`.
  */
 export class MomentsFolder {
 	readonly #folder: string;
@@ -112,6 +119,11 @@ export class MomentsFolder {
 	/** Where the moments of a weight are, or would be. */
 	static fileName(weight: string): string {
 		return `${encodeURIComponent(weight)}.npy`;
+	}
+
+	/** Where products of the errors of a weight's outputs and its inputs are, or would be. */
+	static errorsFileName(weight: string): string {
+		return `${encodeURIComponent(weight)}.errors.npy`;
 	}
 
 	/** Notes how many rows the moments of weights are means of. */
@@ -135,22 +147,32 @@ export class MomentsFolder {
 	 *
 	 * @throws QGraphError `recipe/statistics` where they are of another size.
 	 */
-	find(weight: string, groups: number, depth: number): InputMoments | undefined {
+	find(weight: string, { groups, depth, channels }: GptqInputs): InputMoments | undefined {
 		const file = path.join(this.#folder, MomentsFolder.fileName(weight));
 		if (statSync(file, { throwIfNoEntry: false }) === undefined) return undefined;
-		const array = readNpy(file);
-		const expected = groups === 1 ? [depth, depth] : [groups, depth, depth];
-		if (array.shape.join() !== expected.join()) {
-			throw statisticsError(file, `it has shape [${array.shape.join(", ")}], expected [${expected.join(", ")}]`);
-		}
+		const array = readShaped(file, groups === 1 ? [depth, depth] : [groups, depth, depth]);
 		const rows = this.#rows[weight];
 		return {
 			matrices: Float64Array.from(floatsIn(array)),
 			depth,
 			groups,
 			rows: typeof rows === "number" && rows > 0 ? rows : undefined,
+			errors: this.#errors(weight, channels, depth),
 		};
 	}
+
+	#errors(weight: string, channels: number, depth: number): Float32Array | undefined {
+		const file = path.join(this.#folder, MomentsFolder.errorsFileName(weight));
+		if (statSync(file, { throwIfNoEntry: false }) === undefined) return undefined;
+		return Float32Array.from(floatsIn(readShaped(file, [channels, depth])));
+	}
+}
+
+/** Reads an array that has to have a shape. */
+function readShaped(file: string, expected: readonly number[]): NumpyArray {
+	const array = readNpy(file);
+	if (array.shape.join() === expected.join()) return array;
+	throw statisticsError(file, `it has shape [${array.shape.join(", ")}], expected [${expected.join(", ")}]`);
 }
 
 /** The mean squares of the inputs that second moments are of, [groups, depth]. */

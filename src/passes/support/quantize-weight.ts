@@ -4,17 +4,17 @@ import { bytesOf, tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import { dequantizeBlocks } from "../../quant/codes.js";
 import { type BlockLayout, blockLayout, slabFirstChannel, slabStart } from "../../quant/layout.js";
-import type { ErrorSum } from "../../quant/measure.js";
 import { unpackInt4 } from "../../quant/packing.js";
 import { PRECISION_FACTS } from "../../recipe/precision.js";
 import type { Setting } from "../../recipe/recipe.js";
-import { type BlockWeight, partOf, type SlabRange, THREAD_READER } from "./block-weight.js";
+import { type BlockWeight, partOf, type SlabRange, slabValues, THREAD_READER } from "./block-weight.js";
 import { type ChannelFit, fitChannels } from "./channel-fit.js";
 import type { Refusal } from "./eligibility.js";
 import { quantizeBlocksOf } from "./float-blocks.js";
 import { channelSource, tableSource } from "./float-source.js";
-import { gptqWeight, type InputFactors, knownInputs } from "./gptq-weight.js";
+import { gptqWeight } from "./gptq-weight.js";
 import { halfOf } from "./half-tensor.js";
+import { type InputFactors, knownInputs } from "./input-factors.js";
 import { insertDequantization, insertNarrowed } from "./insert-quantized.js";
 import {
 	type FloatWeight,
@@ -24,6 +24,7 @@ import {
 	type WeightFitOptions,
 } from "./quantized-weight.js";
 import { slabError } from "./slab-error.js";
+import { aimedAt } from "./target-weight.js";
 
 const CODE_TYPES = { 4: DataType.INT4, 8: DataType.INT8, 16: DataType.INT16 } as const;
 
@@ -38,22 +39,27 @@ export async function quantizeWeight(
 	if (facts.isFloat) return narrow(weight);
 	if (facts.isBlock) return quantizeBlocksOf(weight, setting, options, tools);
 	const channels = setting.granularity === "per-channel" ? channelsOf(weight) : undefined;
-	const source = channels ?? tableSource(weight.constant.tensor);
+	const original = channels ?? tableSource(weight.constant.tensor);
 	const granularity = channels === undefined ? "per-tensor" : "per-channel";
 	const bits = facts.weightBits as 4 | 8 | 16;
-	const known =
-		channels && (await knownInputs(gptqOptions(channels, bits, options), channels.layout.depth, tools.pool));
+	const gptqIn = gptqOptions(original, bits, options);
+	const known = channels && (await knownInputs(gptqIn, channels.layout.depth, tools.pool));
+	const target = await aimedAt(asMatrix(original), known?.factors, gptqIn, tools);
+	const source = { ...original, float: target.float };
 	const fit = await fitChannels(source, { ...options, importance: known?.importance, bits, granularity }, tools.pool);
 	if (fit === undefined) return notFinite(weight.constant);
 	const gptq = known?.factors && (await gptqChannels(source, fit, bits, known.factors, tools));
 	const codes = gptq ?? fit.codes;
+	const { layout } = asMatrix(original);
+	const values = (range: SlabRange) => channelValues(layout, codes, fit.scales, bits as 4 | 8, range);
 	return {
 		form: granularity,
 		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: fit.codes.byteLength + fit.scales.byteLength,
 		insert: (names) => insertChannels(weight, { ...fit, codes }, bits, granularity, names),
-		error: async () => (gptq === undefined ? fit.error : channelError(asMatrix(source), codes, fit.scales, bits)),
-		errorOfMax: fit.errorOfMax,
+		error: async () => (gptq === undefined ? fit.error : slabError(asMatrix(original), values)),
+		errorOfMax: target.float === original.float ? fit.errorOfMax : undefined,
+		...(bits === 16 ? {} : { values: slabValues(layout, values) }),
 	};
 }
 
@@ -83,30 +89,32 @@ function asMatrix(source: BlockWeight): BlockWeight {
 	return { ...source, layout: blockLayout([outer, depth * spatial], 1, 0, blockSize) };
 }
 
-/** The scales of channels for every block of some slabs, [count, channels]. */
-function expandScales(
-	{ channels, ...layout }: BlockLayout,
-	{ first, count }: SlabRange,
-	scales: Float32Array,
-): Float32Array {
-	const expanded = new Float32Array(count * channels);
-	for (let slab = 0; slab < count; slab++) {
-		const channel = slabFirstChannel({ channels, ...layout }, first + slab);
-		expanded.set(scales.subarray(channel, channel + channels), slab * channels);
+/** The scales of channels for every block of some slabs, [count, channels, spatial]. */
+function expandScales(layout: BlockLayout, { first, count }: SlabRange, scales: Float32Array): Float32Array {
+	const { channels, spatial } = layout;
+	const expanded = new Float32Array(count * channels * spatial);
+	for (let slab = 0, at = 0; slab < count; slab++) {
+		const channel = slabFirstChannel(layout, first + slab);
+		for (let index = 0; index < channels; index++, at += spatial) {
+			expanded.fill(scales[channel + index]!, at, at + spatial);
+		}
 	}
 	return expanded;
 }
 
-/** Compares a float weight with codes of a scale a channel. */
-function channelError(source: BlockWeight, codes: TensorData, scales: Float32Array, bits: number): ErrorSum {
-	const { layout } = source;
-	return slabError(source, (range) => {
-		const { first, count } = range;
-		const [start, end] = [slabStart(layout, first), slabStart(layout, first + count)];
-		const bytes = Uint8Array.from(codes.read((start * bits) / 8, Math.ceil((end * bits) / 8)));
-		const integers = bits === 4 ? unpackInt4(bytes, 0, end - start) : new Int8Array(bytes.buffer);
-		return dequantizeBlocks(integers, expandScales(layout, range, scales), layout, first, count);
-	});
+/** What codes of a scale a channel, or one for all, stand for. */
+function channelValues(
+	layout: BlockLayout,
+	codes: TensorData,
+	scales: Float32Array,
+	bits: 4 | 8,
+	range: SlabRange,
+): Float32Array {
+	const { first, count } = range;
+	const [start, end] = [slabStart(layout, first), slabStart(layout, first + count)];
+	const bytes = Uint8Array.from(codes.read((start * bits) / 8, Math.ceil((end * bits) / 8)));
+	const integers = bits === 4 ? unpackInt4(bytes, 0, end - start) : new Int8Array(bytes.buffer);
+	return dequantizeBlocks(integers, expandScales(layout, range, scales), layout, first, count);
 }
 
 function channelsOf({ sites }: FloatWeight): BlockWeight | undefined {

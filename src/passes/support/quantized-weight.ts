@@ -1,3 +1,4 @@
+import type { TensorData } from "../../ir/data.js";
 import type { NameScope } from "../../ir/names.js";
 import type { ErrorSum } from "../../quant/measure.js";
 import type { Constant } from "../../weights/constant.js";
@@ -47,6 +48,8 @@ export interface QuantizedWeight {
 	readonly errorOfMax?: ErrorSum | undefined;
 	/** The largest magnitude of the weights; undefined where that was not looked at. */
 	readonly largest?: number;
+	/** FLOAT, what the codes stand for, in the order of the weight; undefined where the weight stays float. */
+	readonly values?: TensorData;
 	/** The codes and scales of weights in blocks, to be read before they are inserted. */
 	readonly blocks?: BlockWeight;
 }

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { knownInputs } from "../../../src/passes/support/gptq-weight.js";
+import { knownInputs } from "../../../src/passes/support/input-factors.js";
 import { TaskPool } from "../../../src/passes/support/task-pool.js";
 
 const pool = new TaskPool();
