@@ -62,16 +62,17 @@ export function isMask(statistics: ValueStatistics): boolean {
 }
 
 /**
- * The interval that the codes of a value are to reach over; 0 lies within. Masks among other elements lie outside, so far
+ * The interval that the codes of a value are to reach over; 0 lies within. A known range stays as it is. Masks among other elements lie outside, so far
  * that e to the power of the distance is no more than a step of Softmax's result.
  *
  * @throws Error where the observer needs a histogram that the statistics do not have, though the value lies in no body of control flow.
  */
 export function calibratedInterval(statistics: ValueStatistics, options: RangeOptions = {}): Interval {
 	const { observer = "min-max", bits = 16, headroom = 0 } = options;
-	const inner = unmasked(statistics);
+	const whole = { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
 	// how far down a mask goes is for those to say who add it to something
-	if (isMask(statistics)) return { lo: Math.min(statistics.min, 0), hi: Math.max(statistics.max, 0) };
+	if (statistics.isKnown === true || isMask(statistics)) return whole;
+	const inner = unmasked(statistics);
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
 	const [least, most] = [Math.min(lo, 0) * (1 + headroom), Math.max(hi, 0) * (1 + headroom)];
 	return { lo: least - (inner.lo > statistics.min ? bits : 0), hi: most };

@@ -40,6 +40,8 @@ export interface ValueStatistics {
 	readonly notFinite: number;
 	/** Does it lie in a body of control flow? There are ranges only then, without masks and what is not finite. */
 	readonly isInside?: boolean;
+	/** Is the range all that it can be, whatever the samples are? */
+	readonly isKnown?: boolean;
 	/** undefined where only ranges were asked for, and the value has neither very large elements nor such that are not finite. */
 	readonly histogram: BitHistogram | undefined;
 }

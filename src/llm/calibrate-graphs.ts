@@ -242,14 +242,13 @@ function hasFloatWeights(model: Model): boolean {
 	return findWeightSites(model).some(({ dequantization }) => dequantization === undefined);
 }
 
-/** What was seen, with other ranges for some values. */
+/** What was seen, with the ranges that are known of some values. */
 function withRanges(seen: Calibration, ranges: ReadonlyMap<string, Interval>): Calibration {
 	const values = new Map<string, ValueStatistics>(seen.values);
 	for (const [name, { lo, hi }] of ranges) {
 		const known = values.get(name);
 		if (known === undefined) continue;
-		const plain = { lo, hi };
-		values.set(name, { ...known, min: lo, max: hi, averageMin: lo, averageMax: hi, plain, histogram: undefined });
+		values.set(name, { ...known, min: lo, max: hi, isKnown: true });
 	}
 	return { ...seen, values };
 }

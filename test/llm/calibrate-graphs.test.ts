@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { OBSERVERS } from "../../src/calibration/calibration-encodings.js";
 import { readEncodings } from "../../src/encodings/read-encodings.js";
 import { calibrateGraphs } from "../../src/llm/calibrate-graphs.js";
 import { readJob } from "../../src/llm/llm-job.js";
@@ -50,4 +51,16 @@ test("layers that are calibrated one after the other show what all of them show 
 	// what went from part to part is gone, but for what the head reads
 	const left = readdirSync(path.join(parts, "sequences"));
 	expect(left.sort()).toEqual(readdirSync(path.join(whole, "sequences")).sort());
+});
+
+test.each(OBSERVERS)("whatever an observer cuts off, %s leaves what is known as it is", async (observer) => {
+	const [model, float] = [path.join(folder, `model ${observer}`), folderOf(`float ${observer}`)];
+	writeGenaiDirectory(model);
+	const job = await readJob(model, { context: 32, prefill: 8 });
+	await splitModel(job, float);
+	const files = { layers: path.join(float, "prefill.onnx"), head: path.join(float, "lm_head.onnx") };
+	const scratch = folderOf(`calibrated ${observer}`);
+	const { layers, masked } = await calibrateGraphs(job, files, [[3, 9, 4, 30]], scratch, { recipe: "16a8w", observer });
+	const mask = readEncodings(layers.encodings).entries.find(({ name }) => name === "attn_bias")!;
+	expect(mask.kind === "affine" && -mask.scales.values[0]! * 65_535).toBeCloseTo(masked, 3);
 });
