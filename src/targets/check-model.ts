@@ -57,6 +57,7 @@ export function brokenRules(
 	const context: RuleContext = {
 		architecture: target.architecture,
 		blockQuantOptimization: options.enable_block_quant_weight_optimization === "1",
+		irVersion: model.irVersion,
 		types,
 	};
 	const rules = HTP_RULES.flatMap((group) => group.rules).filter(

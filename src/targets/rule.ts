@@ -13,6 +13,8 @@ export interface RuleContext {
 	readonly architecture: HtpArchitecture;
 	/** QNN's option `enable_block_quant_weight_optimization`: are block scales made LPBQ? */
 	readonly blockQuantOptimization: boolean;
+	/** Before 4, constants that are inputs of the graph too are constant all the same. */
+	readonly irVersion: number;
 	/** Of values that are no operands of the operator. */
 	readonly types: TypeSource;
 }

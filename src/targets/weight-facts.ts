@@ -2,9 +2,10 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Tensor } from "../ir/tensor.js";
 import type { DataType } from "../ir/types.js";
 import { elementCount } from "../ir/types.js";
+import type { IntegerRange } from "../quant/range.js";
 import { constantOf } from "../weights/constant.js";
 import { eachNumber, numbersOf } from "../weights/numbers.js";
-import { isSymmetric, type WeightScheme, type WeightSite } from "../weights/weight-site.js";
+import { type Dequantization, isSymmetric, type WeightScheme, type WeightSite } from "../weights/weight-site.js";
 
 /** Block scales of one weight, taken as integers times channel scales of which the largest integer is 16. */
 export interface ExactScales {
@@ -39,6 +40,8 @@ export class WeightFacts {
 	#largestInteger: number | undefined;
 	#symmetric: boolean | undefined;
 	#magnitude: Magnitude | undefined;
+	/** null: there is none. */
+	#reach: IntegerRange | null | undefined;
 
 	constructor(site: WeightSite) {
 		const { stored, axes, dequantization } = site;
@@ -115,6 +118,23 @@ export class WeightFacts {
 		return this.#magnitude;
 	}
 
+	/** The least and the largest code, less the zero point. undefined where there are several, or one that is computed. Reads all codes. */
+	get reach(): IntegerRange | undefined {
+		if (this.#reach === undefined) {
+			const { dequantization, stored } = this.site;
+			const zeroPoint = this.isSymmetric ? 0 : zeroPointOf(dequantization);
+			let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+			eachNumber(stored.tensor, (code) => {
+				if (code < min) min = code;
+				if (code > max) max = code;
+				return undefined;
+			});
+			const isKnown = zeroPoint !== undefined && min <= max;
+			this.#reach = isKnown ? { min: min - zeroPoint, max: max - zeroPoint } : null;
+		}
+		return this.#reach ?? undefined;
+	}
+
 	/** Only for weights of scheme "block". */
 	get exact(): ExactScales {
 		this.#exact ??= this.#readExactScales();
@@ -174,6 +194,14 @@ export class WeightFacts {
 		}
 		return exactScales(scales, axes.channelAxis);
 	}
+}
+
+/** The zero point of all codes, where it is one, or the same for all channels. */
+function zeroPointOf(dequantization: Dequantization | undefined): number | undefined {
+	const stored = dequantization?.zeroPoint?.tensor;
+	if (stored === undefined) return undefined;
+	const [first, ...others] = numbersOf(stored);
+	return others.every((other) => other === first) ? first : undefined;
 }
 
 /** Takes block scales as products of integers from 1 to 16 and channel scales. */

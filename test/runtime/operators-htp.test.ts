@@ -15,6 +15,7 @@ import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
+import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 
 /*
@@ -34,7 +35,7 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...VOLUME_MODELS];
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS];
 
 const faults = ({ architecture }: Target) =>
 	MODELS.filter(
@@ -63,7 +64,9 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 		async (_name, rows, target) => {
 			const given = faults(target);
 			const model = operatorModel(given, rows);
-			expect((await rulesOf(model, target)).toSorted()).toEqual(given.map(({ rule }) => rule).toSorted());
+			expect((await rulesOf(model, target)).toSorted()).toEqual(
+				given.flatMap(({ rule, count = 1 }) => new Array<string>(count).fill(rule)).toSorted(),
+			);
 			await runPasses(model, [legalizeOperators()], { target });
 			expect(await rulesOf(model, target)).toEqual([]);
 			const file = path.join(temporaryFolder(), "model.onnx");

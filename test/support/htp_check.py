@@ -150,7 +150,7 @@ def compare(reference_file, actual_file):
     with np.load(reference_file) as reference, np.load(actual_file) as actual:
         for name in reference.files:
             wanted, got = reference[name].astype(np.float64), actual[name].astype(np.float64)
-            if not np.isfinite(got).all():
+            if got.shape != wanted.shape or not np.isfinite(got).all():
                 sqnr = -999.0
             else:
                 noise = ((wanted - got) ** 2).sum()

@@ -1,4 +1,5 @@
-import { intOf, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
+import { intOf, intsAttribute, intsOf, stringAttribute, stringOf } from "../../ir/attribute.js";
+import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
@@ -17,8 +18,8 @@ interface Windows {
 }
 
 /**
- * An AveragePool with pads, or with windows that reach beyond its input -> Pad of zeros, an AveragePool of whole windows, and,
- * where these are over fewer elements, a Mul.
+ * An AveragePool or LpPool with pads, or with windows that reach beyond its input -> Pad of zeros, the pool of whole windows,
+ * with an auto_pad so that ONNX Runtime leaves the Pad in front of it, and, where averages are over fewer elements, a Mul.
  */
 export const coverWindows: Remedy = (operator, { names }) => {
 	const { node, inputs, outputs } = operator;
@@ -32,13 +33,17 @@ export const coverWindows: Remedy = (operator, { names }) => {
 	const pads = [0, 0, ...axes.map(({ begin }) => begin), 0, 0, ...axes.map(({ end }) => end)];
 	const amounts = writer.constant("pads", int64Tensor([pads.length], pads));
 	const padded = rounded(writer.emit("Pad", [node.inputs[0]!, amounts], {}, "padded"));
+	const power = node.attributes.get("p");
 	const attributes = {
 		kernel_shape: intsAttribute(intsOf(node, "kernel_shape")),
 		strides: intsAttribute(axes.map((_, axis) => intsOf(node, "strides")[axis] ?? 1)),
+		auto_pad: stringAttribute("VALID"),
+		...(power === undefined ? {} : { p: power }),
 	};
-	const average = writer.emit("AveragePool", [padded], attributes, "whole");
+	const average = writer.emit(node.op.type, [padded], attributes, "whole");
 	const shape = axes.map(({ shares }) => shares.length);
-	const factors = outer(axes.map(({ shares }) => shares)).map((share) => 1 / share);
+	const isAverage = isOnnxOp(node, "AveragePool");
+	const factors = outer(axes.map(({ shares }) => shares)).map((share) => (isAverage ? 1 / share : 1));
 	if (factors.every((factor) => factor === 1)) writer.give(0, average);
 	else {
 		const whole = rounded(average);

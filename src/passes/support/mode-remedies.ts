@@ -2,14 +2,17 @@ import { intAttribute, intOf, intsAttribute, intsOf, stringOf } from "../../ir/a
 import { isOnnxOp } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import type { Value } from "../../ir/value.js";
+import { fixedShape } from "../../targets/fixed-shape.js";
 import { takenElements } from "../../targets/nearest-resize.js";
-import type { OperandFacts, OperatorFacts } from "../../targets/operator-facts.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { coverWindows } from "./average-pool.js";
 import { unsign } from "./encoding-remedies.js";
 import { NodeWriter } from "./node-writer.js";
+import { padToWindows, takeTaps } from "./pool-remedies.js";
 import { addQdq, type Encoding, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
+import { spreadKernel } from "./spread-kernel.js";
 
 /** Writes what takes the place of an operator: what only moves elements stays in the encoding that they have. */
 class Rewrite {
@@ -48,11 +51,6 @@ class Rewrite {
 	}
 }
 
-function fixedShape(operand: OperandFacts | undefined): number[] | undefined {
-	const shape = operand?.shape;
-	return shape?.every((dim) => typeof dim === "number") === true ? (shape as number[]) : undefined;
-}
-
 const reversed = (length: number) => Array.from({ length }, (_, at) => length - 1 - at);
 
 /** A nearest Resize, or a Pad that repeats elements -> a Gather for each axis. */
@@ -71,7 +69,7 @@ export const takeElements: Remedy = (operator, tools) => {
 
 /** By axis, which elements of its input a Pad of mode edge, reflect or wrap puts out; undefined where that is not known. */
 function paddedElements({ node, inputs }: OperatorFacts): [number, number[]][] | undefined {
-	const shape = fixedShape(inputs[0]);
+	const shape = fixedShape(inputs[0]?.shape);
 	const [pads, axesTensor] = [inputs[1]?.constant, inputs[3]?.constant];
 	const isKnown = pads !== undefined && (node.inputs[3] === undefined || axesTensor !== undefined);
 	const pick = PADDING[stringOf(node, "mode") ?? "constant"];
@@ -106,7 +104,7 @@ const PADDING: Readonly<Record<string, (at: number, length: number) => number>> 
 /** A CumSum from the end, or without its own element -> Gather backwards, Pad by one element. */
 const sumForwards: Remedy = (operator, tools) => {
 	const { node, inputs } = operator;
-	const shape = fixedShape(inputs[0]);
+	const shape = fixedShape(inputs[0]?.shape);
 	const stated = inputs[1]?.constant && numbersOf(inputs[1].constant)[0];
 	if (shape === undefined || stated === undefined) return false;
 	const axis = stated < 0 ? stated + shape.length : stated;
@@ -132,7 +130,7 @@ const sumForwards: Remedy = (operator, tools) => {
 /** The last of equal elements -> the first of them, backwards, counted from the end. */
 const lastIndex: Remedy = (operator, tools) => {
 	const { node, inputs } = operator;
-	const shape = fixedShape(inputs[0]);
+	const shape = fixedShape(inputs[0]?.shape);
 	if (shape === undefined) return false;
 	const axis = (intOf(node, "axis", 0) + shape.length) % shape.length;
 	const rewrite = new Rewrite(operator, tools);
@@ -147,7 +145,7 @@ const lastIndex: Remedy = (operator, tools) => {
 /** A MaxPool of three dimensions -> one over the last two and one over the first, with Reshapes around them. */
 const poolInTurns: Remedy = (operator, tools) => {
 	const { node, inputs, outputs } = operator;
-	const [from, to] = [fixedShape(inputs[0]), fixedShape(outputs[0])];
+	const [from, to] = [fixedShape(inputs[0]?.shape), fixedShape(outputs[0]?.shape)];
 	const isPlain = node.outputs.length === 1 && !intsOf(node, "dilations").some((dilation) => dilation !== 1);
 	if (from?.length !== 5 || to === undefined || !isPlain || stringOf(node, "auto_pad") !== undefined) return false;
 	const kernel = intsOf(node, "kernel_shape");
@@ -201,5 +199,10 @@ export const otherMode: Remedy = (operator, tools) => {
 	if (isOnnxOp(node, "CumSum")) return sumForwards(operator, tools);
 	if (isOnnxOp(node, "ArgMax", "ArgMin")) return lastIndex(operator, tools);
 	if (isOnnxOp(node, "AveragePool")) return coverWindows(operator, tools);
-	return isOnnxOp(node, "MaxPool") && poolInTurns(operator, tools);
+	if (isOnnxOp(node, "ConvTranspose")) return spreadKernel(operator, tools);
+	if (!isOnnxOp(node, "MaxPool")) return false;
+	if (intsOf(node, "dilations").some((dilation) => dilation !== 1)) return takeTaps(operator, tools);
+	if (intOf(node, "ceil_mode", 0) === 1 && intsOf(node, "kernel_shape").length < 3)
+		return padToWindows(operator, tools);
+	return poolInTurns(operator, tools);
 };

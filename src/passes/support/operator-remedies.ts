@@ -18,12 +18,14 @@ import {
 	unsign,
 } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
+import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
+import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
@@ -31,6 +33,7 @@ import { addAxis, addRow, flatten, square, throughVector } from "./shape-remedie
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import { expandBias, foldFactors, makeRoomForBias, raiseSteps, widenCodes, widenProduct } from "./weight-remedies.js";
+import { packCodes } from "./wide-codes.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -165,13 +168,22 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-factor", encodeFactor],
 	["htp/zeros-scale", encodeZeros],
 	["htp/shared-codes", copyCodes],
+	["htp/raw-codes", computeOnValues],
 	["htp/einsum", lowerEinsum],
+	["htp/computed-parameter", keepDefaults],
+	["htp/operator-form", otherForm],
+	["htp/output-shape", restateShapes],
+	["htp/rank", joinAxes],
+	["htp/lp-pool-pads", coverWindows],
 	["htp/operator-never", dropNothing],
 	["htp/operator-mode", otherMode],
 	["htp/operator-mode-wrong", otherMode],
 	["htp/average-pads", coverWindows],
 	["htp/pad-ends", padInTurns],
 	["htp/int4-asymmetric", unsignInt4],
+	["htp/wide-codes", packCodes],
+	["htp/wide-zero-point", packCodes],
+	["htp/wide-weight", packCodes],
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],
 	["htp/norm-scale-type", narrowScale],

@@ -1,6 +1,8 @@
+import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
-import { eachNumber, scalarOf } from "../../weights/numbers.js";
+import { eachNumber, numbersOf, scalarOf } from "../../weights/numbers.js";
 import { repeatedByte } from "../../weights/repeated-byte.js";
+import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
 
@@ -16,6 +18,15 @@ function hasTakenZeroPoints({ dtype, site }: WeightFacts): boolean {
 	const taken = TAKEN[dtype];
 	if (!hasZeroPoint) return taken === 0;
 	return zeroPoint !== undefined && repeatedByte(zeroPoint.tensor) === taken;
+}
+
+/** Least distance from the zero point that codes of 16 bits should reach. */
+const WIDE_REACH = 2 ** 12;
+
+/** A weight whose codes have 16 bits, with one scale or one a channel. */
+function wideWeight({ weight }: OperatorFacts): WeightFacts | undefined {
+	const isWide = weight?.dtype === DataType.UINT16 || weight?.dtype === DataType.INT16;
+	return isWide && (weight.scheme === "per-tensor" || weight.scheme === "per-channel") ? weight : undefined;
 }
 
 export const CHANNEL_RULES: RuleGroup = {
@@ -59,6 +70,63 @@ export const CHANNEL_RULES: RuleGroup = {
 				return beyond === undefined
 					? undefined
 					: `weight '${weight.name}', INT4, has the code ${beyond} and the zero point ${zeroPoint}, whose difference has more than 4 bits`;
+			},
+		},
+		{
+			id: "htp/wide-codes",
+			about: "Codes of a weight of 16 bits, less the zero point, reach 4096.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"the product of the lower eight bits of both sides is left out: with codes up to 127, as some quantizers store those of 8 bits, 26 to 37 dB, and -15 to -10 dB where activations use the lower eight bits only; with up to 1024 49 to 56 dB, 4096 62 to 68 dB, 32767 76 to 92 dB",
+			remedy: "store them as INT8 or UINT8 where they fit, else times a power of two",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const weight = wideWeight(operator);
+				const { min, max } = weight?.reach ?? {};
+				if (min === undefined || max === undefined || Math.max(-min, max) >= WIDE_REACH || min === max)
+					return undefined;
+				return `codes of weight '${weight!.name}', less the zero point, are ${min} to ${max}, expected ${WIDE_REACH} or more of 16 bits`;
+			},
+		},
+		{
+			id: "htp/wide-zero-point",
+			about:
+				"The zero point of an INT16 weight is 0; that of an UINT16 one 32768 in a Gemm, where there may be one scale a channel, which other operators do not take.",
+			consequence: "refused",
+			since: "v69",
+			measured:
+				"INT16 with 5 refused for Conv, MatMul and Gemm, UINT16 with 20000 and 129 for Gemm; right for Conv and MatMul",
+			remedy: "store INT16 codes with the zero point 0",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const weight = wideWeight(operator);
+				const zeroPoint = weight?.site.dequantization?.zeroPoint;
+				if (weight === undefined) return undefined;
+				const isGemm = isOnnxOp(operator.node, "Gemm");
+				const first = zeroPoint === undefined ? 0 : (numbersOf(zeroPoint.tensor)[0] ?? 0);
+				const isTaken =
+					weight.dtype === DataType.INT16
+						? weight.isSymmetric
+						: isGemm
+							? first === 2 ** 15
+							: weight.scheme === "per-tensor";
+				return isTaken
+					? undefined
+					: `weight '${weight.name}', ${dataTypeName(weight.dtype)}, has ${weight.scheme === "per-tensor" ? "" : "one scale a channel and "}the zero point ${first}`;
+			},
+		},
+		{
+			id: "htp/wide-weight",
+			about: "No weight has codes of 16 bits.",
+			consequence: "refused",
+			until: "v68",
+			measured: "refused for Conv, ConvTranspose, MatMul and Gemm, INT16 and UINT16",
+			remedy: "store 8 bits; that is done where they are enough for the codes",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const weight = wideWeight(operator);
+				return weight && `weight '${weight.name}' is ${dataTypeName(weight.dtype)}`;
 			},
 		},
 	],

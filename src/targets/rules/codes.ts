@@ -3,6 +3,7 @@ import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import { otherEncoding } from "../code-encodings.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { rawCodes } from "../raw-codes.js";
 import type { RuleGroup } from "../rule.js";
 
 /** What reads or makes the same codes in another encoding, said of constants or of others. */
@@ -34,6 +35,19 @@ export const CODE_RULES: RuleGroup = {
 			measured: "0 dB in front of MatMul and as a result, -10 dB in front of Mul, with half the scale",
 			remedy: "use the scale and zero point of the QuantizeLinear, and put a Mul behind it",
 			broken: (operator) => conflict(operator, false),
+		},
+		{
+			id: "htp/raw-codes",
+			about:
+				"Nothing but DequantizeLinear and Transpose reads what a QuantizeLinear has made, and no other operator makes what a DequantizeLinear reads of an input.",
+			consequence: "refused",
+			measured: "Concat, Reshape, Flatten, Squeeze, Slice, Gather and MaxPool refused, with all around them, on v73",
+			remedy: "put DequantizeLinear in front and QuantizeLinear behind it, in the encoding that the codes have",
+			appliedBy: "legalize-operators",
+			broken({ node }) {
+				const codes = rawCodes(node);
+				return codes && `${node.op.type} reads the codes '${codes.name}'`;
+			},
 		},
 	],
 };

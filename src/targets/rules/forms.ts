@@ -1,11 +1,12 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
-import { DataType, type Dimension, dataTypeName } from "../../ir/types.js";
+import { DataType, dataTypeName } from "../../ir/types.js";
 import { isTakenEinsum } from "../einsum.js";
+import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { OPERATOR_TABLE } from "../operator-table.js";
 import type { RuleGroup } from "../rule.js";
-import { isFolded, isKnown } from "./known-value.js";
+import { isDefault, isFolded, isKnown } from "./known-value.js";
 
 /** Inputs that say how an operator works, rather than what it works on, by operator. */
 const PARAMETERS: Readonly<Record<string, readonly number[]>> = {
@@ -72,14 +73,8 @@ const NEVER_TAKEN: readonly string[] = [
 	"Unique",
 ];
 
-/** Does the operator read floats, and not codes on both sides? */
-function isOnFloats({ inputs, outputs }: OperatorFacts): boolean {
-	return inputs[0]?.quantization === undefined || outputs[0]?.quantization === undefined;
-}
-
-function fixedShape(shape: readonly Dimension[] | undefined): readonly number[] | undefined {
-	return shape?.every((dim) => typeof dim === "number") === true ? (shape as readonly number[]) : undefined;
-}
+/** Operators that go through any number of inputs. */
+const FOLDS = ["Max", "Mean", "Min", "Sum"];
 
 /** What of a form is refused. */
 function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
@@ -92,6 +87,9 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	if (isOnnxOp(node, "InstanceNormalization", "GridSample") && spatial === 3) return "it has three spatial dimensions";
 	if (isOnnxOp(node, "Conv") && spatial === 3 && isDilated) return "it has three spatial dimensions and dilations";
 	if (isOnnxOp(node, "GridSample") && ["cubic", "bicubic"].includes(stringOf(node, "mode") ?? "")) return "it is cubic";
+	if (isOnnxOp(node, "GridSample") && inputs[0]?.dtype !== inputs[1]?.dtype) return "its grid is of another type";
+	if (isOnnxOp(node, "GatherND") && intOf(node, "batch_dims", 0) !== 0) return "it has batch dimensions";
+	if (isOnnxOp(node, ...FOLDS) && node.inputs.length === 1) return "it has one input";
 	if (isOnnxOp(node, "LpPool", "LpNormalization") && intOf(node, "p", 2) !== 2) return "its p is not 2";
 	if (isOnnxOp(node, "GRU", "LSTM") && node.attributes.has("clip")) return "it clips";
 	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization") && shape !== undefined) {
@@ -111,32 +109,6 @@ function isOfNumbers(inputs: OperatorFacts["inputs"]): boolean {
 
 /** Operators that only look at values in another way. */
 const VIEWS = ["Reshape", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Concat", "Gather"];
-
-/** What is wrong of an AveragePool. */
-function wrongPool(operator: OperatorFacts): string | undefined {
-	const { node, inputs } = operator;
-	const shape = fixedShape(inputs[0]?.shape)?.slice(2);
-	const kernel = intsOf(node, "kernel_shape");
-	if (!isOnnxOp(node, "AveragePool") || shape === undefined || kernel.length !== shape.length) return undefined;
-	const [strides, given] = [intsOf(node, "strides"), intsOf(node, "pads")];
-	const isSame = (stringOf(node, "auto_pad") ?? "").startsWith("SAME");
-	const countsPads = intOf(node, "count_include_pad", 0) === 1;
-	for (const [axis, length] of shape.entries()) {
-		const [size, stride] = [kernel[axis]!, strides[axis] ?? 1];
-		const same = Math.max(0, (Math.ceil(length / stride) - 1) * stride + size - length);
-		const [begin, end] = isSame
-			? [Math.floor(same / 2), Math.ceil(same / 2)]
-			: [given[axis] ?? 0, given[shape.length + axis] ?? 0];
-		if (begin + end === 0) continue;
-		if (size === 3 && !countsPads && Math.max(begin, end) >= 2) return "it pads by 2 in front of a kernel of 3";
-		if (size % 2 === 0 && (countsPads || isOnFloats(operator))) return `it pads in front of a kernel of ${size}`;
-		if (isOnFloats(operator) && !countsPads && begin < end)
-			return `it pads by ${begin} on one side and ${end} on the other`;
-		if (isOnFloats(operator) && countsPads && size >= length)
-			return "it counts pads, and its kernel is all of the input";
-	}
-	return undefined;
-}
 
 export const FORM_RULES: RuleGroup = {
 	title: "Forms of operators",
@@ -160,23 +132,29 @@ export const FORM_RULES: RuleGroup = {
 			id: "htp/computed-parameter",
 			about: `What says how an operator works is constant, or follows from fixed shapes: ${Object.keys(PARAMETERS).join(", ")} take axes, shapes, lengths, limits and exponents so.`,
 			consequence: "refused",
-			measured: "models of one operator whose second input is one of the model",
-			remedy: "make it a constant",
-			broken({ node }) {
+			measured: "models of one operator whose second input is one of the model, with a default and without",
+			remedy: "make it a constant; that is done for what has a default, which stays",
+			appliedBy: "legalize-operators",
+			broken({ node }, { irVersion }) {
 				if (!isStandardDomain(node.op.domain)) return undefined;
-				const at = PARAMETERS[node.op.type]?.find((index) => !isKnown(node.inputs[index]));
-				return at === undefined || isFolded(node)
+				const parameters = PARAMETERS[node.op.type]?.map((index) => node.inputs[index]);
+				const input = irVersion < 4 ? undefined : parameters?.find(isDefault);
+				if (input !== undefined) return `'${input.name}' is an input of the graph, with a default`;
+				const computed = parameters?.find((value) => !isKnown(value));
+				return computed === undefined || isFolded(node)
 					? undefined
-					: `'${node.inputs[at]!.name}' is computed when the model runs`;
+					: `'${computed.name}' is computed when the model runs`;
 			},
 		},
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, and have one output; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, and have one output; operators have an input of rank 1 or more.",
 			consequence: "refused",
 			measured: "models of one operator, on v73",
-			remedy: "write it in another form, or with other operators",
+			remedy:
+				"write it in another form, or with other operators; that is done for dilations of Conv, GatherND, one input and the grid",
+			appliedBy: "legalize-operators",
 			broken(operator) {
 				const what = isFolded(operator.node) ? undefined : refusedForm(operator);
 				return what && `${operator.node.op.type} is not taken as ${what}`;
@@ -210,20 +188,6 @@ export const FORM_RULES: RuleGroup = {
 				const dtype = exponent?.dtype;
 				if (dtype === undefined || dtype === DataType.FLOAT || dtype === DataType.DOUBLE) return undefined;
 				return `the exponent '${exponent!.value.name}' of ${node.op.type} is ${dataTypeName(dtype)}, expected FLOAT`;
-			},
-		},
-		{
-			id: "htp/average-pads",
-			about:
-				"On floats an AveragePool that leaves pads out of the average has no more of them behind than in front, and an odd kernel where it pads; one that counts pads has an odd kernel, smaller than the input; one that does not has no pads of 2 with a kernel of 3.",
-			consequence: "wrong",
-			measured:
-				"on floats 8 to 12 dB with pads behind only, 60 to 71 dB with pads in front and where they count; -1 dB with a kernel of 2 and pads of 1; between UINT16 -1 dB where the pads count too; 0 and -13 dB with a kernel of 3 and pads of 2; right with a kernel of 5 and pads up to 4, and with kernels of 3 and pads of 1",
-			remedy: "put a Pad in front, and pads of 0",
-			appliedBy: "legalize-operators",
-			broken(operator) {
-				const what = isFolded(operator.node) ? undefined : wrongPool(operator);
-				return what && `AveragePool is computed wrong: ${what}`;
 			},
 		},
 	],

@@ -14,6 +14,7 @@ import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
 import { OPERATOR_RULES } from "./operators.js";
+import { POOL_RULES } from "./pools.js";
 import { RESULT_RULES } from "./results.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
@@ -39,6 +40,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OPERATOR_RULES,
 	MODE_RULES,
 	FORM_RULES,
+	POOL_RULES,
 	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,

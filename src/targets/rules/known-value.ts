@@ -20,3 +20,8 @@ export function isKnown(value: Value | undefined, seen = new Map<Value, boolean>
 export function isFolded({ inputs }: Node): boolean {
 	return inputs.every((input) => isKnown(input));
 }
+
+/** Is the value a constant that whoever runs the model may replace? */
+export function isDefault(value: Value | undefined): value is Value {
+	return value?.initializer !== undefined && value.isGraphInput;
+}

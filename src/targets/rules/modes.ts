@@ -123,7 +123,7 @@ export const MODE_RULES: RuleGroup = {
 			measured:
 				"refused between codes of 16 and 8 bits and on floats, on v68 and v81; the same without it is right, a Conv with dilations, AveragePool of three dimensions, Pad with other modes and negative pads too",
 			remedy:
-				"write it with other operators: what repeats elements as Gather; nothing is done about dilations and antialias",
+				"write it with other operators: what repeats elements as Gather, dilations as Gather and Max or as zeros in the weight; nothing is done about dilations of AveragePool and about antialias",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const mode = refusedMode(operator);
@@ -137,7 +137,8 @@ export const MODE_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured:
 				"Resize -3 to 7 dB where it takes other elements, 87 to 142 dB where it takes the same; AveragePool -6 to 2 dB, 89 dB where the windows fit; Pad of edges -88 dB on floats, 140 dB on codes, 73 dB along channels",
-			remedy: "make Resize and Pad a Gather for each axis, and pad with zeros before the AveragePool",
+			remedy:
+				"make Resize and Pad a Gather for each axis, pad with zeros before the AveragePool, and give the MaxPool pads behind",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node } = operator;

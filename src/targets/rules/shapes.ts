@@ -1,7 +1,9 @@
 import { isOnnxOp } from "../../ir/node.js";
+import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { formOf } from "./compiled-form.js";
+import { isFolded } from "./known-value.js";
 
 function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | undefined {
 	if (!isOnnxOp(node, "MatMul") || weight === undefined) return undefined;
@@ -50,6 +52,39 @@ export const SHAPE_RULES: RuleGroup = {
 				}
 				if (found.length > 0) return found.join(", ");
 				return undefined;
+			},
+		},
+		{
+			id: "htp/output-shape",
+			about: "Outputs of the graph have the shapes that they are stated to have.",
+			consequence: "refused",
+			measured:
+				"the operator that makes the output is left to the CPU: Slice, Gather, Resize, ReduceSum, Reshape, on v73",
+			remedy: "state the shape that follows from the inputs'",
+			appliedBy: "legalize-operators",
+			broken({ outputs }) {
+				for (const { value, shape } of outputs) {
+					const stated =
+						value.isGraphOutput && value.type?.kind === "tensor" ? fixedShape(value.type.shape) : undefined;
+					const actual = fixedShape(shape);
+					if (stated === undefined || actual === undefined || `${stated}` === `${actual}`) continue;
+					return `output '${value.name}' is [${actual.join(", ")}], and stated to be [${stated.join(", ")}]`;
+				}
+				return undefined;
+			},
+		},
+		{
+			id: "htp/rank",
+			about: "Nothing has more than five dimensions.",
+			consequence: "refused",
+			measured:
+				"rank 6 and 7 refused for Relu, Add, Reshape, Transpose, Exp and Gather, on floats and codes; of a Reshape, Transpose and Reshape that cut images into windows some are taken where the batch is 1",
+			remedy: "permute fewer axes at a time: those that stay beside each other as one",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs }) {
+				if (isFolded(node) || isOnnxOp(node, "Shape", "Size", "QuantizeLinear", "DequantizeLinear")) return undefined;
+				const rank = Math.max(...[...inputs, ...outputs].map((operand) => operand?.shape?.length ?? 0));
+				return rank <= 5 ? undefined : `${node.op.type} has rank ${rank}, expected 5 at most`;
 			},
 		},
 		{

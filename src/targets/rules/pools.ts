@@ -1,0 +1,89 @@
+import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
+import { isOnnxOp } from "../../ir/node.js";
+import { fixedShape } from "../fixed-shape.js";
+import { fusedPads } from "../fused-pad.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import type { RuleGroup } from "../rule.js";
+import { isFolded } from "./known-value.js";
+
+/** Does the operator read floats, and not codes on both sides? */
+function isOnFloats({ inputs, outputs }: OperatorFacts): boolean {
+	return inputs[0]?.quantization === undefined || outputs[0]?.quantization === undefined;
+}
+
+/** Pads of one axis: in front and behind. */
+interface Pads {
+	readonly begin: number;
+	readonly end: number;
+}
+
+/** By spatial axis; those of a Pad in front, which become the pool's, too. */
+function padsOf({ node, inputs }: OperatorFacts): readonly Pads[] | undefined {
+	const shape = fixedShape(inputs[0]?.shape)?.slice(2);
+	const kernel = intsOf(node, "kernel_shape");
+	if (shape === undefined || kernel.length !== shape.length) return undefined;
+	const [strides, given] = [intsOf(node, "strides"), intsOf(node, "pads")];
+	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
+	const fused = fusedPads(node);
+	return shape.map((length, axis) => {
+		const stride = strides[axis] ?? 1;
+		const same = Math.max(0, (Math.ceil(length / stride) - 1) * stride + kernel[axis]! - length);
+		const small = Math.floor(same / 2);
+		if (auto === "SAME_UPPER") return { begin: small, end: same - small };
+		if (auto === "SAME_LOWER") return { begin: same - small, end: small };
+		const at = (index: number) => (given[index] ?? 0) + (fused?.[index] ?? 0);
+		return { begin: at(axis), end: at(axis + shape.length) };
+	});
+}
+
+/** What is wrong of an AveragePool. */
+function wrongAverage(operator: OperatorFacts): string | undefined {
+	const { node, inputs } = operator;
+	if (!isOnnxOp(node, "AveragePool")) return undefined;
+	const kernel = intsOf(node, "kernel_shape");
+	const isFloat = isOnFloats(operator);
+	const countsPads = intOf(node, "count_include_pad", 0) === 1 || fusedPads(node) !== undefined;
+	for (const [axis, { begin, end }] of padsOf(operator)?.entries() ?? []) {
+		const size = kernel[axis]!;
+		if (begin + end === 0) continue;
+		if (size === 3 && !countsPads && Math.max(begin, end) >= 2) return "it pads by 2 in front of a kernel of 3";
+		if (size % 2 === 0 && (countsPads || isFloat)) return `it pads in front of a kernel of ${size}`;
+		if (isFloat && !countsPads && begin !== end) return `it pads by ${begin} on one side and ${end} on the other`;
+		if (isFloat && countsPads && inputs[0]?.shape?.[1] === 1) return "it counts pads, of one channel";
+	}
+	return undefined;
+}
+
+export const POOL_RULES: RuleGroup = {
+	title: "Pools",
+	rules: [
+		{
+			id: "htp/average-pads",
+			about:
+				"On floats an AveragePool that leaves pads out of the average has as many of them behind as in front, and an odd kernel where it pads; one that counts pads, as ONNX Runtime makes of a Pad in front, has an odd kernel and more than one channel; one that does not has no pads of 2 with a kernel of 3.",
+			consequence: "wrong",
+			measured:
+				"on floats 8 to 13 dB with pads on one side only, 60 to 71 dB with as many on both and where they count; -1 dB with a kernel of 2 and pads of 1, or a Pad in front; 0 dB where pads count and there is one channel; between UINT16 -1 dB where the pads count too; 0 and -13 dB with a kernel of 3 and pads of 2; right with a kernel of 5 and pads up to 4, and with kernels of 3 and pads of 1",
+			remedy: "put a Pad in front, and pads of 0 with the auto_pad VALID, which keeps both apart",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const what = isFolded(operator.node) ? undefined : wrongAverage(operator);
+				return what && `AveragePool is computed wrong: ${what}`;
+			},
+		},
+		{
+			id: "htp/lp-pool-pads",
+			about: "An LpPool has no pads.",
+			consequence: "wrong",
+			measured:
+				"7 dB with pads of 1 on both sides or in front; with pads behind, and of 2, the compiler's process ends where the image is larger, 32 x 32; right without, 68 to 71 dB",
+			remedy: "put a Pad in front",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				if (!isOnnxOp(operator.node, "LpPool") || isFolded(operator.node)) return undefined;
+				const found = padsOf(operator)?.find(({ begin, end }) => begin + end > 0);
+				return found && `LpPool pads by ${found.begin} in front and ${found.end} behind`;
+			},
+		},
+	],
+};
