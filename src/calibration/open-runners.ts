@@ -4,7 +4,7 @@ import type { Model } from "../ir/model.js";
 import { elementCount } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
-import { type BatchPlan, planBatch } from "./batch/plan-batch.js";
+import { type BatchPlan, batchSize, planBatch } from "./batch/plan-batch.js";
 import { stackSamples } from "./batch/stack-samples.js";
 import { instrument } from "./instrument.js";
 import type { Batch, Instruments } from "./instruments.js";
@@ -16,12 +16,6 @@ const MAX_RUNNERS = 8;
 
 /** The runtime makes copies of weights, which is faster, where they take no more of the memory than this part. */
 const COPIED_PART = 1 / 32;
-
-/** More samples at once than this bring little. */
-const MAX_BATCH = 8;
-
-/** Nor do they where the largest value has more elements than this, for then it is no longer in a cache. */
-const BATCH_ELEMENTS = 2 ** 19;
 
 /** Makes models with instruments, and sessions of them. */
 export class RunnerOpener {
@@ -51,8 +45,7 @@ export class RunnerOpener {
 		this.#isLean = weightBytes > memory * COPIED_PART;
 		this.runners = Math.max(1, Math.min(cores, Math.floor(memory / Math.max(1, 2 * weightBytes))));
 		this.#plan = planBatch(model);
-		const fitting = Math.floor(BATCH_ELEMENTS / (this.#plan?.largest ?? Number.POSITIVE_INFINITY));
-		this.#batch = Math.max(1, Math.min(MAX_BATCH, fitting, Math.ceil(samples / this.runners)));
+		this.#batch = batchSize(this.#plan, samples / this.runners);
 	}
 
 	/** Samples that a session takes at once. */

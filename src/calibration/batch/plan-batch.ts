@@ -23,6 +23,18 @@ export interface BatchPlan {
 	readonly largest: number;
 }
 
+/** More samples at once than this bring little. */
+const MAX_BATCH = 8;
+
+/** Nor do they where the largest value has more elements than this, for then it is no longer in a cache. */
+const BATCH_ELEMENTS = 2 ** 19;
+
+/** How many of `samples` a session best takes at once. */
+export function batchSize(plan: BatchPlan | undefined, samples: number): number {
+	const fitting = Math.floor(BATCH_ELEMENTS / (plan?.largest ?? Number.POSITIVE_INFINITY));
+	return Math.max(1, Math.min(MAX_BATCH, fitting, Math.ceil(samples)));
+}
+
 const RULES: ReadonlyMap<string, BatchRule> = new Map([...ELEMENTWISE_RULES, ...LINEAR_RULES, ...MOVEMENT_RULES]);
 
 /**

@@ -8,7 +8,8 @@ import { DataType } from "../../ir/types.js";
 import { readModel, writeModel } from "../../onnx/file.js";
 import type { WeightObserver } from "../../passes/infra/pass.js";
 import { constantOf, replaceConstant } from "../../weights/constant.js";
-import type { SampleSource } from "../calibration.js";
+import { batchSize, planBatch } from "../batch/plan-batch.js";
+import type { CalibrationSample, SampleSource } from "../calibration.js";
 import { PartSession } from "./part-session.js";
 import { planRounds } from "./plan-rounds.js";
 import { type RoundInputs, roundInputs } from "./round-inputs.js";
@@ -39,6 +40,7 @@ export class RoundObserver implements WeightObserver {
 	readonly #model: string;
 	#rounds: readonly RoundInputs[] = [];
 	#next = 0;
+	#batch = 1;
 
 	/** @param folder takes files, and is gone when the observer is closed. */
 	constructor(source: SampleSource, folder: string, options: RoundObserverOptions = {}) {
@@ -58,6 +60,7 @@ export class RoundObserver implements WeightObserver {
 			const wanted = new Set(names.filter((name) => weights.get(name)!.isObserved));
 			return roundInputs(model, (name) => wanted.has(name));
 		});
+		this.#batch = batchSize(planBatch(model), this.#source.count);
 		const { signal } = this.#options;
 		await writeModel(model, this.#model, { externalData: "one-file", ...(signal === undefined ? {} : { signal }) });
 		return rounds;
@@ -83,23 +86,35 @@ export class RoundObserver implements WeightObserver {
 		await rm(this.#folder, { recursive: true, force: true });
 	}
 
-	/** Runs all samples and writes what was summed up. */
+	/** Runs all samples and writes what was summed up; where they cannot be run several at once, one by one. */
 	async #walk(inputs: RoundInputs, folder: string, round: number): Promise<void> {
+		try {
+			await this.#walkIn(this.#batch, inputs, folder, round);
+		} catch (error) {
+			this.#options.signal?.throwIfAborted();
+			if (this.#batch === 1) throw error;
+			this.#batch = 1;
+			await this.#walkIn(1, inputs, folder, round);
+		}
+	}
+
+	async #walkIn(batch: number, inputs: RoundInputs, folder: string, round: number): Promise<void> {
 		const outputs = inputs.errors.flatMap(({ places }) => places.map(({ output }) => output));
 		const read = inputs.moments.flatMap(({ sources }) => sources.map(({ value }) => value.name));
 		const { signal, onProgress } = this.#options;
-		const sums = new RoundSums(inputs, this.#source.count);
+		const { count } = this.#source;
+		const sums = new RoundSums(inputs, count);
 		const sessions: PartSession[] = [];
 		try {
 			for (const [wanted, isQuantized] of [[outputs, false] as const, [[...outputs, ...read], true] as const]) {
-				sessions.push(await this.#open(new Set(wanted), isQuantized));
+				sessions.push(await this.#open(new Set(wanted), isQuantized, batch));
 			}
 			let turn = 0;
-			for await (const sample of this.#source.samples(0)) {
+			for await (const samples of batches(this.#source.samples(0), batch)) {
 				signal?.throwIfAborted();
-				const [expected, found] = [await sessions[0]!.run(sample), await sessions[1]!.run(sample)];
-				await sums.add(expected, found, turn++);
-				onProgress?.(round * this.#source.count + turn, this.#rounds.length * this.#source.count);
+				const [expected, found] = [await sessions[0]!.run(samples), await sessions[1]!.run(samples)];
+				for (const index of samples.keys()) await sums.add(expected[index]!, found[index]!, turn++);
+				onProgress?.(round * count + turn, this.#rounds.length * count);
 			}
 			await sums.write(folder);
 		} finally {
@@ -109,7 +124,7 @@ export class RoundObserver implements WeightObserver {
 	}
 
 	/** A session of the model as far as the values `wanted`, with float weights or with what codes stand for. */
-	async #open(wanted: ReadonlySet<string>, isQuantized: boolean): Promise<PartSession> {
+	async #open(wanted: ReadonlySet<string>, isQuantized: boolean, batch: number): Promise<PartSession> {
 		const model = await readModel(this.#model);
 		const { graph } = model;
 		const constants = [...graph.initializers, ...[...graph.nodes].flatMap(({ outputs }) => outputs)];
@@ -119,7 +134,7 @@ export class RoundObserver implements WeightObserver {
 			if (data === undefined || constant?.tensor.dtype !== DataType.FLOAT) continue;
 			replaceConstant(value, tensor(DataType.FLOAT, constant.tensor.shape, data));
 		}
-		return PartSession.open(model, wanted, this.#folder, this.#options.signal);
+		return PartSession.open(model, { wanted, batch, folder: this.#folder, signal: this.#options.signal });
 	}
 }
 
@@ -135,4 +150,15 @@ function dividedInputs({ moments, errors }: RoundInputs, limit: number): RoundIn
 		last = parts.at(-1);
 	}
 	return parts;
+}
+
+async function* batches(samples: AsyncIterable<CalibrationSample>, size: number): AsyncGenerator<CalibrationSample[]> {
+	let batch: CalibrationSample[] = [];
+	for await (const sample of samples) {
+		batch.push(sample);
+		if (batch.length < size) continue;
+		yield batch;
+		batch = [];
+	}
+	if (batch.length > 0) yield batch;
 }
