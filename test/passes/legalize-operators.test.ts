@@ -7,6 +7,7 @@ import { codesTensor } from "../../src/passes/support/qdq.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { MODE_MODELS } from "../runtime/mode-models.js";
+import { NETWORK_MODELS } from "../runtime/network-models.js";
 import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
 import { SHAPE_MODELS } from "../runtime/shape-models.js";
 import { VOLUME_MODELS } from "../runtime/volume-models.js";
@@ -16,13 +17,13 @@ import { floatsOf, run, sqnrDb } from "../support/ort.js";
 import { randomFeeds } from "../support/same-results.js";
 import { channelWeight, quantized } from "../support/weights.js";
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS];
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS, ...NETWORK_MODELS];
 
 const target = parseTarget("qnn-htp:v79");
 const v68 = parseTarget("qnn-htp:v68");
 
 /** Rules that hold for a v68 only. */
-const OLD_RULES = ["htp/relu-rank", "htp/conv-pads-8-bits", "htp/conv-volume-float", "htp/wide-weight"];
+const OLD_RULES = ["htp/div-norm", "htp/relu-rank", "htp/conv-pads-8-bits", "htp/conv-volume-float", "htp/wide-weight"];
 
 /** A Softmax whose UINT8 zero point is inside of its range; returns the codes. */
 function softmaxCodes(b: GraphBuilder, input: string): string {

@@ -14,6 +14,7 @@ import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
 import { MODE_MODELS } from "./mode-models.js";
+import { NETWORK_MODELS } from "./network-models.js";
 import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
@@ -35,7 +36,7 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS];
+const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS, ...NETWORK_MODELS];
 
 const faults = ({ architecture }: Target) =>
 	MODELS.filter(

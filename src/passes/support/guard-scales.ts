@@ -32,8 +32,15 @@ export interface GuardedWeight {
  * Of all DequantizeLinear nodes, or of `only` one: raises scales of channels that are so small that the target would misread
  * them, or that the bias would not fit 32 bits in steps of the products; the codes are rounded anew. Such channels hardly add
  * to the output. Weights with one scale a channel; of `only` also with one scale.
+ *
+ * @param smallestRatio the smallest part of an output step that a product's step may be.
  */
-export function guardScales(model: Model, names: NameScope, only?: Node): GuardedWeight[] {
+export function guardScales(
+	model: Model,
+	names: NameScope,
+	only?: Node,
+	smallestRatio = SMALLEST_RATIO,
+): GuardedWeight[] {
 	const sites = new Map<Node, WeightSite[]>();
 	for (const site of findWeightSites(model)) {
 		const node = site.dequantization?.node;
@@ -46,13 +53,18 @@ export function guardScales(model: Model, names: NameScope, only?: Node): Guarde
 			continue;
 		sites.set(node, [...(sites.get(node) ?? []), site]);
 	}
-	return [...sites].flatMap(([node, users]) => guard(node, users, names) ?? []);
+	return [...sites].flatMap(([node, users]) => guard(node, users, names, smallestRatio) ?? []);
 }
 
-function guard(node: Node, sites: readonly WeightSite[], names: NameScope): GuardedWeight | undefined {
+function guard(
+	node: Node,
+	sites: readonly WeightSite[],
+	names: NameScope,
+	smallestRatio: number,
+): GuardedWeight | undefined {
 	const [{ stored, weightName, axes, dequantization }] = sites as [WeightSite];
 	const { shape, dtype } = stored.tensor;
-	const floors = sites.flatMap((site) => floorsOf(site) ?? []);
+	const floors = sites.flatMap((site) => floorsOf(site, smallestRatio) ?? []);
 	if (floors.length === 0 || axes === undefined) return undefined;
 	const placed = placedEncodingAt(node, { shape, axes, dtype });
 	if (typeof placed === "string" || placed.kind !== "affine" || dequantization?.scale === undefined) return undefined;
@@ -72,7 +84,7 @@ function guard(node: Node, sites: readonly WeightSite[], names: NameScope): Guar
  */
 export function guardFloats(site: WeightSite, names: NameScope): boolean {
 	const { stored, node, input } = site;
-	const floor = floorsOf(site)?.(0);
+	const floor = floorsOf(site, SMALLEST_RATIO)?.(0);
 	const value = node.inputs[input];
 	if (floor === undefined || stored.value !== value || stored.overridable || value.uses.length > 1) return false;
 	if (stored.tensor.dtype !== DataType.FLOAT || !(floor > 0)) return false;
@@ -96,11 +108,14 @@ function replaceInput(
 }
 
 /** The least scale of every channel that is right at `site`. */
-function floorsOf({ node, input, scheme }: WeightSite): ((channel: number) => number) | undefined {
+function floorsOf(
+	{ node, input, scheme }: WeightSite,
+	smallestRatio: number,
+): ((channel: number) => number) | undefined {
 	const activation = encodingBehind(node.inputs[1 - input]);
 	if (activation === undefined) return undefined;
 	const output = quantizerAfter(node);
-	const small = output === undefined ? 0 : (SMALLEST_RATIO * output) / activation.scale;
+	const small = output === undefined ? 0 : (smallestRatio * output) / activation.scale;
 	const bias = biasOf(node);
 	const largest = Array.from(bias ?? []).reduce((max, value) => Math.max(max, Math.abs(value)), 0);
 	return (channel) => {

@@ -32,7 +32,15 @@ import { separateOutput } from "./separate-output.js";
 import { addAxis, addRow, flatten, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
-import { expandBias, foldFactors, makeRoomForBias, raiseSteps, widenCodes, widenProduct } from "./weight-remedies.js";
+import {
+	expandBias,
+	foldFactors,
+	makeRoomForBias,
+	raiseDepthwiseSteps,
+	raiseSteps,
+	widenCodes,
+	widenProduct,
+} from "./weight-remedies.js";
 import { packCodes } from "./wide-codes.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
@@ -151,6 +159,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-int4-volume", widenCodes],
+	["htp/depthwise-int4", widenCodes],
+	["htp/depthwise-scale-small", raiseDepthwiseSteps],
 	["htp/conv-volume-float", quantizeResult],
 	["htp/gemm-bias-shape", expandBias],
 	["htp/channel-scalar", addRow],
@@ -162,6 +172,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softmax-flat", retypeResult],
 	["htp/softmax-right", keepRightBits],
 	["htp/tanh-small", retypeResult],
+	["htp/div-norm", retypeResult],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAlike],

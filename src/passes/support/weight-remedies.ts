@@ -4,6 +4,7 @@ import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
+import { POINTWISE_DEPTHWISE_RATIO } from "../../targets/pointwise-depthwise.js";
 import { addConstant, constantOf, removeIfUnused } from "../../weights/constant.js";
 import { type WeightSite, weightSiteAt } from "../../weights/weight-site.js";
 import { guardFloats, guardScales } from "./guard-scales.js";
@@ -120,6 +121,16 @@ export const raiseSteps: Remedy = ({ weight }, { model, names }) => {
 	if (weight!.scheme === "float") return guardFloats(site, names);
 	return guardScales(model, names, site.dequantization?.node).length > 0;
 };
+
+/** As {@link raiseSteps}, to what a depthwise Conv of one position takes. */
+export const raiseDepthwiseSteps: Remedy = ({ weight }, { model, names }) => {
+	const dequantize = weight!.site.dequantization?.node;
+	const ratio = POINTWISE_DEPTHWISE_RATIO * ROUNDING_ROOM;
+	return dequantize !== undefined && guardScales(model, names, dequantize, ratio).length > 0;
+};
+
+/** Keeps a step that is rounded to a float32 at what it is to be at least. */
+const ROUNDING_ROOM = 1.001;
 
 /** A bias of a Gemm that is one number, or one row, as a vector of one number a channel. */
 export const expandBias: Remedy = ({ node, weight }, { names }) => {

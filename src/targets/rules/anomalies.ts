@@ -95,6 +95,8 @@ function numbers(shape: readonly Dimension[] | undefined): readonly number[] | u
 	return shape?.every((dim) => typeof dim === "number") === true ? (shape as readonly number[]) : undefined;
 }
 
+const VIEW_OPERATORS = ["Reshape", "Transpose", "Squeeze", "Unsqueeze"];
+
 export const ANOMALY_RULES: RuleGroup = {
 	title: "Faults of this version of the compiler",
 	rules: [
@@ -193,6 +195,25 @@ export const ANOMALY_RULES: RuleGroup = {
 				const [from, to] = [numbers(input?.shape), numbers(output?.shape)];
 				if (from === undefined || to === undefined || !isHalved(from, to)) return undefined;
 				return `[${from.join(", ")}] becomes [${to.join(", ")}]`;
+			},
+		},
+		{
+			id: "htp/div-norm",
+			about:
+				"A Div between values of one type of 16 bits does not divide by a ReduceL2, also not by way of Expand, Clip, Max, Relu or a view.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"the graph fails to compile ('memory allocation related error'), whatever is divided, UINT16 and INT16; 85 dB with a result of the other type, a divisor that is not quantized or a product or sum of it, 43 dB with UINT8; right with Sqrt, Exp and ReduceMax",
+			remedy: "quantize the result as the other type of 16 bits first",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [dividend, divisor], outputs: [output] }) {
+				const dtype = divisor?.quantization?.dtype;
+				if (!isOnnxOp(node, "Div") || dtype === undefined || bitsPerElement(dtype) !== 16) return undefined;
+				if (dividend?.quantization?.dtype !== dtype || output?.quantization?.dtype !== dtype) return undefined;
+				const norm = sourceOf(divisor!.value, ["Expand", "Clip", "Max", "Relu", "Identity", ...VIEW_OPERATORS]);
+				if (norm === undefined || !isOnnxOp(norm, "ReduceL2")) return undefined;
+				return `it divides by the result of ReduceL2 '${norm.name}'`;
 			},
 		},
 	],

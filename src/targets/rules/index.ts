@@ -7,6 +7,7 @@ import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
 import { CONV_RULES } from "./conv.js";
+import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { FORM_RULES } from "./forms.js";
@@ -28,6 +29,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	BLOCK_RULES,
 	CHANNEL_RULES,
 	CONV_RULES,
+	DEPTHWISE_RULES,
 	BIAS_RULES,
 	RESULT_RULES,
 	SCALE_RULES,

@@ -1,0 +1,46 @@
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import { isPointwiseDepthwise, POINTWISE_DEPTHWISE_RATIO, POINTWISE_DEPTHWISE_SPREAD } from "../pointwise-depthwise.js";
+import { codeSteps } from "../product-steps.js";
+import type { RuleGroup } from "../rule.js";
+
+export const DEPTHWISE_RULES: RuleGroup = {
+	title: "Depthwise convolutions of one position",
+	rules: [
+		{
+			id: "htp/depthwise-scale-small",
+			about:
+				"Of a depthwise Conv of one position, on 16-bit activations, input scale times channel scale is at least 2^-15 of the output scale in every channel, those of nothing but 0 too, or in one 256 times as large as the smallest.",
+			consequence: "wrong",
+			measured:
+				"-10 to -70 dB with 2^-15.05 in one channel, on every architecture, with and without a bias, one scale and one a channel: all channels are wrong; 73 dB with 2^-14.95, 138 dB with 2^-16 beside 2^-8, -15 dB beside 2^-9; right with one channel, steps of two, kernels of 2x2 and two outputs a channel; a RepViT has 8 dB instead of 57",
+			remedy: "raise the scales of these channels and round their codes anew, which is half an output step at most",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, weight, inputs, result } = operator;
+				const { dtype, scale: input } = inputs[0]?.quantization ?? {};
+				const output = result?.scale;
+				if (weight === undefined || input === undefined || output === undefined) return undefined;
+				if (dtype === undefined || bitsPerElement(dtype) !== 16 || !isPointwiseDepthwise(node, weight.shape))
+					return undefined;
+				const steps = Array.from(codeSteps(operator), (scale) => (input * scale) / output);
+				const smallest = Math.min(...steps);
+				if (!(smallest < POINTWISE_DEPTHWISE_RATIO)) return undefined;
+				if (Math.max(...steps) >= POINTWISE_DEPTHWISE_SPREAD * smallest) return undefined;
+				return `channel ${steps.indexOf(smallest)} of weight '${weight.name}' has products of 2^${Math.log2(smallest).toFixed(1)} output steps, expected 2^-15 or more`;
+			},
+		},
+		{
+			id: "htp/depthwise-int4",
+			about: "A depthwise Conv of one position has no INT4 weight.",
+			consequence: "crash",
+			measured:
+				"the compiler's process ends, on every architecture, with 8 and 32 channels, one and two dimensions, with and without a bias; 58 dB with one channel, with steps of two and with two outputs a channel",
+			remedy: "make the codes INT8, 16 times as large, and the scales a sixteenth",
+			appliedBy: "legalize-operators",
+			broken({ node, weight }) {
+				if (weight?.dtype !== DataType.INT4 || !isPointwiseDepthwise(node, weight.shape)) return undefined;
+				return `weight '${weight.name}' is INT4 [${weight.shape.join(", ")}]`;
+			},
+		},
+	],
+};
