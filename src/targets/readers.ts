@@ -3,7 +3,7 @@ import { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { nodeLabel } from "../ir/walk.js";
 import { constantOf } from "../weights/constant.js";
-import { scalarOf } from "../weights/numbers.js";
+import { clipLimits } from "./clip-limits.js";
 import type { OperatorFacts, QuantizationFacts } from "./operator-facts.js";
 
 /** Operators that may stand between an operator with a quantized weight and its QuantizeLinear. */
@@ -50,11 +50,8 @@ export function isSuperfluous(clamp: Node, quantization: QuantizationFacts | und
 	const range = quantization && codeInterval(quantization);
 	if (range === undefined) return false;
 	if (isOnnxOp(clamp, "Relu")) return range.lo >= 0;
-	const bound = (index: number, absent: number) =>
-		clamp.inputs[index] === undefined ? absent : scalarOf(constantOf(clamp.inputs[index]));
-	const lo = clamp.attributes.has("min") ? undefined : bound(1, Number.NEGATIVE_INFINITY);
-	const hi = clamp.attributes.has("max") ? undefined : bound(2, Number.POSITIVE_INFINITY);
-	return lo !== undefined && hi !== undefined && lo <= range.lo && range.hi <= hi;
+	const limits = clipLimits(clamp);
+	return limits !== undefined && limits.lo <= range.lo && range.hi <= limits.hi;
 }
 
 /** Of quantized activations. */

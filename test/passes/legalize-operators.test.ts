@@ -6,6 +6,7 @@ import { legalizeOperators } from "../../src/passes/legalize-operators.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
+import { FUSED_MODELS } from "../runtime/fused-models.js";
 import { MODE_MODELS } from "../runtime/mode-models.js";
 import { NETWORK_MODELS } from "../runtime/network-models.js";
 import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
@@ -17,7 +18,14 @@ import { floatsOf, run, sqnrDb } from "../support/ort.js";
 import { randomFeeds } from "../support/same-results.js";
 import { channelWeight, quantized } from "../support/weights.js";
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS, ...NETWORK_MODELS];
+const MODELS = [
+	...OPERATOR_MODELS,
+	...MODE_MODELS,
+	...SHAPE_MODELS,
+	...VOLUME_MODELS,
+	...NETWORK_MODELS,
+	...FUSED_MODELS,
+];
 
 const target = parseTarget("qnn-htp:v79");
 const v68 = parseTarget("qnn-htp:v68");

@@ -13,6 +13,7 @@ import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
+import { FUSED_MODELS } from "./fused-models.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
@@ -36,7 +37,14 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const MODELS = [...OPERATOR_MODELS, ...MODE_MODELS, ...SHAPE_MODELS, ...VOLUME_MODELS, ...NETWORK_MODELS];
+const MODELS = [
+	...OPERATOR_MODELS,
+	...MODE_MODELS,
+	...SHAPE_MODELS,
+	...VOLUME_MODELS,
+	...NETWORK_MODELS,
+	...FUSED_MODELS,
+];
 
 const faults = ({ architecture }: Target) =>
 	MODELS.filter(

@@ -5,13 +5,13 @@ import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { allNodes } from "../../ir/walk.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
+import { clipLimits } from "../../targets/clip-limits.js";
 import type { ActivationRanges } from "./activation-ranges.js";
 import { inputsOfOneGrid, kernelEncoding } from "./grid-operators.js";
 import type { OperatorPrecisions } from "./operator-precision.js";
 import { coveringEncoding, type Encoding } from "./qdq.js";
 import { removeUnused } from "./remove-unused.js";
 import { replaceValue } from "./replace-value.js";
-import { smallConstantOf } from "./small-constant.js";
 
 /**
  * Takes a Relu or Clip away whose limits are those of the codes that its result becomes: `Conv -> Relu -> Q` computes what
@@ -39,14 +39,7 @@ export function absorbClamps(
 
 function limitsOf(node: Node): Interval | undefined {
 	if (isOnnxOp(node, "Relu")) return { lo: 0, hi: Number.POSITIVE_INFINITY };
-	if (!isOnnxOp(node, "Clip")) return undefined;
-	const limit = (index: number, otherwise: number) => {
-		if (node.inputs[index] === undefined) return otherwise;
-		return smallConstantOf(node.inputs[index])?.values[0];
-	};
-	const lo = limit(1, Number.NEGATIVE_INFINITY);
-	const hi = limit(2, Number.POSITIVE_INFINITY);
-	return lo === undefined || hi === undefined ? undefined : { lo, hi };
+	return isOnnxOp(node, "Clip") ? clipLimits(node) : undefined;
 }
 
 function isOnly({ uses, isGraphOutput, graph }: Value, node: Node): boolean {

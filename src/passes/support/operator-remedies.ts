@@ -19,6 +19,7 @@ import {
 } from "./encoding-remedies.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
+import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
@@ -173,6 +174,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softmax-right", keepRightBits],
 	["htp/tanh-small", retypeResult],
 	["htp/div-norm", retypeResult],
+	["htp/silu-size", separateGate],
+	["htp/clip-range", quantizeWithinLimits],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAlike],

@@ -11,6 +11,7 @@ import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { FORM_RULES } from "./forms.js";
+import { FUSED_RULES } from "./fused.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
@@ -43,6 +44,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	MODE_RULES,
 	FORM_RULES,
 	POOL_RULES,
+	FUSED_RULES,
 	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,

@@ -1,0 +1,63 @@
+import type { NameScope } from "../../ir/names.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { type Interval, intervalOf } from "../../quant/grid.js";
+import { clipLimits } from "../../targets/clip-limits.js";
+import { addQdq, addQuantizedConstant, coveringEncoding, type Encoding, encodingAt, encodingOf } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
+import { insertPair } from "./separate-output.js";
+
+/** A scale so much larger differs, and has every value of 16 bits keep its code. */
+const DIFFERENT_SCALE = 1 + 2 ** -18;
+
+/** `Mul(x, Sigmoid(x))` -> `Mul(DQ(Q(x)), Sigmoid(x))`, whose pair has another scale: no longer one operator for the compiler. */
+export const separateGate: Remedy = ({ node, inputs }, { names }) => {
+	const index = inputs.findIndex((input) => !isSigmoid(input?.quantization?.node));
+	const encoding = inputs[index]?.quantization && encodingAt(inputs[index].quantization.node);
+	if (encoding === undefined) return false;
+	const other = encodingOf(encoding.dtype, encoding.scale * DIFFERENT_SCALE, encoding.zeroPoint);
+	node.setInput(index, addQdq(node.graph!, inputs[index]!.value, other, names, node));
+	return true;
+};
+
+function isSigmoid(dequantize: Node | undefined): boolean {
+	const maker = dequantize?.inputs[0]?.producer?.inputs[0]?.producer;
+	return maker !== undefined && isOnnxOp(maker, "Sigmoid");
+}
+
+/**
+ * `Clip -> Q` -> `Clip -> Q -> DQ -> Q` whose first encoding ends where the limits are; where 0, which every encoding has, is
+ * outside of these, `Max -> Q -> DQ -> Min -> Q`.
+ */
+export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
+	const limits = clipLimits(node);
+	const [before, behind] = [input, output].map((one) => one?.quantization && encodingAt(one.quantization.node));
+	if (limits === undefined || before === undefined || behind === undefined) return false;
+	const range = intervalOf(behind);
+	const within = { lo: Math.max(limits.lo, range.lo), hi: Math.min(limits.hi, range.hi) };
+	if (within.lo > within.hi) return false;
+	if (within.lo <= 0 && within.hi >= 0) insertPair(model, output!.value, coveringEncoding(behind.dtype, within), names);
+	else writeLimits(node, within, before, names);
+	return true;
+};
+
+/** The Clip as Max and Min, which the compiler does not take for what a quantizer does anyway. */
+function writeLimits(clip: Node, { lo, hi }: Interval, encoding: Encoding, names: NameScope): void {
+	const graph = clip.graph!;
+	const [x, ...limits] = clip.inputs;
+	const [result] = clip.outputs;
+	const stored = (name: string, limit: number) =>
+		addQuantizedConstant(
+			graph,
+			`${clip.name}_${name}`,
+			{ shape: [], values: [limit], dtype: encoding.dtype },
+			names,
+			clip,
+		);
+	const raised = graph.createValue(names.fresh(`${result!.name}_raised`), result!.type);
+	const name = names.fresh(`${clip.name}_Max`);
+	graph.createNode({ op: "Max", name, inputs: [x, stored("lo", lo)], outputs: [raised] }, clip);
+	const inputs = [addQdq(graph, raised, encoding, names, clip), stored("hi", hi)];
+	graph.replaceNode(clip, { op: "Min", name: clip.name, inputs, outputs: [result!] });
+	for (const limit of limits) if (limit !== undefined) removeUnused(limit);
+}

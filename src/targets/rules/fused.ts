@@ -1,0 +1,120 @@
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, type Dimension } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { clipLimits } from "../clip-limits.js";
+import { inputFacts, type OperandFacts, type QuantizationFacts } from "../operator-facts.js";
+import { codeInterval } from "../readers.js";
+import type { RuleContext, RuleGroup } from "../rule.js";
+import type { TypeSource } from "../type-source.js";
+import { sourceOf } from "./producers.js";
+
+/** Operators that leave the layout of an image as it is. */
+const ELEMENTWISE: readonly string[] = [
+	"Relu",
+	"LeakyRelu",
+	"PRelu",
+	"Clip",
+	"Tanh",
+	"Gelu",
+	"HardSwish",
+	"Add",
+	"Sub",
+	"Mul",
+	"Identity",
+];
+
+/** Behind these the second and third dimension are height and width. */
+const CHANNELS_LAST: readonly string[] = ["MatMul", "Gemm", "Transpose", "LayerNormalization", "RMSNormalization"];
+
+/** The height and width that the compiler takes a value of rank 4 to have. */
+function imageSize(value: Value, shape: readonly Dimension[] | undefined): readonly [number, number] | undefined {
+	const source = sourceOf(value, ELEMENTWISE);
+	if (shape?.length !== 4 || source === undefined) return undefined;
+	const [height, width] = isOnnxOp(source, ...CHANNELS_LAST) ? shape.slice(1, 3) : shape.slice(2);
+	return typeof height === "number" && typeof width === "number" ? [height, width] : undefined;
+}
+
+function isSame(a: QuantizationFacts, b: QuantizationFacts): boolean {
+	return a.dtype === b.dtype && a.scale === b.scale && a.zeroPoint === b.zeroPoint;
+}
+
+/** What `operand` is quantized from, pairs with the encoding that is there already aside. */
+function quantizedFrom({ value, quantization }: OperandFacts, types: TypeSource): Value {
+	const codes = quantization?.node.inputs[0];
+	const quantizer = codes?.producer;
+	if (quantization === undefined || quantizer === undefined || !isOnnxOp(quantizer, "QuantizeLinear"))
+		return codes ?? value;
+	const before = inputFacts(quantizer.inputs[0]!, types);
+	const isRepeated = before.quantization !== undefined && isSame(before.quantization, quantization);
+	return isRepeated ? quantizedFrom(before, types) : codes!;
+}
+
+/** The quantized x of `x Sigmoid(x)`, whose Sigmoid is quantized too and reads x in the same encoding. */
+function siluArgument(node: Node, inputs: readonly (OperandFacts | undefined)[], { types }: RuleContext) {
+	if (!isOnnxOp(node, "Mul")) return undefined;
+	for (const [x, gate] of [inputs, inputs.toReversed()]) {
+		const sigmoid = gate?.quantization?.node.inputs[0]?.producer?.inputs[0]?.producer;
+		if (x?.quantization === undefined || sigmoid === undefined || !isOnnxOp(sigmoid, "Sigmoid")) continue;
+		const argument = inputFacts(sigmoid.inputs[0]!, types);
+		if (argument.quantization === undefined || !isSame(argument.quantization, x.quantization)) continue;
+		if (quantizedFrom(argument, types) === quantizedFrom(x, types)) return x;
+	}
+	return undefined;
+}
+
+/** Operators whose kernels write their results in any encoding, so that the compiler has a Clip behind them do nothing else. */
+const REQUANTIZING: readonly string[] = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul"];
+
+/** Does the kernel of what makes `value` take over a Clip behind it? */
+function takesOverClip(value: Value, { types }: RuleContext): boolean {
+	const source = sourceOf(value, ["Relu", "Transpose"]);
+	if (source === undefined || !isOnnxOp(source, ...REQUANTIZING)) return false;
+	return !isOnnxOp(source, "MatMul") || (types.shapeOf(source.outputs[0]!)?.length ?? 0) < 4;
+}
+
+export const FUSED_RULES: RuleGroup = {
+	title: "Operators that the compiler makes one of",
+	rules: [
+		{
+			id: "htp/silu-size",
+			about:
+				"What a Mul and a Sigmoid of 16 bits make `x Sigmoid(x)` of, in one encoding, is no image of 9 to 12 rows, nor of more rows and up to 8 columns.",
+			consequence: "wrong",
+			measured:
+				"0 to 10 dB behind Conv, ConvTranspose, MatMul, LayerNormalization, MaxPool, Gelu and others, on every architecture, with INT16 and with block scales too: 10 x 10 3.8 dB, 12 x 20 1.7 dB, 14 x 7 1.2 dB, 40 x 8 0 dB; 77 dB with 8 x 20, 20 x 20, 13 x 9, and for all sizes with 8 bits, on floats in between, or with another encoding of x in front of the Mul",
+			remedy: "quantize x once more in front of the Mul, with a scale that differs",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs }, context) {
+				const x = siluArgument(node, inputs, context);
+				const { dtype } = x?.quantization ?? {};
+				if (x === undefined || dtype === undefined || bitsPerElement(dtype) !== 16) return undefined;
+				const size = imageSize(x.value, x.shape);
+				if (size === undefined) return undefined;
+				const [height, width] = size;
+				if (height <= 8 || (height > 12 && width > 8)) return undefined;
+				return `the image is of ${height} rows and ${width} columns`;
+			},
+		},
+		{
+			id: "htp/clip-range",
+			about:
+				"The output encoding of a Clip reaches no further than its limits, where its input is the quantized result of Conv, ConvTranspose, Gemm, Add, Sub, Mul or a MatMul of rank 3 or less.",
+			consequence: "wrong",
+			measured:
+				"the limits are lost, on every architecture: a Conv in front of a Clip from 0 to 1.5 whose encoding reaches to 1.65 25 dB, to 3 14 dB, from -1 to 1.5 2 dB; with 8 bits the same for some limits; 82 dB with the encoding from 0 to 1.5, or up to 1; behind other operators 60 dB or more",
+			remedy: "quantize the result within the limits first",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }, context) {
+				const limits = isOnnxOp(node, "Clip") ? clipLimits(node) : undefined;
+				const result = output?.quantization;
+				const range = result && codeInterval(result);
+				if (limits === undefined || range === undefined || input?.quantization === undefined) return undefined;
+				if (!takesOverClip(input.value, context)) return undefined;
+				const tolerance = result!.scale! / 2;
+				if (range.lo >= limits.lo - tolerance && range.hi <= limits.hi + tolerance) return undefined;
+				const [from, to] = [range.lo, range.hi].map((end) => end.toPrecision(3));
+				return `its codes reach from ${from} to ${to}, its limits are ${limits.lo} and ${limits.hi}`;
+			},
+		},
+	],
+};

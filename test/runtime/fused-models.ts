@@ -1,0 +1,70 @@
+import { intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { type Builder, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
+
+/* What the compiler makes one operator of, and computes wrong. */
+
+function convolved(b: Builder, x: string, channels: number): string {
+	const w = weight(b, "w", { shape: [N, channels, 1, 1], axis: 0 });
+	b.node("Conv", [x, w], ["conv"], {}, "conv");
+	return pair(b, "conv");
+}
+
+function silu(b: Builder, x: string): string {
+	const gate = pair(b, node(b, "Sigmoid", [x], "gate"), { scale: 2 ** -16, zero: 0 });
+	return pair(b, node(b, "Mul", [x, gate], "product"));
+}
+
+function clip(b: Builder, x: string, lo: number, hi: number): string {
+	b.initializer("lo", floatTensor([], [lo]));
+	b.initializer("hi", floatTensor([], [hi]));
+	return pair(b, node(b, "Clip", [x, "lo", "hi"], "clip"));
+}
+
+export const FUSED_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/silu-size",
+		name: "SiLU behind a Conv",
+		write: (b, rows) => model(b, [1, 4, 2 * rows, 7], (_, x) => silu(b, convolved(b, x, 4))),
+	},
+	{
+		rule: "htp/silu-size",
+		name: "SiLU of ten rows behind MaxPool, the factors exchanged",
+		write: (b, rows) =>
+			model(b, [1, 4, 10, rows + 8], (_, x) => {
+				const attributes = { kernel_shape: intsAttribute([3, 3]), pads: intsAttribute([1, 1, 1, 1]) };
+				b.node("MaxPool", [convolved(b, x, 4)], ["pool"], attributes, "pool");
+				const largest = pair(b, "pool");
+				const gate = pair(b, node(b, "Sigmoid", [largest], "gate"), { scale: 2 ** -16, zero: 0 });
+				return pair(b, node(b, "Mul", [gate, largest], "product"));
+			}),
+	},
+	{
+		rule: "htp/silu-size",
+		name: "SiLU behind a MatMul of rank 4",
+		write: (b, rows) =>
+			model(b, [1, 2 * rows, 7, 8], (_, x) => {
+				const product = node(b, "MatMul", [x, weight(b, "w", { shape: [8, N] })], "mm");
+				return silu(b, pair(b, product));
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Clip behind a Conv, quantized further than its limits",
+		write: (b, rows) => model(b, [1, 4, rows, 6], (_, x) => clip(b, convolved(b, x, 4), -0.5, 0.75)),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Clip of a sum whose limits are both above 0",
+		write: (b, rows) => model(b, [rows, 24], (_, x) => clip(b, pair(b, node(b, "Add", [x, x], "sum")), 0.25, 0.75)),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Clip of a product",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
+				return clip(b, product, -0.25, 0.5);
+			}),
+	},
+];

@@ -1,0 +1,112 @@
+import { expect, test } from "vitest";
+import { floatAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { pair } from "../runtime/operator-models.js";
+import { type GraphBuilder, modelOf } from "../support/build.js";
+
+const { FLOAT, UINT16, UINT8 } = DataType;
+
+async function rulesOf(write: (b: GraphBuilder) => void): Promise<string[]> {
+	const model = modelOf(write);
+	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
+	return findings.filter(({ rule }) => /silu-size|clip-range/.test(rule)).map(({ rule }) => rule);
+}
+
+/** The quantized largest values of a window of one: an image as a kernel makes it. */
+function image(b: GraphBuilder, shape: readonly number[], dtype: typeof UINT16 | typeof UINT8 = UINT16): string {
+	b.input("x", FLOAT, shape);
+	const scale = dtype === UINT16 ? 2 ** -13 : 2 ** -5;
+	b.node("MaxPool", [pair(b, "x", { dtype, scale })], ["image"], { kernel_shape: intsAttribute([1, 1]) });
+	return pair(b, "image", { dtype, scale });
+}
+
+test.each([
+	[[1, 8, 10, 10], true],
+	[[2, 8, 12, 40], true],
+	[[1, 8, 14, 8], true],
+	[[1, 8, 8, 40], false],
+	[[1, 8, 13, 9], false],
+	[[1, 10, 20, 20], false],
+	[[1, 8, "rows", 7], false],
+] as const)("SiLU over %j", async (shape, isWrong) => {
+	const rules = await rulesOf((b) => {
+		const x = image(b, shape as readonly number[]);
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [x, pair(b, "gate", { scale: 2 ** -16, zero: 0 })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules).toEqual(isWrong ? ["htp/silu-size"] : []);
+});
+
+test("SiLU of 8 bits, of a graph input, with floats in between, and of what is quantized in two ways is right", async () => {
+	const shape = [1, 8, 10, 10];
+	const narrow = await rulesOf((b) => {
+		const x = image(b, shape, UINT8);
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [x, pair(b, "gate", { dtype: UINT8, scale: 2 ** -8, zero: 0 })], ["y"]);
+		b.output(pair(b, "y", { dtype: UINT8, scale: 2 ** -5 }));
+	});
+	const given = await rulesOf((b) => {
+		b.input("x", FLOAT, shape);
+		const x = pair(b, "x");
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [x, pair(b, "gate", { scale: 2 ** -16, zero: 0 })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	const floats = await rulesOf((b) => {
+		const x = image(b, shape);
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [x, "gate"], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	const twice = await rulesOf((b) => {
+		const x = image(b, shape);
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [pair(b, x, { scale: 2 ** -12 }), pair(b, "gate", { scale: 2 ** -16, zero: 0 })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect([narrow, given, floats, twice]).toEqual([[], [], [], []]);
+});
+
+test("a pair that is repeated does not make SiLU another", async () => {
+	const rules = await rulesOf((b) => {
+		const x = image(b, [1, 8, 10, 10]);
+		b.node("Sigmoid", [x], ["gate"]);
+		b.node("Mul", [pair(b, x), pair(b, "gate", { scale: 2 ** -16, zero: 0 })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules).toEqual(["htp/silu-size"]);
+});
+
+test.each([
+	["Add", -1, 1, 2 ** -13, true],
+	["Add", -4, 4, 2 ** -13, false],
+	["Add", -4, Number.POSITIVE_INFINITY, 2 ** -13, false],
+	["Div", -1, 1, 2 ** -13, false],
+	["Add", -1, 1, 2 ** -15, false],
+] as const)("a Clip behind %s from %f to %f in steps of %f", async (op, lo, hi, scale, isWrong) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [3, 6]);
+		const x = pair(b, "x");
+		b.node(op, [x, x], ["z"]);
+		b.initializer("lo", floatTensor([], [lo]));
+		if (Number.isFinite(hi)) b.initializer("hi", floatTensor([], [hi]));
+		b.node("Clip", [pair(b, "z"), "lo", ...(Number.isFinite(hi) ? ["hi"] : [])], ["y"]);
+		b.output(pair(b, "y", { scale }));
+	});
+	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);
+});
+
+test("the limits of a Clip are attributes in old operator sets", async () => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [3, 6]);
+		const x = pair(b, "x");
+		b.node("Add", [x, x], ["z"]);
+		b.node("Clip", [pair(b, "z", { dtype: UINT8, scale: 2 ** -5 })], ["y"], { min: floatAttribute(0) });
+		b.output(pair(b, "y", { dtype: UINT8, scale: 2 ** -5 }));
+	});
+	expect(rules).toEqual(["htp/clip-range"]);
+});
