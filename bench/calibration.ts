@@ -19,7 +19,10 @@ const LIMIT = 1.5;
 
 const VARIANTS: readonly (readonly [name: string, ...flags: string[]])[] = [
 	["min-max"],
+	["moving-average", "--observer", "moving-average"],
+	["percentile", "--observer", "percentile"],
 	["mse", "--observer", "mse"],
+	["entropy", "--observer", "entropy"],
 	["importance", "--importance", "IMPORTANCE"],
 	["hessian", "--hessian", "HESSIAN"],
 ];

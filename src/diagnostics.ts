@@ -92,6 +92,9 @@ export const CODES = {
 		"An operator changed between the model's operator set and the one that it should get, and this use of it has no equal there, or the model's operator set has no such operator at all. The model was left as it was. Replace the node or choose another version with `--upgrade-opset-to`.",
 	),
 	"opset/current": remark("The model has the operator set, or a newer one; there is nothing to raise."),
+	"inputs/bad-value": error("An input's value is given as `name=4` or `name=4,5`, numbers that its type takes."),
+	"inputs/unknown": error("A value was given for an input that the model does not have. The message lists its inputs."),
+	"inputs/output": remark("An input that was made a constant for all that reads it is an output, too, and stays one."),
 	"shapes/bad-dimension": error("A length is given as `name=4` or `input:axis=4`, a whole number."),
 	"shapes/unknown-dimension": error(
 		"No input of the model has this dimension. The message lists those that are dynamic.",
@@ -306,7 +309,7 @@ export const CODES = {
 		"The operator is used in a way that no standard operators stand for; the message says which.",
 	),
 	"fold/condition": remark(
-		"An If chooses its branch when the model runs, which the HTP cannot. `--dim` may settle it.",
+		"An If chooses its branch when the model runs, which the HTP cannot. `--dim` may settle it, or `--input-value` where it follows from an input.",
 	),
 	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),

@@ -110,6 +110,7 @@ export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type ApplyEncodingsOptions, applyEncodings } from "./passes/apply-encodings.js";
 export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes/apply-precision-recipe.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
+export { type FixInputsOptions, fixInputs } from "./passes/fix-inputs.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
 export { foldAffine } from "./passes/fold-affine.js";
 export { foldConstants } from "./passes/fold-constants.js";

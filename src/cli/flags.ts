@@ -34,6 +34,7 @@ const SHARED = [
 	"exclude",
 	"floatWeights",
 	"dim",
+	"inputValue",
 	"recipe",
 	"requantize",
 	"encodings",
@@ -41,7 +42,11 @@ const SHARED = [
 	"hessian",
 ];
 
-const SHARED_GROUPS: Readonly<Record<string, string>> = { dim: "Shapes:", encodings: "Encodings:" };
+const SHARED_GROUPS: Readonly<Record<string, string>> = {
+	dim: "Shapes:",
+	inputValue: "Shapes:",
+	encodings: "Encodings:",
+};
 
 function optionsOf(pass: AnyPassFactory): [string, OptionSpec<OptionValue>][] {
 	return Object.entries(pass.definition.options);

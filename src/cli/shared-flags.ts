@@ -13,6 +13,13 @@ export const DIM_FLAG = {
 	describe: "Length of a dynamic dimension, name=length or input:axis=length [default: as in the first sample]",
 } as const;
 
+export const INPUT_VALUE_FLAG = {
+	type: "array",
+	string: true,
+	requiresArg: true,
+	describe: "Number that an input always is, such as sr=16000: what depends on it is computed in advance",
+} as const;
+
 /** What a weight may become where a budget decides. */
 export const CANDIDATES_FLAG = {
 	type: "array",

@@ -2,6 +2,7 @@ import { annotateBlockQuant } from "./annotate-block-quant.js";
 import { applyEncodings } from "./apply-encodings.js";
 import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
+import { fixInputs } from "./fix-inputs.js";
 import { fixShapes } from "./fix-shapes.js";
 import { foldAffine } from "./fold-affine.js";
 import { foldConstants } from "./fold-constants.js";
@@ -43,6 +44,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	applyEncodings,
 	lowerGatherBlockQuantized,
 	lowerMatmulNbits,
+	fixInputs,
 	fixShapes,
 	lowerSkipLayerNorm,
 	lowerRotaryEmbedding,
@@ -85,6 +87,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 /** What `convert --recipe --encodings` runs: operators are made one where the target has one, then everything is quantized. */
 export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	fixInputs,
 	foldIf,
 	foldConstants,
 	fuseGelu,

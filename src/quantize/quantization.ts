@@ -20,6 +20,8 @@ export interface QuantizeOptions {
 	readonly target?: Target | undefined;
 	/** Lengths of dynamic dimensions, `batch=1`; where they are left open, those of the first sample. */
 	readonly dim?: readonly string[] | undefined;
+	/** Inputs that always are the same, `sr=16000`, as `fix-inputs` takes them. */
+	readonly inputValues?: readonly string[] | undefined;
 	/** Samples that are not calibrated with but judged by; default a tenth, 8 at most. */
 	readonly holdOut?: number | undefined;
 	readonly observer?: ObserverName | undefined;

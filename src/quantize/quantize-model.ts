@@ -9,6 +9,7 @@ import { openSamples } from "../calibration/sources/open-samples.js";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
+import { fixInputs } from "../passes/fix-inputs.js";
 import { fixShapes } from "../passes/fix-shapes.js";
 import type { Pass, WeightObserver } from "../passes/infra/pass.js";
 import type { PipelineOptions } from "../passes/infra/pipeline.js";
@@ -106,7 +107,8 @@ class Quantizer {
 
 	/** Fixes lengths and opens the samples; those of the first sample where lengths are left open. */
 	async #prepare(model: Model): Promise<PreparedSamples | undefined> {
-		const { data, dim = [], holdOut } = this.#options;
+		const { data, dim = [], holdOut, inputValues = [] } = this.#options;
+		if (inputValues.length > 0) await this.#passes(model, [fixInputs({ inputValue: inputValues })]);
 		if (dim.length > 0) await this.#passes(model, [fixShapes({ dim })]);
 		if (data === undefined) return undefined;
 		const lengths = await lengthsOfSamples(model, data);
@@ -226,9 +228,10 @@ class Quantizer {
 		way: QuantizeOptions,
 		known: KnownSamples,
 	): Promise<Judgement> {
-		const { target, products, existing, signal } = this.#options;
+		const { target, products, existing, inputValues, signal } = this.#options;
+		const same = { target, products, existing, inputValues, signal };
 		const onProgress = (step: string, done: number, total: number) => this.#progress(`${prefix}${step}`, done, total);
-		const options = { ...way, target, products, existing, signal, onProgress, allowIllegal: true, overwrite: true };
+		const options = { ...way, ...same, onProgress, allowIllegal: true, overwrite: true };
 		const model = path.join(this.#folder, "other.onnx");
 		await new Quantizer(this.#input, model, options, this.#folder, known).run();
 		return this.#runs(model, files, prefix);

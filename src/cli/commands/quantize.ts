@@ -10,7 +10,7 @@ import { type Arguments, type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
 import { renderQuantization } from "../quantization-text.js";
 import { wrongNumber } from "../runtime-flags.js";
-import { DIM_FLAG, TARGET_FLAG } from "../shared-flags.js";
+import { DIM_FLAG, INPUT_VALUE_FLAG, TARGET_FLAG } from "../shared-flags.js";
 import { ProgressBar } from "../terminal.js";
 
 export const quantize: Command = {
@@ -44,6 +44,7 @@ export const quantize: Command = {
 			})
 			.option("target", TARGET_FLAG)
 			.option("dim", DIM_FLAG)
+			.option("input-value", INPUT_VALUE_FLAG)
 			.option("hold-out", {
 				type: "number",
 				requiresArg: true,
@@ -144,6 +145,7 @@ function optionsOf(args: Arguments) {
 		encodings: args.encodings as string | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		dim: args.dim as string[] | undefined,
+		inputValues: args["input-value"] as string[] | undefined,
 		holdOut: args["hold-out"] as number | undefined,
 		observer: args.observer as ObserverName | undefined,
 		headroom: args.headroom as number | undefined,
