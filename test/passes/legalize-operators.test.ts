@@ -12,6 +12,7 @@ import { NETWORK_MODELS } from "../runtime/network-models.js";
 import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
 import { SHAPE_MODELS } from "../runtime/shape-models.js";
 import { VOLUME_MODELS } from "../runtime/volume-models.js";
+import { WRITTEN_MODELS } from "../runtime/written-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 import { golden } from "../support/golden.js";
 import { floatsOf, run, sqnrDb } from "../support/ort.js";
@@ -25,6 +26,7 @@ const MODELS = [
 	...VOLUME_MODELS,
 	...NETWORK_MODELS,
 	...FUSED_MODELS,
+	...WRITTEN_MODELS,
 ];
 
 const target = parseTarget("qnn-htp:v79");

@@ -9,6 +9,7 @@ import { NodeWriter } from "./node-writer.js";
 import { addParameters, encodingAt, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { spreadKernel } from "./spread-kernel.js";
+import { normalizeFlat } from "./written-out.js";
 
 /** What an operator reads of defaults, which whoever runs the model may replace, as constants. */
 export const keepDefaults: Remedy = ({ node }, { model }) => {
@@ -48,6 +49,7 @@ const countBatches: Remedy = ({ node, inputs: [data, indices] }, { names }) => {
 export const otherForm: Remedy = (operator, tools) => {
 	const { node, inputs } = operator;
 	if (isOnnxOp(node, "GatherND")) return countBatches(operator, tools);
+	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization")) return normalizeFlat(operator, tools);
 	if (isOnnxOp(node, "Conv")) return spreadKernel(operator, tools);
 	const [input] = node.inputs;
 	if (isOnnxOp(node, "Max", "Mean", "Min", "Sum") && node.inputs.length === 1) {

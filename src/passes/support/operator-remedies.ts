@@ -43,6 +43,7 @@ import {
 	widenProduct,
 } from "./weight-remedies.js";
 import { packCodes } from "./wide-codes.js";
+import { writeOut } from "./written-out.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
 	const site = operator.weight!.site;
@@ -206,7 +207,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],
 	["htp/cast-fractions", computeIntegers],
-	["htp/operator-refused", retype],
+	["htp/operator-refused", (operator, tools) => writeOut(operator, tools) || retype(operator, tools)],
 	["htp/operator-signed", retype],
 	["htp/operator-wrong", retype],
 ]);

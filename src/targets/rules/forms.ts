@@ -153,7 +153,7 @@ export const FORM_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "models of one operator, on v73",
 			remedy:
-				"write it in another form, or with other operators; that is done for dilations of Conv, GatherND, one input and the grid",
+				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input and the grid",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const what = isFolded(operator.node) ? undefined : refusedForm(operator);

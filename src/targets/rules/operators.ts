@@ -98,7 +98,8 @@ export const OPERATOR_RULES: RuleGroup = {
 			consequence: "refused",
 			measured:
 				"the table of operators below: a model of this operator alone; Gelu from UINT16 to UINT8 fails to compile on v68 as on floats, and is right on v73",
-			remedy: "quantize its input and output alike, or write it with other operators",
+			remedy:
+				"quantize its input and output alike, or write it with other operators, as is done for Celu, GroupNormalization, MeanVarianceNormalization, ReduceL1, ReduceLogSum, ReduceSumSquare, Softsign and Trilu",
 			appliedBy: "legalize-operators",
 			needsEncodings: true,
 			broken(operator, context) {
