@@ -2,7 +2,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { QGraphError } from "../diagnostics.js";
 import { reasonOf } from "../onnx/io-error.js";
 
-const VERSION = 1;
+const VERSION = 2;
 const SAVE_INTERVAL_MS = 5_000;
 
 /** What an interrupted analysis had measured: JSON by name, in a file. */

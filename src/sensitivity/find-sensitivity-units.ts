@@ -35,6 +35,8 @@ export interface SensitivityUnit {
 	readonly caches: readonly string[];
 	/** What the base recipe makes of all parts; undefined where they are kept. */
 	readonly base: Setting | undefined;
+	/** Is it a table that no rule names, and has as many bits as activations for that? */
+	readonly isLikeActivations: boolean;
 	readonly elements: number;
 	readonly floatBytes: number;
 	/** Does it make an output of the model, or the embeddings that all else is made of? */
@@ -52,8 +54,13 @@ const FUSED: readonly (Role | undefined)[] = ["q_proj", "k_proj", "v_proj"];
  * Everything in a model that can be quantized by itself, in the graph's order; weights that are no floats are left out.
  *
  * @param decisions of the base recipe about all units of the model.
+ * @param tables what becomes of tables that no rule names; undefined where they are kept.
  */
-export function findSensitivityUnits(model: Model, decisions: readonly ModelDecision[]): SensitivityUnit[] {
+export function findSensitivityUnits(
+	model: Model,
+	decisions: readonly ModelDecision[],
+	tables: Setting | undefined,
+): SensitivityUnit[] {
 	const places = new Map<Node, number>();
 	for (const node of model.graph.nodes) places.set(node, places.size);
 	const drafts = new Map<string, { kind: UnitKind; parts: UnitPart[]; caches: Cache[] }>();
@@ -65,8 +72,9 @@ export function findSensitivityUnits(model: Model, decisions: readonly ModelDeci
 	for (const part of weightParts(decisions)) {
 		const [unit] = part.units;
 		const key = FUSED.includes(unit!.role) ? fusedKey(unit!, part.base) : keyOfConstant(unit!, part);
-		const draft = draftAt(key, kindOf(part));
-		draft.parts.push(part);
+		const kind = kindOf(part);
+		const isUnnamed = kind === "embedding" && part.base === undefined && !isNamed(part, decisions);
+		draftAt(key, kind).parts.push(isUnnamed ? { ...part, base: tables } : part);
 	}
 	decisions.forEach(({ unit, setting }, index) => {
 		const base = setting.precision === "keep" ? PRODUCT_SETTING : setting;
@@ -79,7 +87,7 @@ export function findSensitivityUnits(model: Model, decisions: readonly ModelDeci
 	});
 	const names = new Set<string>();
 	return [...drafts.values()]
-		.map((draft) => unitOf(draft, names))
+		.map((draft) => unitOf(draft, names, decisions))
 		.map((unit) => ({ unit, at: placeOf(unit, places) }))
 		.sort((a, b) => a.at - b.at)
 		.map(({ unit }) => unit);
@@ -123,6 +131,7 @@ function kindOf({ units }: UnitPart): UnitKind {
 function unitOf(
 	{ kind, parts, caches }: { kind: UnitKind; parts: readonly UnitPart[]; caches: readonly Cache[] },
 	names: Set<string>,
+	decisions: readonly ModelDecision[],
 ): SensitivityUnit {
 	const units = [...parts.flatMap((part) => part.units), ...caches.map(({ unit }) => unit)];
 	const constants = parts.flatMap(({ constant }) => constant ?? []);
@@ -140,12 +149,18 @@ function unitOf(
 		parts,
 		caches: caches.map(({ unit }) => unit.node),
 		base: parts[0]?.base ?? caches[0]?.base,
+		isLikeActivations: kind === "embedding" && parts.every((part) => !isNamed(part, decisions)),
 		elements: constants.reduce((sum, { tensor }) => sum + elementCount(tensor.shape), 0),
 		floatBytes: constants.reduce((sum, { tensor }) => sum + tensor.data.byteLength, 0),
 		isAtTheEnds:
 			units.some(({ role }) => role === "lm_head" || role === "embedding") ||
 			parts.some(({ operators }) => operators.some(makesOutput)),
 	};
+}
+
+/** Does a rule of the recipe say something of the part? */
+function isNamed({ units }: UnitPart, decisions: readonly ModelDecision[]): boolean {
+	return decisions.some(({ unit, rule }) => rule !== undefined && units.includes(unit));
 }
 
 /** Does a result of the operator leave the model, at most with a bias added? */

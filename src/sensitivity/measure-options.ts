@@ -58,4 +58,6 @@ export interface QuantizedNoise {
 	/** At the outputs, on held-out samples. */
 	readonly outputs: OutputNoise | null;
 	readonly findings: readonly Finding[];
+	/** Of its tensors. */
+	readonly bytes: number;
 }

@@ -20,7 +20,8 @@ import { collectStatistics, type StatisticsFiles } from "../quantize/statistics.
 import { decide } from "../recipe/decide.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
-import type { Recipe, Setting } from "../recipe/recipe.js";
+import { type Recipe, type Setting, settingOf } from "../recipe/recipe.js";
+import { summarizeModel } from "../report/summary.js";
 import { checkModel } from "../targets/check-model.js";
 import { AnalysisState } from "./analysis-state.js";
 import { causesOf } from "./causes.js";
@@ -67,7 +68,7 @@ export class SensitivityMeasure {
 		this.#samples = samples;
 		this.#recipe = recipe;
 		this.decisions = decide(recipe, findUnits(model)).decisions;
-		this.units = findSensitivityUnits(model, this.decisions);
+		this.units = findSensitivityUnits(model, this.decisions, this.#tables);
 		const { input, dim, folder, fit, products, headroom, isResumed } = options;
 		mkdirSync(folder, { recursive: true });
 		const belongsTo = {
@@ -90,6 +91,13 @@ export class SensitivityMeasure {
 
 	get samples(): MeasureSamples | undefined {
 		return this.#samples;
+	}
+
+	/** What becomes of tables that no rule names, where activations are quantized. */
+	get #tables(): Setting | undefined {
+		const { activationBits } = PRECISION_FACTS[this.#recipe.default.precision];
+		if (this.#samples === undefined || activationBits === undefined) return undefined;
+		return settingOf(activationBits === 8 ? "8a8w" : "16a16w", { granularity: "per-tensor" });
 	}
 
 	/** Ranges of all values; with `gptq` second moments of inputs are in the folder then. */
@@ -228,6 +236,7 @@ export class SensitivityMeasure {
 				...after.map((pass) => pass()),
 			];
 			await runOn(model, passes, this.#options);
+			const { bytes } = summarizeModel(model);
 			const findings = target === undefined ? [] : await checkModel(model, target);
 			const { model: float } = await prepared(this.#options);
 			const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
@@ -241,7 +250,7 @@ export class SensitivityMeasure {
 				signal,
 				onProgress: (done, total) => this.#progress(`comparing layers: ${name}`, done, total),
 			});
-			return { operators: Object.fromEntries(operators), outputs: outputs ?? null, findings };
+			return { operators: Object.fromEntries(operators), outputs: outputs ?? null, findings, bytes };
 		});
 	}
 
@@ -257,7 +266,8 @@ export class SensitivityMeasure {
 	async #open(on: "measured" | "held-out"): Promise<SwitchedModel> {
 		const rangeOf = await this.#ranges();
 		const { model } = await prepared(this.#options);
-		const units = findSensitivityUnits(model, decide(this.#recipe, findUnits(model)).decisions);
+		const { decisions } = decide(this.#recipe, findUnits(model));
+		const units = findSensitivityUnits(model, decisions, this.#tables);
 		const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
 		const switched = await SwitchedModel.open(model, units, {
 			file: path.join(this.#options.folder, `switched-${on}.onnx`),

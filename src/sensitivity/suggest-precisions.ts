@@ -99,7 +99,7 @@ class Suggester {
 		const weighed = isDivergence ? this.#prediction(lossOf, floor) : prediction;
 		const choice = new PrecisionChoice(
 			this.#knownBy(lossOf)
-				.filter(({ unit }) => unit.elements > 0)
+				.filter(({ unit }) => this.#isChosen(unit))
 				.map((known) => ({ known, weight: known.unit.isAtTheEnds ? this.#options.headWeight : 1 })),
 			weighed,
 		);
@@ -170,12 +170,21 @@ class Suggester {
 			return [...this.#units].sort((a, b) => distance(a.own) - distance(b.own));
 		}
 		const known = this.#units.map(({ unit, all }) => ({ unit, candidates: all, measured: undefined }));
-		const weights = known.filter(({ unit }) => unit.elements > 0).map((one) => ({ known: one, weight: 1 }));
+		const weights = known.filter(({ unit }) => this.#isChosen(unit)).map((one) => ({ known: one, weight: 1 }));
 		const choice = new PrecisionChoice(weights, new Prediction(known, 0));
 		const first = choice.within(this.#budgetBytes(weights.map((one) => one.known.unit)));
 		const order = first === undefined ? [] : choice.nearest(first).map(({ unit }) => unit.name);
 		const place = ({ name }: SensitivityUnit) => (order.indexOf(name) + order.length + 1) % (order.length + 1);
 		return [...this.#units].sort((a, b) => place(a.unit) - place(b.unit));
+	}
+
+	/**
+	 * Is there to choose what becomes of a unit? A budget of bits is one of weights; tables that no rule names belong to one of
+	 * bytes only.
+	 */
+	#isChosen({ elements, isLikeActivations }: SensitivityUnit): boolean {
+		if (!isLikeActivations) return elements > 0;
+		return this.#mode.kind === "budget" && "bytes" in parseBudget(this.#mode.budget);
 	}
 
 	#knownBy(lossOf: (noise: OutputNoise) => number): KnownUnit[] {
@@ -220,13 +229,7 @@ class Suggester {
 		if (this.#threshold !== undefined) return this.#aboveThreshold(choice, this.#threshold);
 		const bytes = this.#budgetBytes(choice.units.map(({ known }) => known.unit));
 		const planned = choice.within(bytes);
-		if (planned === undefined) {
-			const least = (8 * choice.bytesOf(choice.smallest())) / choice.elements;
-			throw new QGraphError(
-				"recipe/budget",
-				`no choice keeps the budget: the smallest candidates take ${least.toFixed(2)} bits a weight`,
-			);
-		}
+		if (planned === undefined) throw this.#tooSmall(choice);
 		if (!this.#hasSamples || this.#options.headWeight !== 1) return planned;
 		const single = singles.map(({ chosen }) => chosen).filter((chosen) => choice.bytesOf(chosen) <= bytes);
 		return searchPrecisions(choice, [planned, ...single, ...startsWithin(choice, bytes)], {
@@ -234,6 +237,14 @@ class Suggester {
 			run: (chosen) => this.#measure.endToEnd(chosen, "measured"),
 			onProgress: (done, total) => this.#progress("trying recipes", done, total),
 		});
+	}
+
+	#tooSmall(choice: PrecisionChoice): QGraphError {
+		const least = choice.bytesOf(choice.smallest());
+		const model = least + this.#otherBytes(choice.units.map(({ known }) => known.unit));
+		const bits = ((8 * least) / choice.elements).toFixed(2);
+		const message = `no choice keeps the budget: the smallest candidates take ${bits} bits a weight, the model ${(model / 1e6).toPrecision(4)} MB`;
+		return new QGraphError("recipe/budget", message);
 	}
 
 	/** The base recipe, with what is below the threshold promoted. */
@@ -308,9 +319,12 @@ class Suggester {
 		return "bytes" in budget ? budget.bytes - this.#otherBytes(units) : 0;
 	}
 
-	/** Bytes of the model that no choice changes. */
+	/** Bytes of the model that no choice changes: of the base recipe's model, if there is one, else of the float one. */
 	#otherBytes(units: readonly SensitivityUnit[]): number {
-		return summarizeModel(this.#measure.model).bytes - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
+		const { base } = this.#measured;
+		if (base === undefined)
+			return summarizeModel(this.#measure.model).bytes - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
+		return base.bytes - units.reduce((sum, { name }) => sum + this.#unitOf(name).own.bytes, 0);
 	}
 
 	#progress(step: string, done: number, total: number): void {

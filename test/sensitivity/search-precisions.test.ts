@@ -29,6 +29,7 @@ function units(): KnownUnit[] {
 			base: settingOf("16a4w"),
 			elements: 100,
 			floatBytes: 400,
+			isLikeActivations: false,
 			isAtTheEnds: false,
 		};
 		return { unit, candidates: [candidate("16a4w", 50, 0.01), candidate("16a8w", 100, 0.0001)], measured: undefined };

@@ -7,10 +7,11 @@ import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
-import { writeModel } from "../../src/onnx/file.js";
+import { readModel, writeModel } from "../../src/onnx/file.js";
 import { encodeFloat16 } from "../../src/quant/float16.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
 import { settingOf } from "../../src/recipe/recipe.js";
+import { summarizeModel } from "../../src/report/summary.js";
 import type { Analysis } from "../../src/sensitivity/analysis.js";
 import { analyzeSensitivity } from "../../src/sensitivity/analyze-sensitivity.js";
 import { ModelBuilder } from "../support/build.js";
@@ -181,6 +182,29 @@ describe("units of every kind", () => {
 		}
 	});
 });
+
+test.each([
+	["5bpw", "16a16w"],
+	["33.5kB", "16a8w"],
+])(
+	"what is suggested within %s is as large as said; a budget of bytes is one of tables, too",
+	async (budget, table) => {
+		const [model, data] = [path.join(folder, "sized.onnx"), path.join(folder, "sized.npz")];
+		await writeModel(cachedDecoder(), model);
+		writeNpz(data, samples());
+		const options = { recipe: "16a4w_block:16", data: [data], fit: "max", budget } as const;
+		const { analysis, files } = await analyzeSensitivity(model, options);
+		const [recipe, quantized] = [path.join(folder, `${budget}.yaml`), path.join(folder, `${budget}.onnx`)];
+		writeFileSync(recipe, files.get("recipe.yaml")!);
+		await quantizeModel(model, quantized, { recipe, data: [data], gptq: false });
+		const { bytes } = summarizeModel(await readModel(quantized));
+		const [suggestion] = analysis.suggestions;
+		expect(Math.abs(suggestion!.bytes - bytes) / bytes).toBeLessThan(0.01);
+		const positions = analysis.units.find(({ name }) => name === "model.embed_positions.weight");
+		expect(positions).toMatchObject({ base: "16a16w", suggestion: { name: table } });
+	},
+	60_000,
+);
 
 test("weights with 16 bits are measured as those with 32", async () => {
 	const values = [numbers(HIDDEN * INNER, 0.2), numbers(INNER * HIDDEN, 0.1)];
