@@ -33,9 +33,16 @@ export function renderAnalysis(analysis: Analysis): string {
 		}
 	}
 	if (points.length > 0)
-		parts.push(table(["recipe", "bits a weight", "model", "predicted", "measured"], points.map(row)));
-	for (const { name, description, promoted, demoted, file } of suggestions) {
-		parts.push(`${plain(name)} (${file}): ${plain(description)}; ${promoted} promoted, ${demoted} demoted`);
+		parts.push(table(["recipe", "bits a weight", "model", "predicted", "measured", "by chance"], points.map(row)));
+	if (options.heldOut > 0) {
+		const counts = `predicted from ${samplesText(options.samples)}, measured on ${samplesText(options.heldOut)} held out`;
+		parts.push(`${counts}; by chance of these samples the two differ by what the last column says (standard error)`);
+	}
+	for (const { name, description, promoted, demoted, file, bytes, measuredSqnrDb, chanceDb } of suggestions) {
+		const measured =
+			measuredSqnrDb === null ? "" : `; quantized whole ${decibels(measuredSqnrDb)}${byChance(chanceDb)} on what was held out`;
+		const changes = `${promoted} promoted, ${demoted} demoted, ${byteText(bytes)}`;
+		parts.push(`${plain(name)} (${file}): ${plain(description)}; ${changes}${measured}`);
 	}
 	if (perplexity !== null) {
 		const share = (value: number | null | undefined) => (value == null ? "" : `${(100 * value).toFixed(1)} %`);
@@ -52,7 +59,7 @@ export function renderAnalysis(analysis: Analysis): string {
 	return parts.join("\n\n");
 }
 
-function row({ kind, label, bitsPerWeight, bytes, predictedSqnrDb, measuredSqnrDb, isChosen }: ParetoEntry) {
+function row({ kind, label, bitsPerWeight, bytes, predictedSqnrDb, measuredSqnrDb, chanceDb, isChosen }: ParetoEntry) {
 	const name = kind === "base" ? `${label}, the base recipe` : label;
 	return [
 		isChosen ? `* ${name}` : name,
@@ -60,7 +67,16 @@ function row({ kind, label, bitsPerWeight, bytes, predictedSqnrDb, measuredSqnrD
 		byteText(bytes),
 		decibels(predictedSqnrDb),
 		decibels(measuredSqnrDb),
+		byChance(chanceDb).trim(),
 	];
+}
+
+function samplesText(count: number): string {
+	return count === 1 ? "1 sample" : `${count} samples`;
+}
+
+function byChance(error: number | null): string {
+	return error === null ? "" : ` ± ${error.toFixed(1)} dB`;
 }
 
 /** By what it makes of the outputs, else of its own. */

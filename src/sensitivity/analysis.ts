@@ -203,6 +203,8 @@ export interface ParetoEntry {
 	readonly predictedSqnrDb: number | null;
 	/** On held-out samples, where there are any: its weights run, and the noise of activations added. */
 	readonly measuredSqnrDb: number | null;
+	/** By how many dB the two differ by the chance of the samples alone: a standard error; null where samples are too few. */
+	readonly chanceDb: number | null;
 	/** Is it what the first suggestion makes of the model? True of one point at most. */
 	readonly isChosen: boolean;
 }
@@ -218,6 +220,8 @@ export interface SuggestedRecipe {
 	readonly predictedSqnrDb: number | null;
 	/** On held-out samples, quantized as a whole. */
 	readonly measuredSqnrDb: number | null;
+	/** As of a {@link ParetoEntry}. */
+	readonly chanceDb: number | null;
 	/** How many units it promotes and demotes against the base recipe. */
 	readonly promoted: number;
 	readonly demoted: number;

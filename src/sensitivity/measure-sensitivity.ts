@@ -33,7 +33,7 @@ import type { ActivationBits, InputKeeper } from "./layer-inputs.js";
 import type { IsolatedUnit, MeasureOptions, MeasureSamples, QuantizedNoise } from "./measure-options.js";
 import type { OutputNoise } from "./output-noise.js";
 import { prepared, runOn } from "./prepare-model.js";
-import { type Choice, SwitchedModel } from "./switched-model.js";
+import { type Choice, type FloatSamples, SwitchedModel } from "./switched-model.js";
 
 /** Samples that end-to-end noise is measured with. */
 const END_TO_END_SAMPLES = 32;
@@ -53,7 +53,8 @@ export class SensitivityMeasure {
 	readonly #pool = new TaskPool();
 	readonly #spool = new Spool();
 	readonly #recipe: Recipe;
-	#switched: Map<"measured" | "held-out", SwitchedModel> = new Map();
+	#switched: SwitchedModel | undefined;
+	readonly #floatSamples: Map<"measured" | "held-out", FloatSamples> = new Map();
 
 	private constructor(
 		model: Model,
@@ -258,32 +259,37 @@ export class SensitivityMeasure {
 	async endToEnd(choice: Choice, on: "measured" | "held-out"): Promise<OutputNoise | null> {
 		const chosen = [...choice].map(([name, { setting }]) => [name, setting]).sort();
 		return this.#state.once(`end to end ${on} ${JSON.stringify(chosen)}`, async () => {
-			const switched = this.#switched.get(on) ?? (await this.#open(on));
-			return (await switched.noise(choice, this.#options.signal)) ?? null;
+			const { model, samples } = await this.#openSwitched(on);
+			return (await model.noise(choice, samples, this.#options.signal)) ?? null;
 		});
 	}
 
-	async #open(on: "measured" | "held-out"): Promise<SwitchedModel> {
+	async #openSwitched(on: "measured" | "held-out") {
+		this.#switched ??= await this.#open();
+		const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
+		const samples =
+			this.#floatSamples.get(on) ??
+			(await this.#switched.read(
+				on === "measured"
+					? { source: all, first: firstMeasured, count: Math.min(END_TO_END_SAMPLES, measured) }
+					: { source: all, first: firstHeldOut, count: heldOut },
+			));
+		this.#floatSamples.set(on, samples);
+		return { model: this.#switched, samples };
+	}
+
+	async #open(): Promise<SwitchedModel> {
 		const rangeOf = await this.#ranges();
 		const { model } = await prepared(this.#options);
 		const { decisions } = decide(this.#recipe, findUnits(model));
 		const units = findSensitivityUnits(model, decisions, this.#tables);
-		const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;
-		const switched = await SwitchedModel.open(model, units, {
-			file: path.join(this.#options.folder, `switched-${on}.onnx`),
-			source: all,
-			first: on === "measured" ? firstMeasured : firstHeldOut,
-			samples: on === "measured" ? Math.min(END_TO_END_SAMPLES, measured) : heldOut,
-			rangeOf,
-		});
-		this.#switched.set(on, switched);
-		return switched;
+		return SwitchedModel.open(model, units, { file: path.join(this.#options.folder, "switched.onnx"), rangeOf });
 	}
 
 	/** Writes down what was measured, and ends all threads. */
 	async close(): Promise<void> {
 		this.#state.save();
-		for (const switched of this.#switched.values()) await switched.close();
+		await this.#switched?.close();
 		await this.#pool.close();
 	}
 

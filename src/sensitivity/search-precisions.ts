@@ -36,11 +36,14 @@ export async function searchPrecisions(
 ): Promise<ChosenCandidates> {
 	const total = starts.length + MOST_TRIALS;
 	let [best, least] = [starts[0]!, await run(starts[0]!)];
-	for (const [index, chosen] of starts.entries()) {
-		const noise = await run(chosen);
-		if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples)) [best, least] = [chosen, noise];
-		onProgress(index + 1, total);
-	}
+	const takeBest = async (choices: readonly ChosenCandidates[], onRun: (index: number) => void) => {
+		for (const [index, chosen] of choices.entries()) {
+			const noise = await run(chosen);
+			if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples)) [best, least] = [chosen, noise];
+			onRun(index);
+		}
+	};
+	await takeBest(starts, (index) => onProgress(index + 1, total));
 	const failures = new Map<string, number>();
 	const nameOf = ({ unit, to }: ChoiceStep) => `${unit} ${to.bytes} ${localRatio(to)}`;
 	const countOf = (step: ChoiceStep) => failures.get(nameOf(step)) ?? 0;
@@ -57,6 +60,8 @@ export async function searchPrecisions(
 			moves = choice.neighbours(best, bytes);
 		} else for (const step of move) failures.set(nameOf(step), countOf(step) + 1);
 	}
+	// what takes as few bytes as that in other ways is better now and then
+	await takeBest(startsWithin(choice, choice.bytesOf(best)), () => onProgress(total, total));
 	return best;
 }
 

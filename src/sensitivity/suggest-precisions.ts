@@ -16,7 +16,7 @@ import type { OutputNoise } from "./output-noise.js";
 import { type KnownUnit, localRatio, Prediction } from "./prediction.js";
 import { type Plan, singlePlans, sizedPlans } from "./recipe-plans.js";
 import { searchPrecisions, startsWithin } from "./search-precisions.js";
-import { decibelsOf } from "./statistics.js";
+import { chanceDb, decibelsOf } from "./statistics.js";
 import { suggestedRecipe } from "./suggested-recipe.js";
 import { ThresholdChoice } from "./threshold-choice.js";
 
@@ -131,6 +131,7 @@ class Suggester {
 			bitsPerWeight: point.bitsPerWeight,
 			predictedSqnrDb: point.predictedSqnrDb,
 			measuredSqnrDb: quantized === null ? null : decibelsOf(quantized.ratio),
+			chanceDb: quantized === null ? null : await this.#chanceDb(chosen, quantized),
 			promoted: count("promoted"),
 			demoted: count("demoted"),
 		};
@@ -276,11 +277,18 @@ class Suggester {
 				bitsPerWeight: (8 * bytes) / elements,
 				predictedSqnrDb: decibelsOf(this.#hasSamples ? prediction.together(sum) : sum / choice.units.length),
 				measuredSqnrDb: noise === null ? null : decibelsOf(noise.ratio + (floor?.ratio ?? 0)),
+				chanceDb: noise === null ? null : await this.#chanceDb(chosen, noise),
 				isChosen: index === plans.length - 1,
 			});
 			this.#progress("running recipes on held-out samples", index + 1, plans.length);
 		}
 		return points.sort((a, b) => a.bytes - b.bytes || (a.predictedSqnrDb ?? 0) - (b.predictedSqnrDb ?? 0));
+	}
+
+	/** How far apart what a choice loses on the samples to measure with and on the held-out ones may be by chance. */
+	async #chanceDb(chosen: ChosenCandidates, heldOut: OutputNoise): Promise<number | null> {
+		const measured = await this.#measure.endToEnd(chosen, "measured");
+		return measured === null ? null : chanceDb(measured.samples, heldOut.samples);
 	}
 
 	#suggested(unit: SensitivityUnit, chosen: ChosenCandidates, choice: PrecisionChoice): SuggestedUnit {

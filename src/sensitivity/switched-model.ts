@@ -11,7 +11,7 @@ import type { Value } from "../ir/value.js";
 import { writeModel } from "../onnx/file.js";
 import type { Interval } from "../quant/grid.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
-import { inputsOf } from "../runtime/model-inputs.js";
+import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
 import { feedsOf } from "../runtime/sample-arrays.js";
 import { removeIfUnused } from "../weights/constant.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
@@ -26,19 +26,28 @@ export type Choice = ReadonlyMap<string, CandidateNoise>;
 
 export interface SwitchOptions {
 	readonly file: string;
+	/** Of the values of the model. */
+	readonly rangeOf: (value: string) => Interval | undefined;
+}
+
+/** Samples to run. */
+export interface SampleRange {
 	readonly source: SampleSource;
 	/** Number of the first sample, and how many. */
 	readonly first: number;
-	readonly samples: number;
-	/** Of the values of the model. */
-	readonly rangeOf: (value: string) => Interval | undefined;
+	readonly count: number;
+}
+
+/** Samples that a model is run on, with what it makes of them as it is. */
+export interface FloatSamples {
+	readonly samples: readonly Sample[];
 }
 
 /** Wanted outputs take no more; what does not fit is left out. */
 const OUTPUT_BYTES = 2 ** 30;
 
 /** Of quantized constants that are kept for the next run. */
-const RECENT_BYTES = 2 ** 28;
+const RECENT_BYTES = 2 ** 27;
 
 /** Rounding in steps of so small a part of the range changes nothing that float32 can tell. */
 const NO_ROUNDING = 2 ** -24;
@@ -87,14 +96,20 @@ export class SwitchedModel {
 	readonly #logits: ReadonlySet<string>;
 	/** What the inputs are where nothing is quantized. */
 	readonly #unchanged: ReadonlyMap<string, NumpyArray>;
-	#samples: readonly Sample[] = [];
+	readonly #inputs: readonly ModelInput[];
 	readonly #recent: Map<string, NumpyArray[]> = new Map();
 
-	private constructor(session: LiveSession, units: ReadonlyMap<string, SwitchedUnit>, logits: ReadonlySet<string>) {
+	private constructor(
+		session: LiveSession,
+		inputs: readonly ModelInput[],
+		units: ReadonlyMap<string, SwitchedUnit>,
+		logits: ReadonlySet<string>,
+	) {
 		this.#session = session;
+		this.#inputs = inputs;
 		this.#units = units;
-		const inputs = [...units.values()].flatMap(({ constants, steps }) => [...constants, ...steps]);
-		this.#unchanged = new Map(inputs.map(({ name, array }) => [name, array] as const));
+		const switches = [...units.values()].flatMap(({ constants, steps }) => [...constants, ...steps]);
+		this.#unchanged = new Map(switches.map(({ name, array }) => [name, array] as const));
 		this.#logits = logits;
 	}
 
@@ -102,7 +117,7 @@ export class SwitchedModel {
 	static async open(
 		model: Model,
 		units: readonly SensitivityUnit[],
-		{ file, source, first, samples, rangeOf }: SwitchOptions,
+		{ file, rangeOf }: SwitchOptions,
 	): Promise<SwitchedModel> {
 		const inputs = inputsOf(model);
 		const logits = logitsOf(model);
@@ -114,26 +129,29 @@ export class SwitchedModel {
 		});
 		const byName = new Map(units.map((unit) => [unit.name, inputsOfUnit(unit)] as const));
 		await writeModel(model, file);
-		const switched = new SwitchedModel(await LiveSession.open(file), byName, logits);
-		const found: Sample[] = [];
-		let bytes = 0;
-		for await (const { arrays, origin } of source.samples(first)) {
-			if (found.length === samples || bytes > OUTPUT_BYTES) break;
-			const feeds = feedsOf(inputs, arrays, origin);
-			const wanted = await switched.#session.run(new Map([...feeds, ...switched.#unchanged]));
-			for (const array of wanted.values()) bytes += array.bytes.byteLength;
-			found.push({ feeds, wanted });
-		}
-		switched.#samples = found;
-		return switched;
+		return new SwitchedModel(await LiveSession.open(file), inputs, byName, logits);
 	}
 
-	get samples(): number {
-		return this.#samples.length;
+	/** Runs the float model. */
+	async read({ source, first, count }: SampleRange): Promise<FloatSamples> {
+		const samples: Sample[] = [];
+		let bytes = 0;
+		for await (const { arrays, origin } of source.samples(first)) {
+			if (samples.length === count || bytes > OUTPUT_BYTES) break;
+			const feeds = feedsOf(this.#inputs, arrays, origin);
+			const wanted = await this.#session.run(new Map([...feeds, ...this.#unchanged]));
+			for (const array of wanted.values()) bytes += array.bytes.byteLength;
+			samples.push({ feeds, wanted });
+		}
+		return { samples };
 	}
 
 	/** How far the outputs are from those of the float model when units become what `choice` says. */
-	async noise(choice: Choice, signal?: AbortSignal): Promise<OutputNoise | undefined> {
+	async noise(
+		choice: Choice,
+		{ samples }: FloatSamples,
+		signal: AbortSignal | undefined,
+	): Promise<OutputNoise | undefined> {
 		const changed = new Map(this.#unchanged);
 		for (const [name, candidate] of choice) {
 			const { unit, constants, steps } = this.#units.get(name)!;
@@ -154,7 +172,7 @@ export class SwitchedModel {
 			}
 		}
 		const sum = new OutputNoiseSum(this.#logits);
-		for (const { feeds, wanted } of this.#samples) {
+		for (const { feeds, wanted } of samples) {
 			signal?.throwIfAborted();
 			sum.add(feeds, wanted, await this.#session.run(new Map([...feeds, ...changed])));
 		}

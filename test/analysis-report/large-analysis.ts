@@ -47,6 +47,7 @@ export function largeAnalysis(layers: number): Analysis {
 		bytes: bytesOf(bits),
 		bitsPerWeight: bits,
 		predictedSqnrDb: db,
+		chanceDb: null,
 		measuredSqnrDb: isChosen || kind === "single" || kind === "base" ? db - 0.7 : null,
 		isChosen,
 	});
@@ -61,6 +62,7 @@ export function largeAnalysis(layers: number): Analysis {
 				bytes: bytesOf(4.5),
 				predictedSqnrDb: 19.6,
 				measuredSqnrDb: 18.9,
+				chanceDb: 0.4,
 				promoted: units.filter(({ suggestion }) => suggestion?.change === "promoted").length,
 				demoted: units.filter(({ suggestion }) => suggestion?.change === "demoted").length,
 			},

@@ -18,6 +18,7 @@ export function sampleAnalysis(): Analysis {
 		bitsPerWeight: bytes / 1e4,
 		predictedSqnrDb,
 		measuredSqnrDb: predictedSqnrDb - 0.4,
+		chanceDb: 0.6,
 	});
 	return {
 		schema: "qgraph-analysis",
@@ -67,6 +68,7 @@ export function sampleAnalysis(): Analysis {
 				bitsPerWeight: 4.5,
 				predictedSqnrDb: 20.8,
 				measuredSqnrDb: 20.4,
+				chanceDb: 0.6,
 				promoted: 3,
 				demoted: 1,
 			},

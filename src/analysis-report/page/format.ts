@@ -7,6 +7,11 @@ export function decibels(value: number | null): string {
 	return value >= NO_NOISE_DB ? "exact" : `${decimal(value)} dB`;
 }
 
+/** ` ± 0.6 dB`; nothing where it is not known. */
+export function byChance(error: number | null): string {
+	return error === null ? "" : ` ± ${decimal(error)} dB`;
+}
+
 /** `31.2`, with a real minus sign. */
 export function decimal(value: number, digits = 1): string {
 	return value.toFixed(digits).replace("-", "−");

@@ -1,7 +1,7 @@
 import type { Analysis, ParetoEntry } from "../../sensitivity/analysis.js";
 import { axisStyle, Chart, type Option, type PixelOf, tooltipOf, tooltipStyle } from "./chart.js";
 import { element, section } from "./dom.js";
-import { bytes, byteUnit, decibels, decimal } from "./format.js";
+import { byChance, bytes, byteUnit, counted, decibels, decimal } from "./format.js";
 import { type Box, LabelPlaces, type PlacedLabel } from "./label-places.js";
 import { color } from "./theme.js";
 import { shortPrecision } from "./units.js";
@@ -30,7 +30,7 @@ export function paretoSection({ points, model, options }: Analysis): HTMLElement
 	);
 	const what =
 		options.heldOut > 0
-			? "Filled marks are measured on samples held out, hollow ones predicted."
+			? `Filled marks are measured on ${counted(options.heldOut, "sample")} held out, hollow ones predicted from ${options.samples} others; ± is how far the two are apart by chance (standard error).`
 			: "All figures are predicted.";
 	return section(
 		"pareto",
@@ -189,6 +189,6 @@ function tooltipFor(point: ParetoEntry): HTMLElement {
 		["size", bytes(point.bytes)],
 		["bits a weight", decimal(point.bitsPerWeight, 2)],
 		["predicted", decibels(point.predictedSqnrDb)],
-		["measured", decibels(point.measuredSqnrDb)],
+		["measured", `${decibels(point.measuredSqnrDb)}${byChance(point.chanceDb)}`],
 	]);
 }

@@ -1,6 +1,6 @@
 import type { Analysis, SuggestedRecipe } from "../../sensitivity/analysis.js";
 import { element, nameOf, section } from "./dom.js";
-import { bytes, count, counted, decibels, decimal } from "./format.js";
+import { byChance, bytes, count, counted, decibels, decimal } from "./format.js";
 
 /** What the page is about, and the figures that matter most. */
 export function header({ model, options, suggestions, isPartial, units }: Analysis, button: HTMLElement): HTMLElement {
@@ -52,7 +52,9 @@ export function header({ model, options, suggestions, isPartial, units }: Analys
 		tile(
 			"Its SQNR",
 			decibels(figure),
-			first.measuredSqnrDb === null ? "predicted" : `measured; predicted ${decibels(first.predictedSqnrDb)}`,
+			first.measuredSqnrDb === null
+				? "predicted"
+				: `${measuredOn(options)}; predicted ${decibels(first.predictedSqnrDb)}${byChance(first.chanceDb)}`,
 		);
 		tile(
 			"Changed",
@@ -61,6 +63,10 @@ export function header({ model, options, suggestions, isPartial, units }: Analys
 		);
 	}
 	return element("div", {}, top, tiles);
+}
+
+function measuredOn({ heldOut }: Analysis["options"]): string {
+	return heldOut === 0 ? "measured" : `measured on ${counted(heldOut, "sample")} held out`;
 }
 
 /** The recipes that are suggested, with the command that takes the first. */
@@ -98,7 +104,7 @@ function suggestionEntry(
 		`${decimal(suggestion.bitsPerWeight, 2)} bits a weight`,
 		suggestion.measuredSqnrDb === null
 			? `${decibels(suggestion.predictedSqnrDb)} predicted`
-			: `${decibels(suggestion.measuredSqnrDb)} measured (${decibels(suggestion.predictedSqnrDb)} predicted)`,
+			: `${decibels(suggestion.measuredSqnrDb)} measured (${decibels(suggestion.predictedSqnrDb)}${byChance(suggestion.chanceDb)} predicted)`,
 		`${count(suggestion.promoted)} promoted, ${count(suggestion.demoted)} demoted`,
 		...(scored === undefined || scored.perplexity === null ? [] : [`perplexity ${scored.perplexity.toPrecision(5)}`]),
 	];
