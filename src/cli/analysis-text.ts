@@ -40,7 +40,9 @@ export function renderAnalysis(analysis: Analysis): string {
 	}
 	for (const { name, description, promoted, demoted, file, bytes, measuredSqnrDb, chanceDb } of suggestions) {
 		const measured =
-			measuredSqnrDb === null ? "" : `; quantized whole ${decibels(measuredSqnrDb)}${byChance(chanceDb)} on what was held out`;
+			measuredSqnrDb === null
+				? ""
+				: `; quantized whole ${decibels(measuredSqnrDb)}${byChance(chanceDb)} on what was held out`;
 		const changes = `${promoted} promoted, ${demoted} demoted, ${byteText(bytes)}`;
 		parts.push(`${plain(name)} (${file}): ${plain(description)}; ${changes}${measured}`);
 	}

@@ -65,6 +65,14 @@ export function serializeModel(model: Model): Uint8Array {
 	return bytesOf(encodeModel(model, () => "inline"));
 }
 
+/** How long {@link serializeModel} makes a model; reads no weights. */
+export function serializedSize(model: Model): number {
+	return writeMessage(
+		encodeModel(model, () => "inline"),
+		"ModelProto",
+	).byteLength;
+}
+
 /** A model file's bytes, and where data files are that it points to. */
 export interface ModelSkeleton {
 	readonly bytes: Uint8Array;

@@ -48,7 +48,7 @@ export interface Analysis {
 export interface AnalyzedModel {
 	/** Of its file, without folders. */
 	readonly file: string;
-	/** As it is, float. */
+	/** As it is, float, the graph included. */
 	readonly bytes: number;
 	/** Float weights in all units. */
 	readonly parameters: number;
@@ -196,7 +196,7 @@ export interface ParetoEntry {
 	readonly kind: "plan" | "single" | "base" | "greedy";
 	/** `plan 4.31 bits a weight`, `16a8w`. */
 	readonly label: string;
-	/** Of the whole model. */
+	/** Of the whole model as `qgraph quantize` writes it; without samples as `convert --recipe` does, up to the codes. */
 	readonly bytes: number;
 	readonly bitsPerWeight: number;
 	/** At the model's outputs. */

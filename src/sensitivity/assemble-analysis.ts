@@ -1,10 +1,9 @@
 import path from "node:path";
 import { parseBudget } from "../analysis/budget.js";
-import type { Model } from "../ir/model.js";
 import { nodeLabel } from "../ir/walk.js";
+import { serializedSize } from "../onnx/file.js";
 import type { ErrorSum } from "../quant/measure.js";
 import { findRecipe } from "../recipe/find-recipe.js";
-import { summarizeModel } from "../report/summary.js";
 import { ownVersion } from "../runtime/own-version.js";
 import { targetName } from "../targets/target.js";
 import type { Analysis, AnalysisMode, AnalyzedUnit, SqnrGroup, UnitCandidate } from "./analysis.js";
@@ -125,7 +124,7 @@ async function analysisOf(
 		isPartial,
 		model: {
 			file: path.basename(input),
-			bytes: bytesOf(measure.model),
+			bytes: serializedSize(measure.model),
 			parameters: found.reduce((sum, { elements }) => sum + elements, 0),
 		},
 		options: {
@@ -147,10 +146,6 @@ async function analysisOf(
 		diagnostics: measure.diagnostics,
 		perplexity: null,
 	};
-}
-
-function bytesOf(model: Model): number {
-	return summarizeModel(model).bytes;
 }
 
 async function unitOf(

@@ -58,6 +58,6 @@ export interface QuantizedNoise {
 	/** At the outputs, on held-out samples. */
 	readonly outputs: OutputNoise | null;
 	readonly findings: readonly Finding[];
-	/** Of its tensors. */
+	/** Of its file, weights included. */
 	readonly bytes: number;
 }

@@ -7,6 +7,7 @@ import type { Diagnostic } from "../diagnostics.js";
 import { writeEncodings } from "../encodings/write-encodings.js";
 import type { Model } from "../ir/model.js";
 import type { Node } from "../ir/node.js";
+import { serializedSize } from "../onnx/file.js";
 import { applyPrecisionRecipe } from "../passes/apply-precision-recipe.js";
 import { insertActivationQdq } from "../passes/insert-activation-qdq.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
@@ -21,7 +22,6 @@ import { decide } from "../recipe/decide.js";
 import { findUnits } from "../recipe/find-units.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import { type Recipe, type Setting, settingOf } from "../recipe/recipe.js";
-import { summarizeModel } from "../report/summary.js";
 import { checkModel } from "../targets/check-model.js";
 import { AnalysisState } from "./analysis-state.js";
 import { causesOf } from "./causes.js";
@@ -237,7 +237,7 @@ export class SensitivityMeasure {
 				...after.map((pass) => pass()),
 			];
 			await runOn(model, passes, this.#options);
-			const { bytes } = summarizeModel(model);
+			const bytes = serializedSize(model);
 			const findings = target === undefined ? [] : await checkModel(model, target);
 			const { model: float } = await prepared(this.#options);
 			const { all, firstHeldOut, heldOut, firstMeasured, measured } = this.#samples!;

@@ -39,7 +39,8 @@ export async function searchPrecisions(
 	const takeBest = async (choices: readonly ChosenCandidates[], onRun: (index: number) => void) => {
 		for (const [index, chosen] of choices.entries()) {
 			const noise = await run(chosen);
-			if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples)) [best, least] = [chosen, noise];
+			if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples))
+				[best, least] = [chosen, noise];
 			onRun(index);
 		}
 	};

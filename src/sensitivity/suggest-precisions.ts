@@ -2,10 +2,10 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Budget, parseBudget } from "../analysis/budget.js";
 import { QGraphError } from "../diagnostics.js";
+import { serializedSize } from "../onnx/file.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
-import { summarizeModel } from "../report/summary.js";
 import type { AnalysisMode, ParetoEntry, SqnrGroup, SuggestedRecipe } from "./analysis.js";
 import type { AssembleOptions, Measured } from "./analyze-options.js";
 import { type ChosenCandidates, PrecisionChoice } from "./choose-precisions.js";
@@ -331,7 +331,7 @@ class Suggester {
 	#otherBytes(units: readonly SensitivityUnit[]): number {
 		const { base } = this.#measured;
 		if (base === undefined)
-			return summarizeModel(this.#measure.model).bytes - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
+			return serializedSize(this.#measure.model) - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
 		return base.bytes - units.reduce((sum, { name }) => sum + this.#unitOf(name).own.bytes, 0);
 	}
 

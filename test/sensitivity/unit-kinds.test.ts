@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -7,11 +7,10 @@ import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
 import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
-import { readModel, writeModel } from "../../src/onnx/file.js";
+import { writeModel } from "../../src/onnx/file.js";
 import { encodeFloat16 } from "../../src/quant/float16.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
 import { settingOf } from "../../src/recipe/recipe.js";
-import { summarizeModel } from "../../src/report/summary.js";
 import type { Analysis } from "../../src/sensitivity/analysis.js";
 import { analyzeSensitivity } from "../../src/sensitivity/analyze-sensitivity.js";
 import { ModelBuilder } from "../support/build.js";
@@ -185,7 +184,7 @@ describe("units of every kind", () => {
 
 test.each([
 	["5bpw", "16a16w"],
-	["33.5kB", "16a8w"],
+	["48kB", "16a8w"],
 ])(
 	"what is suggested within %s is as large as said; a budget of bytes is one of tables, too",
 	async (budget, table) => {
@@ -197,9 +196,10 @@ test.each([
 		const [recipe, quantized] = [path.join(folder, `${budget}.yaml`), path.join(folder, `${budget}.onnx`)];
 		writeFileSync(recipe, files.get("recipe.yaml")!);
 		await quantizeModel(model, quantized, { recipe, data: [data], gptq: false });
-		const { bytes } = summarizeModel(await readModel(quantized));
+		const { size: bytes } = statSync(quantized);
 		const [suggestion] = analysis.suggestions;
-		expect(Math.abs(suggestion!.bytes - bytes) / bytes).toBeLessThan(0.01);
+		// nodes and names of a weight are more or fewer with its form
+	expect(Math.abs(suggestion!.bytes - bytes)).toBeLessThan(0.01 * bytes + 2000);
 		const positions = analysis.units.find(({ name }) => name === "model.embed_positions.weight");
 		expect(positions).toMatchObject({ base: "16a16w", suggestion: { name: table } });
 	},
