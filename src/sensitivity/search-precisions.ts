@@ -24,8 +24,8 @@ export interface SearchOptions {
 }
 
 /**
- * Finds a choice of little measured loss: the best of some that fit into the bytes, then what is better in one unit or two, as
- * long as there is something.
+ * Finds a choice of little measured loss: what is predicted best, or another of some that fit into the bytes where that is
+ * better beyond chance, then what is so in one unit or two, as long as there is something.
  *
  * @param starts choices that fit, what is predicted best first.
  */
@@ -39,8 +39,7 @@ export async function searchPrecisions(
 	const takeBest = async (choices: readonly ChosenCandidates[], onRun: (index: number) => void) => {
 		for (const [index, chosen] of choices.entries()) {
 			const noise = await run(chosen);
-			if (noise !== null && least !== null && mean(noise.samples) < mean(least.samples))
-				[best, least] = [chosen, noise];
+			if (noise !== null && least !== null && isLess(noise, least)) [best, least] = [chosen, noise];
 			onRun(index);
 		}
 	};
@@ -74,16 +73,20 @@ export function startsWithin(choice: PrecisionChoice, bytes: number): ChosenCand
 }
 
 /**
- * Is the mean of the samples less, by more than the standard error of the difference? The fewer samples there are the more
- * is asked for: among many trials some look better by chance.
+ * Is the mean of the samples less, and the noise of a sample by more than the standard error? That is of ratios, sample by
+ * sample: with few samples one or two make most of a mean, and ratios are much the same for all. The fewer samples there are
+ * the more is asked for: among many trials some look better by chance.
  */
-function isLess(noise: OutputNoise, other: OutputNoise): boolean {
-	const differences = noise.samples.map((sample, index) => sample - other.samples[index]!);
-	const count = differences.length;
-	const middle = mean(differences);
-	const variance = mean(differences.map((difference) => (difference - middle) ** 2));
-	return middle < -(1 + FEW_SAMPLES / count) * Math.sqrt(variance / count);
+function isLess({ samples }: OutputNoise, other: OutputNoise): boolean {
+	const ratios = samples.map((sample, index) => Math.log((sample + NO_NOISE) / (other.samples[index]! + NO_NOISE)));
+	const count = ratios.length;
+	const middle = mean(ratios);
+	const error = Math.sqrt(mean(ratios.map((ratio) => (ratio - middle) ** 2)) / count);
+	return mean(samples) < mean(other.samples) && middle < -(1 + FEW_SAMPLES / count) * error;
 }
+
+/** Less than float32 can tell. */
+const NO_NOISE = 1e-15;
 
 /** With so many samples twice the standard error is asked for. */
 const FEW_SAMPLES = 6;

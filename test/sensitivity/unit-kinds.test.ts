@@ -199,7 +199,7 @@ test.each([
 		const { size: bytes } = statSync(quantized);
 		const [suggestion] = analysis.suggestions;
 		// nodes and names of a weight are more or fewer with its form
-	expect(Math.abs(suggestion!.bytes - bytes)).toBeLessThan(0.01 * bytes + 2000);
+		expect(Math.abs(suggestion!.bytes - bytes)).toBeLessThan(0.01 * bytes + 2000);
 		const positions = analysis.units.find(({ name }) => name === "model.embed_positions.weight");
 		expect(positions).toMatchObject({ base: "16a16w", suggestion: { name: table } });
 	},
