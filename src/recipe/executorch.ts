@@ -19,7 +19,7 @@ const DTYPES: Readonly<Record<string, Precision>> = {
 };
 
 /** Names of linear layers in ExecuTorch, where they are 1x1 convolutions. */
-const ROLE_PATTERNS: Partial<Record<Role, string>> = {
+export const ROLE_PATTERNS: Partial<Record<Role, string>> = {
 	q_proj: String.raw`attention\..*wq.*`,
 	k_proj: String.raw`attention\..*wk.*`,
 	v_proj: String.raw`attention\..*wv.*`,

@@ -1,6 +1,7 @@
-import { type ExecutorchClass, writeExecutorchRecipes } from "../recipe/executorch.js";
+import { type ExecutorchClass, ROLE_PATTERNS, writeExecutorchRecipes } from "../recipe/executorch.js";
 import { BLOCK_SIZES, type BlockSize } from "../recipe/precision.js";
 import { type Recipe, type Rule, settingOf } from "../recipe/recipe.js";
+import { roleFromNames } from "../recipe/role.js";
 import type { SqnrGroup } from "./analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
 
@@ -9,7 +10,8 @@ const [LARGEST_BLOCK, FALLBACK] = [64, [16, 64] as const];
 
 /**
  * The text of `{model}_suggest_recipe.py`: a class for each block size that divides the depth of all layers, its sensitive
- * groups promoted to 8 bits a channel, as ExecuTorch's analyzer suggests it; undefined where no group is sensitive.
+ * groups promoted to 8 bits a channel, as ExecuTorch's analyzer suggests it; undefined where no group is sensitive. Only
+ * groups of weights are: ExecuTorch has no scales a channel for products of two activations.
  */
 export function executorchSuggestion(
 	model: string,
@@ -18,14 +20,17 @@ export function executorchSuggestion(
 	thresholdDb: number,
 	units: readonly SensitivityUnit[],
 ): string | undefined {
-	const sensitive = groups.filter(({ isSensitive }) => isSensitive);
+	const byName = new Map(units.map((unit) => [unit.name, unit] as const));
+	const isOfWeights = ({ units: names }: SqnrGroup) =>
+		names.every((name) => ["weight", "fused"].includes(byName.get(name)!.kind));
+	const sensitive = groups.filter((group) => group.isSensitive && isOfWeights(group));
 	if (sensitive.length === 0) return undefined;
 	const promoted = sensitive.map(
-		({ name, avgDb, medianDb, minDb }): Rule => ({
-			match: { scope: [`/${groupPattern(name)}/`] },
+		(group): Rule => ({
+			match: { scope: patternsOf(group).map((pattern) => `/${pattern}/`) },
 			setting: settingOf("16a8w"),
 			priority: 0,
-			reason: `[SqnrAnalyzer]: ${belowOf({ avgDb, medianDb, minDb }, thresholdDb)} < threshold=${thresholdDb}`,
+			reason: `[SqnrAnalyzer]: ${belowOf(group, thresholdDb)} < threshold=${thresholdDb}`,
 			line: 0,
 		}),
 	);
@@ -44,21 +49,30 @@ export function executorchSuggestion(
 }
 
 /** Which figures are below. */
-function belowOf(figures: Readonly<Record<"avgDb" | "medianDb" | "minDb", number>>, thresholdDb: number): string {
-	const names = { avgDb: "avg_sqnr", medianDb: "median_sqnr", minDb: "min_sqnr" } as const;
-	return Object.entries(figures)
+function belowOf({ avgDb, medianDb, minDb }: SqnrGroup, thresholdDb: number): string {
+	return Object.entries({ avg_sqnr: avgDb, median_sqnr: medianDb, min_sqnr: minDb })
 		.filter(([, figure]) => figure < thresholdDb)
-		.map(([name, figure]) => `${names[name as keyof typeof names]}=${figure.toFixed(2)}`)
+		.map(([name, figure]) => `${name}=${figure.toFixed(2)}`)
 		.join(", ");
 }
 
-/** `layers.[0-3].feed_forward.w2_conv` -> an expression for module paths of these layers. */
-function groupPattern(name: string): string {
+/**
+ * `layers.[0-3].feed_forward.w2_conv` -> expressions for module paths of these layers: by the names that the model has,
+ * without that of an operator behind them, and by those that ExecuTorch's own models have for the role.
+ */
+function patternsOf({ name }: SqnrGroup): string[] {
 	const [, first, last, rest] = /^layers\.\[(\d+)-(\d+)\]\.(.*)$/.exec(name) ?? [];
-	const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-	if (rest === undefined) return escaped(name);
-	const layers = Array.from({ length: Number(last) - Number(first) + 1 }, (_, index) => Number(first) + index);
-	return `layers[._](?:${layers.join("|")})[._]${escaped(rest)}`;
+	const modulePath = (text: string) =>
+		text.replace(/[./](?:MatMul|Gemm|Conv|ConvTranspose)(?:_\d+)?$/, "").replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+	const role = roleFromNames([rest ?? name], undefined);
+	const known = role === undefined ? undefined : ROLE_PATTERNS[role];
+	if (rest === undefined) return [modulePath(name), ...(known === undefined ? [] : [known])];
+	const count = Number(last) - Number(first) + 1;
+	const layers = Array.from({ length: count }, (_, index) => Number(first) + index).join("|");
+	return [
+		String.raw`(?:layers?|blocks?|blk|h)[._](?:${layers})[._]${modulePath(rest)}`,
+		...(known === undefined ? [] : [String.raw`layers\.(?:${layers})\.${known}`]),
+	];
 }
 
 /** Block sizes up to 64 that divide the depth of all layers. */

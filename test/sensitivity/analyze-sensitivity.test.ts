@@ -131,9 +131,14 @@ describe("a decoder with planted bad layers", () => {
 		]);
 		expect(python).toContain("# [Added by SqnrAnalyzer]");
 		expect(python).toContain("HOW TO USE THESE RECIPES");
-		expect(python).toContain(String.raw`layers[._](?:12|13|14|15)[._]mlp\.down_proj`);
+		expect(python).toContain(String.raw`[._](?:12|13|14|15)[._]mlp\.down_proj`);
+		expect(python).toContain(String.raw`layers\.(?:12|13|14|15)\.feed_forward\..*w2_conv`);
+		expect(python).not.toMatch(/MatMul/);
 		const { rules } = readExecutorchRecipe(python.slice(0, python.indexOf("class decoder_BlockSize32")), "one.py");
-		expect(rules.length).toBe(analysis.groups.filter(({ isSensitive }) => isSensitive).length);
+		const isProduct = (name: string) => analysis.units.find((unit) => unit.name === name)!.elements === 0;
+		const sensitive = analysis.groups.filter(({ isSensitive }) => isSensitive);
+		expect(sensitive.filter(({ units }) => units.some(isProduct)).length).toBeGreaterThan(0);
+		expect(rules.length).toBe(sensitive.filter(({ units }) => !units.some(isProduct)).length);
 	});
 
 	test("the head has logits: divergence counts, and its noise is weighted", () => {
