@@ -39,7 +39,7 @@ export async function searchPrecisions(
 	const takeBest = async (choices: readonly ChosenCandidates[], onRun: (index: number) => void) => {
 		for (const [index, chosen] of choices.entries()) {
 			const noise = await run(chosen);
-			if (noise !== null && least !== null && isLess(noise, least)) [best, least] = [chosen, noise];
+			if (noise !== null && least !== null && isLess(noise, least, 0)) [best, least] = [chosen, noise];
 			onRun(index);
 		}
 	};
@@ -55,7 +55,7 @@ export async function searchPrecisions(
 		const chosen = stepped(best, move);
 		const noise = await run(chosen);
 		onProgress(starts.length + trial + 1, total);
-		if (noise !== null && isLess(noise, least)) {
+		if (noise !== null && isLess(noise, least, 1)) {
 			[best, least] = [chosen, noise];
 			moves = choice.neighbours(best, bytes);
 		} else for (const step of move) failures.set(nameOf(step), countOf(step) + 1);
@@ -73,20 +73,20 @@ export function startsWithin(choice: PrecisionChoice, bytes: number): ChosenCand
 }
 
 /**
- * Is the mean of the samples less, and the noise of a sample by more than the standard error? That is of ratios, sample by
- * sample: with few samples one or two make most of a mean, and ratios are much the same for all. The fewer samples there are
- * the more is asked for: among many trials some look better by chance.
+ * Is the mean of the samples less, and the noise of a sample by more than so many standard errors? Those are of ratios, sample
+ * by sample: with few samples one or two make most of a mean, and ratios are much the same for all. The fewer samples there
+ * are the more is asked for: among many trials some look better by chance.
  */
-function isLess({ samples }: OutputNoise, other: OutputNoise): boolean {
+function isLess({ samples }: OutputNoise, other: OutputNoise, errors: number): boolean {
 	const ratios = samples.map((sample, index) => Math.log((sample + NO_NOISE) / (other.samples[index]! + NO_NOISE)));
 	const count = ratios.length;
 	const middle = mean(ratios);
 	const error = Math.sqrt(mean(ratios.map((ratio) => (ratio - middle) ** 2)) / count);
-	return mean(samples) < mean(other.samples) && middle < -(1 + FEW_SAMPLES / count) * error;
+	return mean(samples) < mean(other.samples) && middle < -(errors + FEW_SAMPLES / count) * error;
 }
 
 /** Less than float32 can tell. */
 const NO_NOISE = 1e-15;
 
-/** With so many samples twice the standard error is asked for. */
+/** With so many samples a standard error more is asked for. */
 const FEW_SAMPLES = 6;
