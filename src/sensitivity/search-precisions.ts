@@ -73,20 +73,26 @@ export function startsWithin(choice: PrecisionChoice, bytes: number): ChosenCand
 }
 
 /**
- * Is the mean of the samples less, and the noise of a sample by more than so many standard errors? Those are of ratios, sample
- * by sample: with few samples one or two make most of a mean, and ratios are much the same for all. The fewer samples there
- * are the more is asked for: among many trials some look better by chance.
+ * Is the mean of the samples less, by more than so many standard errors of the difference? Where one sample or two make most of
+ * a mean that says little: ratios, sample by sample, are to be less as well then, which are much the same for all samples. The
+ * fewer samples there are the more is asked for: among many trials some look better by chance.
  */
 function isLess({ samples }: OutputNoise, other: OutputNoise, errors: number): boolean {
-	const ratios = samples.map((sample, index) => Math.log((sample + NO_NOISE) / (other.samples[index]! + NO_NOISE)));
-	const count = ratios.length;
-	const middle = mean(ratios);
-	const error = Math.sqrt(mean(ratios.map((ratio) => (ratio - middle) ** 2)) / count);
-	return mean(samples) < mean(other.samples) && middle < -(errors + FEW_SAMPLES / count) * error;
+	const count = samples.length;
+	const isUneven = mean(other.samples) ** 2 * count < FEW_SAMPLES * mean(other.samples.map((sample) => sample ** 2));
+	const differences = samples.map((sample, index) => {
+		const before = other.samples[index]!;
+		return isUneven ? Math.log((sample + NO_NOISE) / (before + NO_NOISE)) : sample - before;
+	});
+	const middle = mean(differences);
+	const error = Math.sqrt(mean(differences.map((difference) => (difference - middle) ** 2)) / count);
+	const more = FEW_SAMPLES / count;
+	const margin = isUneven ? errors + more : errors * (1 + more);
+	return mean(samples) < mean(other.samples) && middle < -margin * error;
 }
 
 /** Less than float32 can tell. */
 const NO_NOISE = 1e-15;
 
-/** With so many samples a standard error more is asked for. */
+/** With so many samples a standard error more is asked for; means that rest on fewer, as their squares tell, are uneven. */
 const FEW_SAMPLES = 6;
