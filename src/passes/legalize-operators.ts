@@ -32,12 +32,13 @@ export const legalizeOperators = definePass<Record<never, never>>({
 			const changedNodes = new Set<BrokenRule["operator"]["node"]>();
 			kept = [];
 			for (const fault of broken) {
-				const { rule, operator } = fault;
+				const { rule, operator, context: found } = fault;
 				if (changedNodes.has(operator.node)) continue;
 				const isDone = OPERATOR_REMEDIES.get(rule.id)!(operator, {
 					model,
 					names,
-					architecture: target.architecture,
+					architecture: found.architecture,
+					types: found.types,
 					report: ({ weight }, separation) => reportSeparation(context, weight!.site, separation),
 				});
 				if (isDone) {

@@ -35,6 +35,7 @@ export interface BrokenRule {
 	readonly operator: OperatorFacts;
 	/** What is at fault, with the values found. */
 	readonly message: string;
+	readonly context: RuleContext;
 }
 
 /**
@@ -66,7 +67,7 @@ export function brokenRules(
 	return operators.flatMap((operator) =>
 		rules.flatMap((rule) => {
 			const message = rule.broken(operator, context);
-			return message === undefined ? [] : [{ rule, operator, message }];
+			return message === undefined ? [] : [{ rule, operator, message, context }];
 		}),
 	);
 }

@@ -33,7 +33,14 @@ const target = parseTarget("qnn-htp:v79");
 const v68 = parseTarget("qnn-htp:v68");
 
 /** Rules that hold for a v68 only. */
-const OLD_RULES = ["htp/div-norm", "htp/relu-rank", "htp/conv-pads-8-bits", "htp/conv-volume-float", "htp/wide-weight"];
+const OLD_RULES = [
+	"htp/div-norm",
+	"htp/relu-rank",
+	"htp/conv-pads-8-bits",
+	"htp/conv-volume-float",
+	"htp/wide-weight",
+	"htp/float-operand-v68",
+];
 
 /** A Softmax whose UINT8 zero point is inside of its range; returns the codes. */
 function softmaxCodes(b: GraphBuilder, input: string): string {

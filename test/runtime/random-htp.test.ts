@@ -14,6 +14,7 @@ import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, type HtpJob, type HtpReport, prepareHtp } from "../support/htp.js";
 import { type RandomModel, randomModel } from "./random-models.js";
+import { wideModel } from "./wide-models.js";
 
 /*
  * What `check` passes, the emulator computes right: models that nobody thought of, as they are and after what
@@ -21,17 +22,23 @@ import { type RandomModel, randomModel } from "./random-models.js";
  *
  *   QGRAPH_RANDOM_SEED=1000 QGRAPH_RANDOM_MODELS=500 npx vitest run test/runtime/random-htp.test.ts
  *
+ * Seeds below a million are models of one to three linear operators (random-models.ts), those from there on such of many
+ * layers, as networks have them (wide-models.ts).
+ *
  * With QGRAPH_RANDOM_ALARMS=1 what `check` finds fault with is run too, and what is right nevertheless is printed.
  */
 
-const {
-	QGRAPH_RANDOM_SEED = "1",
-	QGRAPH_RANDOM_MODELS = "24",
-	QGRAPH_RANDOM_ALARMS,
-	QGRAPH_RANDOM_TARGETS,
-} = process.env;
-const firstSeed = Number(QGRAPH_RANDOM_SEED);
-const count = Number(QGRAPH_RANDOM_MODELS);
+const { QGRAPH_RANDOM_SEED, QGRAPH_RANDOM_MODELS = "24", QGRAPH_RANDOM_ALARMS, QGRAPH_RANDOM_TARGETS } = process.env;
+const FIRST_WIDE = 1_000_000;
+
+function seedsFrom(first: number, count: number): number[] {
+	return Array.from({ length: count }, (_, index) => first + index);
+}
+
+const seeds =
+	QGRAPH_RANDOM_SEED === undefined
+		? [...seedsFrom(1, 20), ...seedsFrom(FIRST_WIDE + 200, 6)]
+		: seedsFrom(Number(QGRAPH_RANDOM_SEED), Number(QGRAPH_RANDOM_MODELS));
 const targets = (QGRAPH_RANDOM_TARGETS ?? "v68,v73,v79,v81").split(",").map((name) => parseTarget(`qnn-htp:${name}`));
 const withAlarms = QGRAPH_RANDOM_ALARMS === "1";
 
@@ -75,9 +82,11 @@ async function caseOf(
 	const findings = await checkModel(model, target);
 	const file = path.join(folder, `${seed}-${target.architecture}-${form === "converted" ? "converted" : "input"}.onnx`);
 	writeFileSync(file, serializeModel(model));
-	const { shape, values } = random.x;
 	const inputs = file.replace(".onnx", ".npz");
-	writeNpz(inputs, new Map([["x", { type: "float32", shape, bytes: bytesOf(values) }]]));
+	const arrays = random.inputs.map(
+		({ name, shape, values }) => [name, { type: "float32", shape, bytes: bytesOf(values) }] as const,
+	);
+	writeNpz(inputs, new Map(arrays));
 	const isCoarse = findings.some(({ rule }) => rule === "htp/channel-scale-coarse");
 	const rules = new Set(findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule));
 	return {
@@ -92,7 +101,7 @@ async function caseOf(
 
 /** Models that are refused before anything is written have no case. */
 async function casesOf(seed: number, target: Target, folder: string): Promise<Case[]> {
-	const random = await randomModel(seed);
+	const random = await (seed < FIRST_WIDE ? randomModel(seed) : wideModel(seed));
 	const cases = [await caseOf(seed, random, random.build(), target, "as it is", folder)];
 	const model = random.build();
 	try {
@@ -127,9 +136,7 @@ describe.skipIf(python === "")("random models on the HTP", () => {
 	test.each(targets)("$architecture computes right what check passes", { timeout: 3_600_000 }, async (target) => {
 		const folder = temporaryFolder();
 		const cases: Case[] = [];
-		for (let seed = firstSeed; seed < firstSeed + count; seed++) {
-			cases.push(...(await casesOf(seed, target, folder)));
-		}
+		for (const seed of seeds) cases.push(...(await casesOf(seed, target, folder)));
 		const tried = cases.filter(({ rules }) => withAlarms || rules.length === 0);
 		const reports = await checkManyOnHtp(
 			python,
@@ -154,6 +161,6 @@ describe.skipIf(python === "")("random models on the HTP", () => {
 		process.stderr.write(`${target.architecture}: ${JSON.stringify(figures)} of ${cases.length}\n`);
 		expect(falsePasses).toEqual([]);
 		expect(figures.passed).toBeGreaterThan(0);
-		expect(figures.converted).toBeGreaterThan(count / 4);
+		expect(figures.converted).toBeGreaterThan(seeds.length / 4);
 	});
 });

@@ -1,14 +1,26 @@
-import { intAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { randomScales } from "../support/weights.js";
 import { normals } from "./models.js";
-import { type Builder, model, N, type OperatorModel, pair, weight } from "./operator-models.js";
+import { type Builder, K, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
-/* Convolutions of three dimensions that each break a rule for which legalize-operators has the remedy. */
+/* Convolutions of three dimensions and what is beside them, which each break a rule for which legalize-operators has the remedy. */
 
 function transposed(b: Builder, x: string, w: string): string {
 	b.node("ConvTranspose", [x, w], ["conv"], { group: intAttribute(2) }, "conv");
 	return pair(b, "conv");
+}
+
+/** The INT32 bias of a half beside `weight(b, "w")` and an input of this scale. */
+function halves(b: Builder, scale: number): string {
+	const steps = randomScales(N, 4).map((step) => ((step * 4) / 127) * scale);
+	const codes = Array.from(steps, (step) => Math.round(0.5 / step));
+	b.initializer("bias", codesTensor(DataType.INT32, [N], codes));
+	b.initializer("bias_scale", floatTensor([N], steps));
+	b.node("DequantizeLinear", ["bias", "bias_scale"], ["bias_dq"], { axis: intAttribute(0) }, "bias_DQ");
+	return "bias_dq";
 }
 
 export const VOLUME_MODELS: readonly OperatorModel[] = [
@@ -45,6 +57,59 @@ export const VOLUME_MODELS: readonly OperatorModel[] = [
 			model(b, [1, 4, rows, 3, 3], (_, x) => {
 				b.node("Conv", [x, weight(b, "w", { shape: [N, 4, 1, 1, 1], isOne: true })], ["conv"], {}, "conv");
 				return pair(b, "conv", { dtype: DataType.UINT8, scale: 2 ** -8 });
+			}),
+	},
+	{
+		rule: "htp/operator-rank",
+		name: "a BatchNormalization of three dimensions",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 3, 3], (_, x) => {
+				const parameters = ["scale", "offset", "mean"].map((name) => vector(b, name, 4));
+				const inputs = [x, ...parameters, vector(b, "variance", 4, 0.1, 1)];
+				return pair(b, node(b, "BatchNormalization", inputs, "normal"), { scale: 2 ** -11 });
+			}),
+	},
+	{
+		rule: "htp/bias-repeated-pairs",
+		name: "a Gemm with an INT32 bias behind two pairs",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const coarse = pair(b, x, { scale: 2 ** -11 });
+				return pair(b, node(b, "Gemm", [coarse, weight(b, "w"), halves(b, 2 ** -11)], "gemm"));
+			}),
+	},
+	{
+		rule: "htp/int16-product",
+		name: "a product of INT16 with a zero point on the right",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, rows, K],
+				(_, x) => {
+					b.node("Transpose", [x], ["turned"], { perm: intsAttribute([0, 2, 1]) }, "turned");
+					const right = pair(b, "turned", { dtype: DataType.INT16, zero: 100 });
+					return pair(b, node(b, "MatMul", [x, right], "product"), { dtype: DataType.INT16, scale: 2 ** -9 });
+				},
+				{ dtype: DataType.INT16 },
+			),
+	},
+	{
+		rule: "htp/float-operand-v68",
+		name: "a Min with floats in front of a product",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const least = pair(b, node(b, "Min", [x, vector(b, "bound", K)], "least"));
+				return pair(b, node(b, "MatMul", [least, weight(b, "w")], "mm"));
+			}),
+	},
+	{
+		rule: "htp/float-operand-v68",
+		name: "a Where with floats",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const mask = Uint8Array.from({ length: K }, (_, index) => index % 2);
+				b.initializer("mask", tensor(DataType.BOOL, [K], mask));
+				return pair(b, node(b, "Where", ["mask", x, vector(b, "other", K)], "chosen"));
 			}),
 	},
 ];

@@ -1,10 +1,12 @@
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
+import { DataType } from "../../ir/types.js";
 import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { coverWindows } from "./average-pool.js";
+import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { floatParameters, joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
@@ -24,13 +26,14 @@ import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
-import { keepRightBits } from "./product-remedies.js";
+import { keepRightBits, symmetricProduct } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
+import { quantizeOperand } from "./quantize-addends.js";
 import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
-import { addAxis, addRow, flatten, square, throughVector } from "./shape-remedies.js";
+import { addAxis, addRow, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
@@ -126,6 +129,15 @@ const copyCodes: Remedy = ({ node }, { names }) => {
 	return true;
 };
 
+/** Float constants beside codes as codes. */
+const encodeOperands: Remedy = ({ node, inputs }, { names }) => {
+	const coded = inputs.findIndex((input) => input?.quantization !== undefined);
+	if (coded < 0 || isOnnxOp(node, "Mean")) return false;
+	const isData = (index: number) => index !== coded && inputs[index]?.dtype === DataType.FLOAT;
+	const done = inputs.map((_, index) => isData(index) && quantizeOperand(node, index, names, coded));
+	return done.includes(true);
+};
+
 /** A Dropout that is not told to drop anything, and whose mask nobody reads -> Identity. */
 const dropNothing: Remedy = ({ node }) => {
 	const [data, , training] = node.inputs;
@@ -146,10 +158,11 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/bias-activations", unify],
 	["htp/int4-zero-point", ({ weight }, { names }) => addInt4ZeroPoints(weight!.site, names)],
 	["htp/conv-int4-bias", repeat],
+	["htp/bias-repeated-pairs", quantizeOnce],
 	["htp/softmax-zero-point", encodeSoftmax],
 	["htp/fixed-output-bias", encodeProducer],
 	["htp/lost-saturation", clampInputs],
-	["htp/operator-rank", flatten],
+	["htp/operator-rank", lowerRank],
 	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
 	["htp/matmul-rank", flatten],
@@ -173,6 +186,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softmax-8-bits", retypeResult],
 	["htp/softmax-flat", retypeResult],
 	["htp/softmax-right", keepRightBits],
+	["htp/int16-product", symmetricProduct],
+	["htp/float-operand-v68", encodeOperands],
 	["htp/tanh-small", retypeResult],
 	["htp/div-norm", retypeResult],
 	["htp/silu-size", separateGate],

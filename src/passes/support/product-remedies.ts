@@ -8,6 +8,7 @@ import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
 import { addQdq, type Encoding, encodingAt, encodingOf, recoded } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { replaceValue } from "./replace-value.js";
+import { insertPair } from "./separate-output.js";
 
 const LARGEST_INT16 = 2 ** 15 - 1;
 
@@ -29,6 +30,31 @@ export const keepRightBits: Remedy = (operator, tools) => {
 	if (left === undefined || result === undefined || shape === undefined || !hasOneRank) return false;
 	transposeProduct(node, { left: recoded(left, DataType.UINT16), right, result }, shape.length, tools);
 	return true;
+};
+
+/** `MatMul(a, b)` of INT16 -> b with the zero point 0; where INT16 is refused, all of it as UINT16. */
+export const symmetricProduct: Remedy = (operator, tools) => {
+	const { node, inputs } = operator;
+	if (HTP_CAPABILITIES[tools.architecture].wideProducts) {
+		/** Of two pairs of INT16, one directly behind the other, ONNX Runtime makes one with a zero point. */
+		const encoding = inputs[1]?.quantization && encodingAt(inputs[1].quantization.node);
+		if (encoding === undefined) return false;
+		const between = recoded(encoding, DataType.UINT16);
+		node.setInput(1, addQdq(node.graph!, node.inputs[1]!, between, tools.names, node));
+		return keepRightBits(operator, tools);
+	}
+	let done = false;
+	for (const [index, input] of inputs.entries()) {
+		const encoding = input?.quantization && encodingAt(input.quantization.node);
+		if (encoding?.dtype !== DataType.INT16) continue;
+		node.setInput(index, addQdq(node.graph!, input!.value, recoded(encoding, DataType.UINT16), tools.names, node));
+		done = true;
+	}
+	const result = operator.outputs[0]?.quantization;
+	const encoding = result && encodingAt(result.node);
+	if (encoding?.dtype === DataType.INT16)
+		insertPair(tools.model, node.outputs[0]!, recoded(encoding, DataType.UINT16), tools.names);
+	return done;
 };
 
 interface ProductEncodings {

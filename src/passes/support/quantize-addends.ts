@@ -21,10 +21,13 @@ export function quantizeAddends(output: Value, names: NameScope): number {
 	return replaced;
 }
 
-/** Makes a constant operand of `node` an integer one like the other operand, where the result is quantized too; says whether it did. */
-export function quantizeOperand(node: Node, index: number, names: NameScope): boolean {
+/**
+ * Makes a constant operand of `node` an integer one like that at input `other`, where the result is quantized too; says
+ * whether it did.
+ */
+export function quantizeOperand(node: Node, index: number, names: NameScope, other = 1 - index): boolean {
 	const operand = node.inputs[index];
-	const dtype = codesBehind(node.inputs[1 - index]);
+	const dtype = codesBehind(node.inputs[other]);
 	const constant = smallConstantOf(operand);
 	if (operand === undefined || dtype === undefined || constant === undefined) return false;
 	if (codesBehind(operand) === dtype || !goesToInteger(node.outputs[0]!)) return false;

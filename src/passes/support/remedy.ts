@@ -2,6 +2,7 @@ import type { Model } from "../../ir/model.js";
 import type { NameScope } from "../../ir/names.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import type { HtpArchitecture } from "../../targets/target.js";
+import type { TypeSource } from "../../targets/type-source.js";
 import type { NoSeparation, Separation } from "./separate-output.js";
 
 /** What a remedy works with. */
@@ -9,6 +10,7 @@ export interface Tools {
 	readonly model: Model;
 	readonly names: NameScope;
 	readonly architecture: HtpArchitecture;
+	readonly types: TypeSource;
 	/** Says what the range of an output was derived from, or why there is none. */
 	report(operator: OperatorFacts, separation: Separation | NoSeparation): void;
 }

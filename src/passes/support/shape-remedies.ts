@@ -33,14 +33,47 @@ export const flatten: Remedy = (operator, { model, names }) => {
 	return true;
 };
 
+/** Operators along the axis that their attribute names, the last by default. */
+const ALONG_AXIS = [
+	...["LayerNormalization", "LogSoftmax", "LpNormalization", "RMSNormalization", "SimplifiedLayerNormalization"],
+];
+
+/** Operators that tell axes apart in other ways. */
+const OF_AXES = [
+	...["BatchNormalization", "CumSum", "GlobalMaxPool", "Pad", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum"],
+	...["Slice", "TopK"],
+];
+
 /** Does the operator treat every row alike? */
 function isOfLastAxis({ node, inputs }: OperatorFacts, rank: number): boolean {
 	if (isOnnxOp(node, "MatMul")) return true;
-	if (!isOnnxOp(node, "LayerNormalization", "LogSoftmax"))
+	if (isOnnxOp(node, ...OF_AXES)) return false;
+	if (!isOnnxOp(node, ...ALONG_AXIS))
 		return inputs.slice(1).every((input) => input?.shape !== undefined && elementCount(input.shape as number[]) === 1);
 	const axis = intOf(node, "axis", -1);
 	return node.outputs.length === 1 && (axis === -1 || axis === rank - 1);
 }
+
+/** Positions in three dimensions as in two: [N, C, d, h, w] as [N, C, d * h, w]. */
+const joinPositions: Remedy = (operator, { model, names }) => {
+	const shapes = staticShapes(operator);
+	if (shapes?.input.length !== 5) return false;
+	const joined = ([batch, channels, depth, height, width]: readonly number[]) => [
+		batch!,
+		channels!,
+		depth! * height!,
+		width!,
+	];
+	const around = { input: joined(shapes.input), result: joined(shapes.output), output: shapes.output };
+	reshapeAround(model, operator.node, around, names);
+	return true;
+};
+
+/** An operator of too many dimensions with fewer. */
+export const lowerRank: Remedy = (operator, tools) =>
+	isOnnxOp(operator.node, "BatchNormalization", "GlobalMaxPool")
+		? joinPositions(operator, tools)
+		: flatten(operator, tools);
 
 /** One more axis, of length 1, in front of the last. */
 export const addAxis: Remedy = (operator, { model, names }) => {

@@ -2,6 +2,7 @@ import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import { constantOf } from "../../weights/constant.js";
+import { HTP_CAPABILITIES } from "../capabilities.js";
 import { fixedOutput } from "../fixed-outputs.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
@@ -23,6 +24,9 @@ const SIXTEEN_BITS: readonly (number | undefined)[] = [DataType.UINT16, DataType
 /** Zero points of a Softmax's output, by type, that the compiler takes for symmetric and replaces. */
 const SYMMETRIC: Readonly<Partial<Record<DataType, number>>> = { [DataType.UINT16]: 2 ** 15, [DataType.INT16]: 0 };
 const SYMMETRIC_SCALE = 2 ** -15;
+
+/** Operators that a v68 computes on floats where one operand is float. */
+const FLOAT_ON_V68 = ["Sub", "Div", "Min", "Max", "Mean", "Where"];
 
 const EIGHT_BITS: readonly (number | undefined)[] = [DataType.UINT8, DataType.INT8];
 const LONG_ROW = 64;
@@ -168,6 +172,44 @@ export const ACTIVATION_RULES: RuleGroup = {
 				if (source === undefined || !isOnnxOp(source, "Softmax") || typeof length !== "number") return undefined;
 				if (range === undefined || length * range.hi < LONG_PRODUCT) return undefined;
 				return `its right side is a Softmax over ${length} elements with codes up to ${range.hi.toPrecision(2)}`;
+			},
+		},
+		{
+			id: "htp/float-operand-v68",
+			about:
+				"No Sub, Div, Min, Max or Where between codes reads floats on v68, where it would be computed on these, and there is no Mean.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"the graph fails to compile where a MatMul, Gemm or Conv is behind, next to it or further on, whatever its weight, a Where also alone; 58 to 67 dB with the constant in codes, but for Mean; right with Add, Mul and Sum, 61 to 92 dB, and without a product behind",
+			remedy: "store the constant in codes, and write a Mean as Sum and Mul",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs: [output] }) {
+				if (!isOnnxOp(node, ...FLOAT_ON_V68) || output?.quantization === undefined) return undefined;
+				const operands = isOnnxOp(node, "Where") ? inputs.slice(1) : inputs;
+				if (!operands.some((operand) => operand?.quantization !== undefined)) return undefined;
+				if (isOnnxOp(node, "Mean")) return "a Mean is computed on floats";
+				const float = operands.find(
+					(operand) => operand?.dtype === DataType.FLOAT && operand.quantization === undefined,
+				);
+				return float && `${node.op.type} reads the floats '${float.value.name}'`;
+			},
+		},
+		{
+			id: "htp/int16-product",
+			about:
+				"A MatMul of two computed values reads INT16 on its right with the zero point 0 only, on v68 and v69 not at all.",
+			consequence: "refused",
+			measured:
+				"refused with another zero point on every architecture, whatever the one on the left is, with 0 on v68; 77 and 81 dB with 0 on v73 and v81; INT8 and UINT16 with any",
+			remedy: "quantize it with the zero point 0, or on v68 and v69 all as UINT16",
+			appliedBy: "legalize-operators",
+			broken({ node, weight, inputs: [, right] }, { architecture }) {
+				const { dtype, zeroPoint, codes } = right?.quantization ?? {};
+				if (!isOnnxOp(node, "MatMul") || weight !== undefined || codes !== undefined) return undefined;
+				if (dtype !== DataType.INT16) return undefined;
+				if (HTP_CAPABILITIES[architecture].wideProducts && zeroPoint === 0) return undefined;
+				return `'${right!.value.name}' is INT16 with the zero point ${zeroPoint ?? "of several scales"}`;
 			},
 		},
 		{

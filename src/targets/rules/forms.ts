@@ -95,9 +95,11 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization") && shape !== undefined) {
 		const axis = intOf(node, "axis", -1);
 		if (axis !== -1 && axis !== shape.length - 1) return "it normalizes over more than the last axis";
+		if (isOnnxOp(node, "RMSNormalization") && shape.at(-1) === 1) return "it normalizes single numbers";
 		if (node.outputs.slice(1).some((output) => output.uses.length > 0 || output.isGraphOutput))
 			return "it puts out means or deviations, too";
 	}
+	if (isOnnxOp(node, "SimplifiedLayerNormalization") && shape?.at(-1) === 1) return "it normalizes single numbers";
 	return undefined;
 }
 
@@ -149,7 +151,7 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, and have one output; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; operators have an input of rank 1 or more.",
 			consequence: "refused",
 			measured: "models of one operator, on v73",
 			remedy:

@@ -1,3 +1,4 @@
+import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
@@ -241,6 +242,22 @@ export const OPERATOR_RULES: RuleGroup = {
 			broken({ node }) {
 				const isKnown = isStandardDomain(node.op.domain) || OPERATOR_TABLE[operatorKey(node)] !== undefined;
 				return isKnown || KNOWN_OTHERS.includes(node.op.type) ? undefined : `operator ${operatorKey(node)}`;
+			},
+		},
+		{
+			id: "htp/packed-weight",
+			about: "A MatMulNBits reads an input of rank 3, and its blocks divide K; on v68 it is not taken.",
+			consequence: "refused",
+			measured:
+				"refused with rank 1, 2 and 4, with K = 96 in blocks of 64, 100 in 32 and 16 in 32; 59 to 70 dB with 2, 4 and 8 bits, with zero points, blocks of 16 to 256, on v69 and v73",
+			remedy: "unpack it",
+			appliedBy: "lower-matmul-nbits",
+			broken({ node, inputs: [input] }, { architecture }) {
+				if (node.op.type !== "MatMulNBits" || isStandardDomain(node.op.domain)) return undefined;
+				if (architecture === "v68") return "MatMulNBits is not taken on v68";
+				const [depth, blockSize, rank] = [intOf(node, "K", 0), intOf(node, "block_size", 32), input?.shape?.length];
+				if (blockSize === 0 || depth % blockSize !== 0) return `K is ${depth} in blocks of ${blockSize}`;
+				return rank === undefined || rank === 3 ? undefined : `the input has rank ${rank}, expected 3`;
 			},
 		},
 	],

@@ -12,23 +12,9 @@ function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | und
 
 /** Operators that were refused with rank 5. */
 const RANK_FOUR: readonly string[] = [
-	"Atan",
-	"Cos",
-	"Elu",
-	"Floor",
-	"Gelu",
-	"HardSwish",
-	"LayerNormalization",
-	"LogSoftmax",
-	"Max",
-	"Min",
-	"Mish",
-	"Neg",
-	"Round",
-	"Sign",
-	"Softplus",
-	"Sqrt",
-	"Tanh",
+	...["Atan", "BatchNormalization", "Ceil", "Cos", "CumSum", "Elu", "Floor", "Gelu", "GlobalMaxPool", "HardSwish"],
+	...["LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Max", "Min", "Mish", "Neg", "RMSNormalization"],
+	...["ReduceL2", "Round", "Selu", "Sign", "SimplifiedLayerNormalization", "Sin", "Softplus", "Sqrt", "Tanh", "TopK"],
 ];
 
 export const SHAPE_RULES: RuleGroup = {
@@ -116,15 +102,18 @@ export const SHAPE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/operator-rank",
-			about: `These have rank 4 at most: ${RANK_FOUR.join(", ")}.`,
+			about: `These have rank 4 at most: ${RANK_FOUR.join(", ")}; on floats HardSigmoid, too.`,
 			consequence: "refused",
 			measured:
 				"refused with rank 5, between quantized values and on floats; right with 1 to 4; others such as Relu, Sigmoid, Softmax, Exp, Add, Mul and Transpose are right with rank 5 too",
 			remedy: "put a Reshape in front and one behind",
 			appliedBy: "legalize-operators",
-			broken({ node, inputs }) {
+			broken(operator) {
+				const { node, inputs } = operator;
 				const rank = inputs[0]?.shape?.length;
-				if (!isOnnxOp(node, ...RANK_FOUR) || rank === undefined || rank <= 4) return undefined;
+				if (rank === undefined || rank <= 4) return undefined;
+				if (!isOnnxOp(node, ...RANK_FOUR) && !(isOnnxOp(node, "HardSigmoid") && formOf(operator) === "float"))
+					return undefined;
 				return `the input has rank ${rank}, expected 4 at most`;
 			},
 		},
