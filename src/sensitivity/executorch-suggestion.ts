@@ -70,7 +70,7 @@ function patternsOf({ name }: SqnrGroup): string[] {
 	const count = Number(last) - Number(first) + 1;
 	const layers = Array.from({ length: count }, (_, index) => Number(first) + index).join("|");
 	return [
-		String.raw`(?:layers?|blocks?|blk|h)[._](?:${layers})[._]${modulePath(rest)}`,
+		`(?:layers?|blocks?|blk|h)[._](?:${layers})[._]${modulePath(rest)}`,
 		...(known === undefined ? [] : [String.raw`layers\.(?:${layers})\.${known}`]),
 	];
 }

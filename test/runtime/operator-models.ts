@@ -530,6 +530,16 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/instance-norm-parameters",
+		name: "an InstanceNormalization with a float scale",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const offsets = codesTensor(DataType.INT32, [4], [0, 1000, -1000, 500]);
+				const parameters = [vector(b, "factors", 4, 0.2, 1), stored(b, "offsets", offsets, 2 ** -12)];
+				return pair(b, node(b, "InstanceNormalization", [x, ...parameters], "normal"));
+			}),
+	},
+	{
 		rule: "htp/reshape-square",
 		name: "a matrix that becomes squares of rank 5",
 		write: (b, rows) =>

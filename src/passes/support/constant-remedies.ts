@@ -12,7 +12,7 @@ import { eachNumber } from "../../weights/numbers.js";
 import { dequantizedTensor } from "./encoded-constant.js";
 import { addEncodedConstant } from "./encoded-table.js";
 import { placedEncodingAt } from "./node-encoding.js";
-import { addQuantizedConstant, coveringEncoding, type Encoding } from "./qdq.js";
+import { addQuantizedConstant, coveringEncoding, type Encoding, encodingOf } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { type SmallConstant, smallConstantOf } from "./small-constant.js";
@@ -142,6 +142,31 @@ export const narrowScale: Remedy = ({ node, inputs: [input] }, { names, architec
 	removeUnused(scale);
 	return true;
 };
+
+/** Scale and bias of a normalization as codes: the scale in the type of its input, the bias as INT32. */
+export const encodeParameters: Remedy = ({ node, inputs: [input] }, { names }) => {
+	const dtype = input?.moved?.dtype;
+	const [, scale, bias] = node.inputs;
+	const [factors, offsets] = [smallConstantOf(scale), smallConstantOf(bias)];
+	if (dtype === undefined || factors === undefined || offsets === undefined) return false;
+	const graph = node.graph!;
+	node.setInput(1, addQuantizedConstant(graph, scale!.name, { ...factors, dtype }, names, node));
+	const floats = floatTensor(offsets.shape, Float32Array.from(offsets.values));
+	const { lo, hi } = extentOf(floats);
+	const encoding = encodingOf(DataType.INT32, Math.max(-lo, hi, SMALLEST_BIAS) * BIAS_STEP, 0);
+	node.setInput(
+		2,
+		addEncodedConstant(graph, { value: bias!, tensor: floats, overridable: false }, encoding, names, node),
+	);
+	for (const parameter of [scale!, bias!]) removeUnused(parameter);
+	return true;
+};
+
+/** Of the largest bias: as fine as a float32. */
+const BIAS_STEP = 2 ** -24;
+
+/** Of a bias of nothing but 0. */
+const SMALLEST_BIAS = 2 ** -20;
 
 /** @param name of what the floats replace. */
 function addFloats(node: Node, name: string, { shape, values }: SmallConstant, names: NameScope): Value {

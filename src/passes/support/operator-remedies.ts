@@ -8,7 +8,14 @@ import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { coverWindows } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
-import { floatParameters, joinScales, joinTableScales, narrowScale, unsignInt4 } from "./constant-remedies.js";
+import {
+	encodeParameters,
+	floatParameters,
+	joinScales,
+	joinTableScales,
+	narrowScale,
+	unsignInt4,
+} from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
@@ -218,6 +225,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/several-scales", joinScales],
 	["htp/norm-scale-type", narrowScale],
 	["htp/batch-norm-parameters", floatParameters],
+	["htp/instance-norm-parameters", encodeParameters],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],

@@ -16,6 +16,7 @@ import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
 import { OPERATOR_RULES } from "./operators.js";
+import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
 import { RESULT_RULES } from "./results.js";
 import { SATURATION_RULES } from "./saturation.js";
@@ -41,6 +42,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	STORED_RULES,
 	EMBEDDING_RULES,
 	OPERATOR_RULES,
+	PARAMETER_RULES,
 	MODE_RULES,
 	FORM_RULES,
 	POOL_RULES,

@@ -154,22 +154,6 @@ export const OPERATOR_RULES: RuleGroup = {
 			},
 		},
 		{
-			id: "htp/batch-norm-parameters",
-			about: "Scale, bias, mean and variance of a BatchNormalization are floats.",
-			consequence: "wrong",
-			measured:
-				"quantized ones: 0.7 to 76 dB on UINT16, 0.7 to 40 dB on UINT8, by the channels' factors, on v68, v73 and v79; refused on INT8, and where only some are quantized; floats: 100 to 113 dB on UINT16, 36 to 47 dB on UINT8 and INT8",
-			remedy: "store them as floats",
-			appliedBy: "legalize-operators",
-			broken({ node, inputs }) {
-				if (!isOnnxOp(node, "BatchNormalization")) return undefined;
-				const at = inputs.findIndex((input, index) => index > 0 && input?.quantization?.codes !== undefined);
-				return at === -1
-					? undefined
-					: `'${node.inputs[at]!.name}' is ${dataTypeName(inputs[at]!.quantization!.dtype!)}, expected FLOAT`;
-			},
-		},
-		{
 			id: "htp/scatter-updates",
 			about:
 				"The quantized data, updates and result of a ScatterElements have one encoding, where data and result have one type.",
