@@ -530,6 +530,16 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/prelu-slopes",
+		name: "slopes of 16 bits behind a transposed input",
+		write: (b, rows) =>
+			model(b, [1, 4, 6, rows], (_, x) => {
+				b.node("Transpose", [x], ["turned"], { perm: intsAttribute([0, 1, 3, 2]) }, "turned");
+				const slopes = stored(b, "slopes", codesTensor(UINT16, [4, 1, 1], [0, 3000, 20000, 65535]), 2 ** -16);
+				return pair(b, node(b, "PRelu", [pair(b, "turned"), slopes], "prelu"));
+			}),
+	},
+	{
 		rule: "htp/instance-norm-parameters",
 		name: "an InstanceNormalization with a float scale",
 		write: (b, rows) =>

@@ -226,6 +226,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/norm-scale-type", narrowScale],
 	["htp/batch-norm-parameters", floatParameters],
 	["htp/instance-norm-parameters", encodeParameters],
+	["htp/prelu-slopes", floatParameters],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],

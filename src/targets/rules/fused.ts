@@ -6,22 +6,7 @@ import { inputFacts, type OperandFacts, type QuantizationFacts } from "../operat
 import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import type { TypeSource } from "../type-source.js";
-import { sourceOf } from "./producers.js";
-
-/** Operators that leave the layout of an image as it is. */
-const ELEMENTWISE: readonly string[] = [
-	"Relu",
-	"LeakyRelu",
-	"PRelu",
-	"Clip",
-	"Tanh",
-	"Gelu",
-	"HardSwish",
-	"Add",
-	"Sub",
-	"Mul",
-	"Identity",
-];
+import { ELEMENTWISE, sourceOf } from "./producers.js";
 
 /** Behind these the second and third dimension are height and width. */
 const CHANNELS_LAST: readonly string[] = ["MatMul", "Gemm", "Transpose", "LayerNormalization", "RMSNormalization"];

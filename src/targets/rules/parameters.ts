@@ -1,16 +1,30 @@
 import { isOnnxOp } from "../../ir/node.js";
-import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
+import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import type { OperandFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { formOf } from "./compiled-form.js";
+import { ELEMENTWISE, LINEAR, sourceOf } from "./producers.js";
 
 function describeCodes(operand: OperandFacts | undefined): string {
 	const { dtype } = operand?.quantization ?? {};
 	return dtype === undefined ? "FLOAT" : dataTypeName(dtype);
 }
 
+/** Operators whose kernels write images in a layout that the kernel of PRelu takes. */
+const IMAGES: readonly string[] = [
+	...LINEAR,
+	"AveragePool",
+	"BatchNormalization",
+	"GlobalAveragePool",
+	"InstanceNormalization",
+	"LayerNormalization",
+	"MaxPool",
+	"Resize",
+	"Softmax",
+];
+
 export const PARAMETER_RULES: RuleGroup = {
-	title: "Parameters of normalizations",
+	title: "Parameters of normalizations and activations",
 	rules: [
 		{
 			id: "htp/batch-norm-parameters",
@@ -47,6 +61,26 @@ export const PARAMETER_RULES: RuleGroup = {
 				const isNarrow = type !== undefined && bitsPerElement(type)! <= (form === "8 bits" ? 8 : 16);
 				if (isInteger ? isNarrow : architecture !== "v68") return undefined;
 				return `the scale is ${describeCodes(scale)} and the bias ${describeCodes(bias)}, expected codes and INT32`;
+			},
+		},
+		{
+			id: "htp/prelu-slopes",
+			about:
+				"A PRelu with several slopes as UINT16 codes reads what a linear operator, a normalization, a pool, Resize or Softmax has made, operators on single elements in between.",
+			consequence: "refused",
+			measured:
+				"fails to compile ('memory allocation related error') behind graph inputs, Reshape, Transpose and Concat, on v68, v73 and v79; 75 to 80 dB behind Conv, pools and Softmax; 84 dB with float slopes, behind all",
+			remedy: "store the slopes as floats",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, inputs } = operator;
+				const [input, slope] = inputs;
+				const { codes, dtype } = slope?.quantization ?? {};
+				if (!isOnnxOp(node, "PRelu") || codes === undefined || dtype !== DataType.UINT16) return undefined;
+				if (formOf(operator) !== "16 bits" || elementCount(codes.shape) === 1) return undefined;
+				const source = sourceOf(input?.value, ELEMENTWISE);
+				if (source !== undefined && isOnnxOp(source, ...IMAGES)) return undefined;
+				return `'${slope!.value.name}' is UINT16, and its input ${source === undefined ? "a graph input" : `comes from ${source.op.type}`}`;
 			},
 		},
 	],

@@ -4,6 +4,21 @@ import type { RuleContext } from "../rule.js";
 
 export const LINEAR: readonly string[] = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
 
+/** Operators that leave the layout of an image as it is. */
+export const ELEMENTWISE: readonly string[] = [
+	"Relu",
+	"LeakyRelu",
+	"PRelu",
+	"Clip",
+	"Tanh",
+	"Gelu",
+	"HardSwish",
+	"Add",
+	"Sub",
+	"Mul",
+	"Identity",
+];
+
 /** What makes `value`, quantizers and operators of the types `passing` aside. */
 export function sourceOf(value: Value | undefined, passing: readonly string[]): Node | undefined {
 	let producer = value?.producer;

@@ -1,0 +1,72 @@
+import { expect, test } from "vitest";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { pair } from "../runtime/operator-models.js";
+import { type GraphBuilder, modelOf } from "../support/build.js";
+
+const { FLOAT, UINT16, UINT8, INT32 } = DataType;
+
+async function rulesOf(write: (b: GraphBuilder) => void, target = "v79"): Promise<string[]> {
+	const findings = await checkModel(modelOf(write), parseTarget(`qnn-htp:${target}`));
+	return findings.map(({ rule }) => rule);
+}
+
+/** Four numbers: floats, or codes behind a DequantizeLinear. */
+function parameter(b: GraphBuilder, name: string, dtype: DataType, shape: readonly number[] = [4]): string {
+	if (dtype === FLOAT) {
+		b.initializer(name, floatTensor(shape, [1, 0.5, 0.25, 0.75]));
+		return name;
+	}
+	b.initializer(`${name}_codes`, codesTensor(dtype, shape, [100, 50, 25, 75]));
+	b.initializer(`${name}_scale`, floatTensor([], [0.01]));
+	b.initializer(`${name}_zero`, codesTensor(dtype, [], [0]));
+	b.node("DequantizeLinear", [`${name}_codes`, `${name}_scale`, `${name}_zero`], [name]);
+	return name;
+}
+
+test.each([
+	["v79", UINT16, FLOAT, FLOAT, false],
+	["v68", UINT16, FLOAT, FLOAT, true],
+	["v68", UINT16, UINT16, UINT8, true],
+	["v68", UINT16, UINT16, INT32, false],
+	["v79", UINT16, UINT8, INT32, false],
+	["v79", UINT16, FLOAT, INT32, true],
+	["v79", UINT8, UINT16, INT32, true],
+	["v79", UINT8, UINT8, INT32, false],
+] as const)(
+	"%s: InstanceNormalization of %i with a scale of %i and a bias of %i",
+	async (target, dtype, scale, bias, isRefused) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [1, 4, 5, 6]);
+			const inputs = [
+				pair(b, "x", { dtype, scale: 2 ** -5 }),
+				parameter(b, "scale", scale),
+				parameter(b, "bias", bias),
+			];
+			b.node("InstanceNormalization", inputs, ["y"]);
+			b.output(pair(b, "y", { dtype, scale: 2 ** -5 }));
+		}, target);
+		expect(rules).toEqual(isRefused ? ["htp/instance-norm-parameters"] : []);
+	},
+);
+
+test.each([
+	["Reshape", UINT16, true],
+	["Reshape", UINT8, false],
+	["Reshape", FLOAT, false],
+	["Softmax", UINT16, false],
+] as const)("PRelu behind %s with slopes of type %i", async (before, slopes, isRefused) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, 4, 5, 6]);
+		const x = pair(b, "x");
+		b.initializer("dims", int64Tensor([4], [1, 4, 6, 5]));
+		b.node(before, before === "Reshape" ? [x, "dims"] : [x], ["z"]);
+		const z = pair(b, "z", before === "Softmax" ? { scale: 2 ** -16, zero: 0 } : {});
+		b.node("PRelu", [z, parameter(b, "slopes", slopes, [4, 1, 1])], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules.filter((rule) => rule.includes("prelu"))).toEqual(isRefused ? ["htp/prelu-slopes"] : []);
+});
