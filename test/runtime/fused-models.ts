@@ -1,5 +1,5 @@
 import { intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { type Builder, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
 /* What the compiler makes one operator of, and computes wrong. */
@@ -65,6 +65,18 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			model(b, [rows, 24], (_, x) => {
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
 				return clip(b, product, -0.25, 0.5);
+			}),
+	},
+	{
+		rule: "htp/pad-average",
+		name: "an AveragePool of 2 behind a Pad behind a Conv",
+		write: (b, rows) =>
+			model(b, [1, 4, rows + 4, 10], (_, x) => {
+				b.initializer("pads", int64Tensor([8], [0, 0, 1, 1, 0, 0, 1, 1]));
+				b.node("Pad", [convolved(b, x, 4), "pads"], ["padded"], {}, "padded");
+				const window = { kernel_shape: intsAttribute([2, 2]), strides: intsAttribute([2, 2]) };
+				b.node("AveragePool", [pair(b, "padded")], ["average"], window, "average");
+				return pair(b, "average");
 			}),
 	},
 ];

@@ -1,11 +1,11 @@
-import { intOf, intsAttribute, intsOf, stringAttribute, stringOf } from "../../ir/attribute.js";
+import { intAttribute, intOf, intsAttribute, intsOf, stringAttribute, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
-import { elementCount } from "../../ir/types.js";
+import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { NodeWriter } from "./node-writer.js";
-import { addQdq, addQuantizedConstant, encodingBehind } from "./qdq.js";
+import { addQdq, addQuantizedConstant, codesTensor, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 
 /** How the windows of an AveragePool lie along one axis. */
@@ -57,6 +57,38 @@ export const coverWindows: Remedy = (operator, { names }) => {
 	writer.finish();
 	return true;
 };
+
+/** An AveragePool without pads -> Conv of each channel, whose weight is one code everywhere. */
+export const averageByConv: Remedy = ({ node, inputs: [input] }, { names }) => {
+	const channels = input?.shape?.[1];
+	const [kernel, pads, dilations] = ["kernel_shape", "pads", "dilations"].map((name) =>
+		intsOf(node, name),
+	) as number[][];
+	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
+	const isPlain =
+		(auto === "NOTSET" || auto === "VALID") && pads!.every((pad) => pad === 0) && intOf(node, "ceil_mode", 0) === 0;
+	if (typeof channels !== "number" || !isPlain || dilations!.some((dilation) => dilation !== 1)) return false;
+	const size = elementCount(kernel!);
+	const writer = new NodeWriter(node, names);
+	const codes = codesTensor(
+		DataType.INT8,
+		[channels, 1, ...kernel!],
+		new Int8Array(channels * size).fill(LARGEST_CODE),
+	);
+	const parameters = [codes, floatTensor([], [1 / (LARGEST_CODE * size)]), codesTensor(DataType.INT8, [], [0])];
+	const stored = parameters.map((tensor, at) => writer.constant(["weight", "scale", "zero_point"][at]!, tensor));
+	const strides = intsOf(node, "strides");
+	const attributes = {
+		kernel_shape: intsAttribute(kernel!),
+		...(strides.length === 0 ? {} : { strides: intsAttribute(strides) }),
+		group: intAttribute(channels),
+	};
+	writer.give(0, writer.emit("Conv", [node.inputs[0], writer.emit("DequantizeLinear", stored)], attributes));
+	writer.finish();
+	return true;
+};
+
+const LARGEST_CODE = 127;
 
 /** All products of one number of each list, the last list's changing fastest. */
 function outer(lists: readonly (readonly number[])[]): number[] {

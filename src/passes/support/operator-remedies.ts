@@ -5,7 +5,7 @@ import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
-import { coverWindows } from "./average-pool.js";
+import { averageByConv, coverWindows } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
 import {
@@ -216,6 +216,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/operator-mode", otherMode],
 	["htp/operator-mode-wrong", otherMode],
 	["htp/average-pads", coverWindows],
+	["htp/pad-average", averageByConv],
 	["htp/pad-ends", padInTurns],
 	["htp/int4-asymmetric", unsignInt4],
 	["htp/wide-codes", packCodes],
