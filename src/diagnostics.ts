@@ -1,5 +1,6 @@
 import { type CodeInfo, error, remark, type Severity, warning } from "./diagnostics/code.js";
 import { FILE_CODES } from "./diagnostics/file-codes.js";
+import { OPERATOR_CODES } from "./diagnostics/operator-codes.js";
 
 export type { Severity } from "./diagnostics/code.js";
 
@@ -183,7 +184,7 @@ export const CODES = {
 		"The model imports an operator set in which this form of DequantizeLinear does not exist (4-bit and blocks: 21; 2-bit: 25).",
 	),
 	"weight/operator": remark(
-		"The operator takes its quantized weight itself, as QLinearMatMul does. LPBQ needs the QDQ form: a DequantizeLinear in front of MatMul, Gemm or Conv. Most quantizers write either.",
+		"The operator takes its quantized weight itself, as QLinearMatMul does. LPBQ needs the QDQ form: a DequantizeLinear in front of MatMul, Gemm or Conv. Most quantizers write either; `--lower-dynamic-quantization` brings what ONNX Runtime's quantize_dynamic writes into it.",
 	),
 	"weight/rank": remark("The weight's rank is none that its operator takes."),
 	"weight/overridable": remark("The weight is also a graph input, so that the caller may replace it."),
@@ -295,24 +296,7 @@ export const CODES = {
 	"silu/reader": remark(
 		"A Sigmoid is quantized where it only goes into products with values that are quantized as its argument is.",
 	),
-	"fuse/opset": remark(
-		"The operator that the subgraph would become is not in the operator set that the model imports. `--upgrade-opset` raises that.",
-	),
-	"fuse/shared": remark("A value inside of the subgraph is read elsewhere, too, so that the subgraph has to stay."),
-	"fuse/quantized": remark(
-		"The operators of the subgraph have Q/DQ between them. The option `quantized` of the pass says whether these may go away.",
-	),
-	"fuse/type": remark("Casts in the subgraph give another element type than goes in, or types are not known."),
-	"fuse/axis": remark("The subgraph normalizes over other axes than the last one."),
-	"fuse/parameter": remark("The scale or the bias of the subgraph is not of the form that the operator takes."),
-	"lower/unsupported": remark(
-		"The operator is used in a way that no standard operators stand for; the message says which.",
-	),
-	"fold/condition": remark(
-		"An If chooses its branch when the model runs, which the HTP cannot. `--dim` may settle it, or `--input-value` where it follows from an input.",
-	),
-	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
-	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
+	...OPERATOR_CODES,
 } as const satisfies Record<string, CodeInfo>;
 
 export type DiagnosticCode = keyof typeof CODES;

@@ -141,6 +141,7 @@ export { legalizeOperators } from "./passes/legalize-operators.js";
 export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { lowerContribQdq } from "./passes/lower-contrib-qdq.js";
+export { lowerDynamicQuantization } from "./passes/lower-dynamic-quantization.js";
 export {
 	type LowerGatherBlockQuantizedOptions,
 	lowerGatherBlockQuantized,

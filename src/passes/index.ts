@@ -21,6 +21,7 @@ import { legalizeOperators } from "./legalize-operators.js";
 import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerContribQdq } from "./lower-contrib-qdq.js";
+import { lowerDynamicQuantization } from "./lower-dynamic-quantization.js";
 import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerGroupQueryAttention } from "./lower-group-query-attention.js";
@@ -40,6 +41,7 @@ import { upgradeOpset } from "./upgrade-opset.js";
 export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
 	lowerContribQdq,
+	lowerDynamicQuantization,
 	removeQdq,
 	applyEncodings,
 	lowerGatherBlockQuantized,
@@ -87,6 +89,7 @@ export const recipePasses: readonly AnyPassFactory[] = Object.freeze([
 /** What `convert --recipe --encodings` runs: operators are made one where the target has one, then everything is quantized. */
 export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	upgradeOpset,
+	lowerDynamicQuantization,
 	fixInputs,
 	foldIf,
 	foldConstants,
@@ -124,4 +127,8 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 );
 
 /** Those of {@link allPasses} that bring weights into the form that `bq-to-lpbq` takes: what `convert --bq-to-lpbq` runs before. */
-export const normalizingPasses: readonly AnyPassFactory[] = Object.freeze([lowerContribQdq, lowerMatmulNbits]);
+export const normalizingPasses: readonly AnyPassFactory[] = Object.freeze([
+	lowerContribQdq,
+	lowerDynamicQuantization,
+	lowerMatmulNbits,
+]);
