@@ -22,6 +22,7 @@ import { verifyModels } from "../runtime/verify-models.js";
 import { checkModel } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
+import { computeConstants } from "./compute-constants.js";
 import { gainsOf, writeChannelRecipe } from "./gains.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { operatorPrecisions } from "./operator-precisions.js";
@@ -82,6 +83,7 @@ class Quantizer {
 			model,
 			before.map((pass) => pass()),
 		);
+		await computeConstants(model);
 		const recipe = await this.#recipe(model);
 		const statistics = await this.#statistics(model, samples, recipe);
 		await this.#quantize(model, samples?.calibration ?? this.#known?.calibration, recipe, statistics);
