@@ -6,28 +6,13 @@ import { legalizeOperators } from "../../src/passes/legalize-operators.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { FUSED_MODELS } from "../runtime/fused-models.js";
-import { MODE_MODELS } from "../runtime/mode-models.js";
-import { NETWORK_MODELS } from "../runtime/network-models.js";
-import { OPERATOR_MODELS, operatorModel } from "../runtime/operator-models.js";
-import { SHAPE_MODELS } from "../runtime/shape-models.js";
-import { VOLUME_MODELS } from "../runtime/volume-models.js";
-import { WRITTEN_MODELS } from "../runtime/written-models.js";
+import { operatorModel } from "../runtime/operator-models.js";
+import { REMEDY_MODELS } from "../runtime/remedy-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 import { golden } from "../support/golden.js";
 import { floatsOf, run, sqnrDb } from "../support/ort.js";
 import { randomFeeds } from "../support/same-results.js";
 import { channelWeight, quantized } from "../support/weights.js";
-
-const MODELS = [
-	...OPERATOR_MODELS,
-	...MODE_MODELS,
-	...SHAPE_MODELS,
-	...VOLUME_MODELS,
-	...NETWORK_MODELS,
-	...FUSED_MODELS,
-	...WRITTEN_MODELS,
-];
 
 const target = parseTarget("qnn-htp:v79");
 const v68 = parseTarget("qnn-htp:v68");
@@ -52,8 +37,8 @@ function softmaxCodes(b: GraphBuilder, input: string): string {
 }
 
 describe("legalize-operators", () => {
-	test.each(MODELS)("$rule: $name", async (given) => {
-		const same = MODELS.filter(({ rule }) => rule === given.rule).indexOf(given);
+	test.each(REMEDY_MODELS)("$rule: $name", async (given) => {
+		const same = REMEDY_MODELS.filter(({ rule }) => rule === given.rule).indexOf(given);
 		const name = `${given.rule.slice("htp/".length)}${same === 0 ? "" : `-${same + 1}`}`;
 		const isOld = OLD_RULES.includes(given.rule);
 		await golden(legalizeOperators(), name, operatorModel([given], 5), { target: isOld ? v68 : target });
@@ -80,7 +65,7 @@ describe("legalize-operators", () => {
 	});
 
 	test("a weight that two operators share is written out once for both", async () => {
-		const [int4] = OPERATOR_MODELS.filter(({ rule }) => rule === "htp/int4-zero-point");
+		const [int4] = REMEDY_MODELS.filter(({ rule }) => rule === "htp/int4-zero-point");
 		const model = operatorModel([int4!], 5);
 		const matMul = [...model.graph.nodes].find(({ op }) => op.type === "MatMul")!;
 		const again = model.graph.createValue("again");
@@ -126,11 +111,11 @@ describe("legalize-operators", () => {
 	});
 
 	test("without a target nothing is done", async () => {
-		await golden(legalizeOperators(), "no-target", operatorModel(OPERATOR_MODELS.slice(0, 1), 5));
+		await golden(legalizeOperators(), "no-target", operatorModel(REMEDY_MODELS.slice(0, 1), 5));
 	});
 
 	test("computes the same", async () => {
-		const same = MODELS.filter(({ rule, name }) => !rule.includes("table") && !name.startsWith("the last"));
+		const same = REMEDY_MODELS.filter(({ rule, name }) => !rule.includes("table") && !name.startsWith("the last"));
 		const model = operatorModel(same, 6);
 		const feeds = randomFeeds(model);
 		const before = await run(serializeModel(model), feeds);

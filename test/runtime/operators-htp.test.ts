@@ -13,13 +13,8 @@ import { HTP_RULES } from "../../src/targets/rules/index.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { checkManyOnHtp, checkOnHtp, prepareHtp } from "../support/htp.js";
-import { FUSED_MODELS } from "./fused-models.js";
-import { MODE_MODELS } from "./mode-models.js";
-import { NETWORK_MODELS } from "./network-models.js";
-import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
-import { SHAPE_MODELS } from "./shape-models.js";
-import { VOLUME_MODELS } from "./volume-models.js";
-import { WRITTEN_MODELS } from "./written-models.js";
+import { operatorModel } from "./operator-models.js";
+import { REMEDY_MODELS } from "./remedy-models.js";
 
 /*
  * What legalize-operators has a remedy for: with the fault as the rule says, without it right, on the compiler and emulator.
@@ -38,18 +33,8 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
-const MODELS = [
-	...OPERATOR_MODELS,
-	...MODE_MODELS,
-	...SHAPE_MODELS,
-	...VOLUME_MODELS,
-	...NETWORK_MODELS,
-	...FUSED_MODELS,
-	...WRITTEN_MODELS,
-];
-
 const faults = ({ architecture }: Target) =>
-	MODELS.filter(
+	REMEDY_MODELS.filter(
 		({ rule, sinceV69 }) =>
 			isWithin(architecture, rules.get(rule)!.since, rules.get(rule)!.until) &&
 			!(sinceV69 === true && architecture === "v68"),

@@ -1,0 +1,18 @@
+import { FUSED_MODELS } from "./fused-models.js";
+import { MODE_MODELS } from "./mode-models.js";
+import { NETWORK_MODELS } from "./network-models.js";
+import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
+import { SHAPE_MODELS } from "./shape-models.js";
+import { VOLUME_MODELS } from "./volume-models.js";
+import { WRITTEN_MODELS } from "./written-models.js";
+
+/** Small models that each break a rule for which legalize-operators has the remedy. */
+export const REMEDY_MODELS: readonly OperatorModel[] = [
+	...OPERATOR_MODELS,
+	...MODE_MODELS,
+	...SHAPE_MODELS,
+	...VOLUME_MODELS,
+	...NETWORK_MODELS,
+	...FUSED_MODELS,
+	...WRITTEN_MODELS,
+];
