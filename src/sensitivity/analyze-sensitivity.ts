@@ -111,8 +111,13 @@ async function withPerplexity(
 	}
 }
 
-/** Of the samples that are not held out, so large a part is measured with and not calibrated with where that matters. */
-const [MEASURED_SHARE, MOST_MEASURED] = [0.3, 32];
+/**
+ * Of the samples that are not held out so many are measured with and not calibrated with where that matters: where there are
+ * few, half of them, since chance makes more of the figures then than what calibrating with others changes.
+ */
+function measuredOf(count: number): number {
+	return Math.min(Math.floor(count / 2), Math.max(32, Math.min(64, Math.floor(0.4 * count))));
+}
 
 async function samplesOf(
 	model: Model,
@@ -124,7 +129,7 @@ async function samplesOf(
 	const { calibration, heldOut, first } = await splitSamples(all, holdOut);
 	const judged = { firstHeldOut: first, heldOut: heldOut === 0 ? all.count : heldOut };
 	const { count } = calibration;
-	const kept = fit === "gptq" ? Math.min(MOST_MEASURED, Math.floor(count * MEASURED_SHARE)) : 0;
+	const kept = fit === "gptq" ? measuredOf(count) : 0;
 	if (kept === 0) return { source: calibration, calibration, all, firstMeasured: 0, measured: count, ...judged };
 	const split = await splitSamples(calibration, kept);
 	return { source: split.calibration, calibration, all, firstMeasured: split.first, measured: kept, ...judged };

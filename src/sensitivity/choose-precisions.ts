@@ -100,40 +100,6 @@ export class PrecisionChoice {
 		return margins.sort((a, b) => a.margin - b.margin).map(({ known }) => known);
 	}
 
-	/**
-	 * What leads to choices that differ in one unit or two and keep the budget: first what saves most if predictions are as far
-	 * off as they tend to be. What is predicted best need not be what is measured best.
-	 */
-	neighbours(chosen: ChosenCandidates, bytes: number): ChoiceStep[][] {
-		const free = bytes - this.bytesOf(chosen);
-		const price = this.#priceIn(chosen);
-		const hope = ({ loss }: ChoiceStep) => loss - PREDICTION_ERROR * Math.abs(loss);
-		const steps = this.units
-			.flatMap((unit) => {
-				const name = unit.known.unit.name;
-				const own = chosen.get(name)!;
-				return unit.known.candidates
-					.filter((to) => to !== own)
-					.map((to): ChoiceStep => {
-						const loss = this.predicted(unit, to) - this.predicted(unit, own);
-						return { unit: name, to, cost: to.bytes - own.bytes, loss };
-					});
-			})
-			.sort((a, b) => hope(a) + price * a.cost - hope(b) - price * b.cost)
-			.slice(0, NEAR_STEPS);
-		const moves = steps.filter(({ cost }) => cost <= free).map((step) => ({ steps: [step], hope: hope(step) }));
-		for (const [index, a] of steps.entries()) {
-			for (const b of steps.slice(0, index)) {
-				if (a.unit === b.unit || a.cost + b.cost > free || a.cost * b.cost >= 0) continue;
-				moves.push({ steps: [a, b], hope: hope(a) + hope(b) });
-			}
-		}
-		return moves
-			.filter((move) => move.hope < 0)
-			.sort((a, b) => a.hope - b.hope)
-			.map((move) => move.steps);
-	}
-
 	/** What it brings to make `candidate` of a unit instead of `own`, in words. */
 	worth(name: string, own: CandidateNoise, candidate: CandidateNoise, ownOf: (name: string) => CandidateNoise): string {
 		const unit = this.units.find(({ known }) => known.unit.name === name);
@@ -191,26 +157,6 @@ export const GREEDY_ORDERS: Readonly<Record<string, GreedyOrder>> = {
 	"first to last": ({ place }) => -place,
 	"last to first": ({ place }) => place,
 };
-
-/** Changes of one unit that are put together in pairs. */
-const NEAR_STEPS = 256;
-
-/** So large a part of a predicted change of the loss may be wrong. */
-const PREDICTION_ERROR = 0.3;
-
-/** Another candidate for one unit. */
-export interface ChoiceStep {
-	readonly unit: string;
-	readonly to: CandidateNoise;
-	/** More bytes. */
-	readonly cost: number;
-	/** More predicted loss. */
-	readonly loss: number;
-}
-
-export function stepped(chosen: ChosenCandidates, steps: readonly ChoiceStep[]): ChosenCandidates {
-	return new Map([...chosen, ...steps.map(({ unit, to }) => [unit, to] as const)]);
-}
 
 function leastOf(candidates: readonly CandidateNoise[], figure: (candidate: CandidateNoise) => number): number {
 	const figures = candidates.map(figure);

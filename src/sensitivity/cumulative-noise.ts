@@ -3,6 +3,7 @@ import { numbersOf } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import type { SampleSource } from "../calibration/calibration.js";
 import type { Model } from "../ir/model.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
 import { nodeLabel } from "../ir/walk.js";
 import { writeModel } from "../onnx/file.js";
 import { type ErrorSum, errorSum } from "../quant/measure.js";
@@ -51,7 +52,13 @@ export async function cumulativeNoise(
 	const nodes = new Map(
 		units.flatMap(({ parts }) => parts.flatMap((part) => part.operators.map((node) => [node.outputs[0]!.name, node]))),
 	);
-	const common = commonValues(float, quantized, true).filter(({ name }) => nodes.has(name));
+	const all = commonValues(float, quantized, true);
+	const names = new Set(all.map(({ name }) => name));
+	for (const [name, node] of [...nodes]) {
+		const clamped = names.has(name) ? undefined : clampedBehind(node);
+		if (clamped !== undefined) nodes.set(clamped, node);
+	}
+	const common = all.filter(({ name }) => nodes.has(name));
 	const operators = new Map(common.map(({ name }) => [name, [] as (ErrorSum | null)[]] as const));
 	const sum = new OutputNoiseSum(logits);
 	const sessions = [
@@ -93,6 +100,14 @@ export async function cumulativeNoise(
 		operators: new Map([...operators].map(([name, noise]) => [nodeLabel(nodes.get(name)!), noise] as const)),
 		outputs: sum.noise,
 	};
+}
+
+/** Of an operator that became one with the Relu or Clip behind it there is only what that makes of its result. */
+function clampedBehind({ outputs: [output] }: Node): string | undefined {
+	const [use, ...others] = output!.uses;
+	return others.length === 0 && use !== undefined && isOnnxOp(use.node, "Relu", "Clip")
+		? use.node.outputs[0]!.name
+		: undefined;
 }
 
 type Arrays = ReadonlyMap<string, NumpyArray>;

@@ -34,9 +34,10 @@ import type { IsolatedUnit, MeasureOptions, MeasureSamples, QuantizedNoise } fro
 import type { OutputNoise } from "./output-noise.js";
 import { prepared, runOn } from "./prepare-model.js";
 import { type Choice, type FloatSamples, SwitchedModel } from "./switched-model.js";
+import { WorkLock } from "./work-lock.js";
 
 /** Samples that end-to-end noise is measured with. */
-const END_TO_END_SAMPLES = 32;
+const END_TO_END_SAMPLES = 64;
 
 /** Units that are worked on at a time, so that no core waits. */
 const UNITS_AHEAD = 3;
@@ -49,6 +50,7 @@ export class SensitivityMeasure {
 	readonly diagnostics: readonly Diagnostic[];
 	readonly #options: MeasureOptions;
 	readonly #samples: MeasureSamples | undefined;
+	readonly #lock: WorkLock;
 	readonly #state: AnalysisState;
 	readonly #pool = new TaskPool();
 	readonly #spool = new Spool();
@@ -76,9 +78,15 @@ export class SensitivityMeasure {
 			model: [path.basename(input), fingerprint(model), dim],
 			data: samples?.all.name ?? "",
 			recipe: [recipe.default, recipe.rules.map(({ match, setting }) => [match, setting])],
-			how: [fit, products, samples?.heldOut ?? 0, headroom],
+			how: [fit, products, samples?.measured ?? 0, samples?.heldOut ?? 0, headroom],
 		};
-		this.#state = new AnalysisState(path.join(folder, "state.json"), belongsTo, isResumed);
+		this.#lock = new WorkLock(folder);
+		try {
+			this.#state = new AnalysisState(path.join(folder, "state.json"), belongsTo, isResumed);
+		} catch (error) {
+			this.#lock.release();
+			throw error;
+		}
 	}
 
 	static async open(
@@ -217,19 +225,20 @@ export class SensitivityMeasure {
 	 * The model quantized throughout, compared with the float one.
 	 *
 	 * @param recipe as passes take it, a file or a name.
-	 * @param name by which it is known again.
-	 * @param isSuggested calibrate with all that is not held out, as `qgraph quantize` will, instead of what units are
-	 *   measured with.
+	 * @param name by which it is shown.
+	 * @param suggested the text of a suggested recipe, for which all that is not held out is calibrated with, as `qgraph quantize`
+	 *   will, instead of what units are measured with.
 	 */
-	async quantized(recipe: string, name: string, isSuggested = false): Promise<QuantizedNoise> {
-		return this.#state.once(`quantized ${name}`, async () => {
+	async quantized(recipe: string, name: string, suggested?: string): Promise<QuantizedNoise> {
+		return this.#state.once(`quantized ${suggested ?? name}`, async () => {
 			await this.#ranges();
 			const { folder, target, products, fit, signal } = this.#options;
 			this.#progress(`quantizing: ${name}`, 0, 1);
 			const { model } = await prepared(this.#options);
-			const { encodings, hessian } = isSuggested
-				? await this.#statisticsFor(recipe)
-				: { encodings: this.encodings, hessian: fit === "gptq" ? path.join(folder, "moments") : "" };
+			const { encodings, hessian } =
+				suggested !== undefined
+					? await this.#statisticsFor(recipe)
+					: { encodings: this.encodings, hessian: fit === "gptq" ? path.join(folder, "moments") : "" };
 			const [, after] = passesAround(target);
 			const passes = [
 				applyPrecisionRecipe({ recipe, hessian, fit: fit === "max" ? "max" : "search" }),
@@ -288,9 +297,13 @@ export class SensitivityMeasure {
 
 	/** Writes down what was measured, and ends all threads. */
 	async close(): Promise<void> {
-		this.#state.save();
-		await this.#switched?.close();
-		await this.#pool.close();
+		try {
+			this.#state.save();
+			await this.#switched?.close();
+			await this.#pool.close();
+		} finally {
+			this.#lock.release();
+		}
 	}
 
 	#progress(step: string, done: number, total: number): void {

@@ -1,13 +1,12 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { type Budget, parseBudget } from "../analysis/budget.js";
+import { parseBudget } from "../analysis/budget.js";
 import { QGraphError } from "../diagnostics.js";
-import { serializedSize } from "../onnx/file.js";
 import { findRecipe } from "../recipe/find-recipe.js";
-import { PRECISION_FACTS } from "../recipe/precision.js";
 import { writeRecipe } from "../recipe/write-recipe.js";
 import type { AnalysisMode, ParetoEntry, SqnrGroup, SuggestedRecipe } from "./analysis.js";
 import type { AssembleOptions, Measured } from "./analyze-options.js";
+import { budgetTooSmall, bytesBeside, bytesWithin } from "./budget-bytes.js";
 import { type ChosenCandidates, PrecisionChoice } from "./choose-precisions.js";
 import { candidateName, type SensitivityUnit } from "./find-sensitivity-units.js";
 import type { CandidateNoise } from "./isolated-noise.js";
@@ -15,8 +14,9 @@ import type { SensitivityMeasure } from "./measure-sensitivity.js";
 import type { OutputNoise } from "./output-noise.js";
 import { type KnownUnit, localRatio, Prediction } from "./prediction.js";
 import { type Plan, singlePlans, sizedPlans } from "./recipe-plans.js";
+import { RecipeRuns } from "./recipe-runs.js";
 import { searchPrecisions, startsWithin } from "./search-precisions.js";
-import { chanceDb, decibelsOf } from "./statistics.js";
+import { decibelsOf } from "./statistics.js";
 import { suggestedRecipe } from "./suggested-recipe.js";
 import { ThresholdChoice } from "./threshold-choice.js";
 
@@ -67,6 +67,7 @@ class Suggester {
 		readonly own: CandidateNoise;
 		readonly all: readonly CandidateNoise[];
 	}[];
+	readonly #runs: RecipeRuns;
 	#noises: Map<string, OutputNoise> = new Map();
 
 	constructor(
@@ -82,6 +83,7 @@ class Suggester {
 		this.#options = options;
 		this.#threshold = mode.kind === "threshold" ? new ThresholdChoice(mode, groups) : undefined;
 		this.#hasSamples = measure.samples !== undefined;
+		this.#runs = new RecipeRuns(measure, options.recipe, (...step) => this.#progress(...step));
 		this.#units = measure.units.flatMap((unit) => {
 			const all = measured.isolated.get(unit.name)?.candidates ?? [];
 			const own = all.find(({ setting }) => unit.base && candidateName(setting) === candidateName(unit.base));
@@ -94,7 +96,7 @@ class Suggester {
 		const isDivergence = [...this.#noises.values()].some(({ klDivergence }) => klDivergence !== null);
 		const ratioOf = (noise: OutputNoise) => noise.ratio;
 		const lossOf = isDivergence ? (noise: OutputNoise) => noise.klDivergence ?? 0 : ratioOf;
-		const floor = await this.#floor();
+		const floor = await this.#runs.floor();
 		const prediction = this.#prediction(ratioOf, floor);
 		const weighed = isDivergence ? this.#prediction(lossOf, floor) : prediction;
 		const choice = new PrecisionChoice(
@@ -110,17 +112,17 @@ class Suggester {
 			);
 		}
 		const plans = singlePlans(choice, findRecipe(this.#options.recipe).name, (name) => this.#unitOf(name).own);
-		await this.#learn(plans, choice, prediction, ratioOf);
-		if (weighed !== prediction) await this.#learn(plans, choice, weighed, lossOf);
+		await this.#runs.learn(plans, choice, prediction, ratioOf);
+		if (weighed !== prediction) await this.#runs.learn(plans, choice, weighed, lossOf);
 		const chosen = await this.#choose(choice, plans);
 		const whole: Plan = { kind: "plan", label: "suggested", chosen };
-		await this.#learn([...plans, whole], choice, prediction, ratioOf);
+		await this.#runs.learn([...plans, whole], choice, prediction, ratioOf);
 		plans.push(...sizedPlans(choice, chosen));
 		const units = new Map(this.#units.map(({ unit }) => [unit.name, this.#suggested(unit, chosen, choice)] as const));
 		const { file, text, name, description } = this.#recipe(units);
-		const points = await this.#points(plans, choice, prediction);
+		const points = await this.#runs.points(plans, choice, prediction, this.#otherBytes(choice));
 		const point = points.find(({ isChosen }) => isChosen)!;
-		const quantized = this.#hasSamples ? (await this.#measure.quantized(file, text, true)).outputs : null;
+		const quantized = this.#hasSamples ? (await this.#measure.quantized(file, "suggested", text)).outputs : null;
 		const count = (change: SuggestedUnit["change"]) =>
 			[...units.values()].filter((unit) => unit.change === change).length;
 		const suggestion: SuggestedRecipe = {
@@ -131,7 +133,7 @@ class Suggester {
 			bitsPerWeight: point.bitsPerWeight,
 			predictedSqnrDb: point.predictedSqnrDb,
 			measuredSqnrDb: quantized === null ? null : decibelsOf(quantized.ratio),
-			chanceDb: quantized === null ? null : await this.#chanceDb(chosen, quantized),
+			chanceDb: quantized === null ? null : await this.#runs.chanceDb(chosen, quantized),
 			promoted: count("promoted"),
 			demoted: count("demoted"),
 		};
@@ -173,7 +175,7 @@ class Suggester {
 		const known = this.#units.map(({ unit, all }) => ({ unit, candidates: all, measured: undefined }));
 		const weights = known.filter(({ unit }) => this.#isChosen(unit)).map((one) => ({ known: one, weight: 1 }));
 		const choice = new PrecisionChoice(weights, new Prediction(known, 0));
-		const first = choice.within(this.#budgetBytes(weights.map((one) => one.known.unit)));
+		const first = choice.within(this.#budgetBytes(choice));
 		const order = first === undefined ? [] : choice.nearest(first).map(({ unit }) => unit.name);
 		const place = ({ name }: SensitivityUnit) => (order.indexOf(name) + order.length + 1) % (order.length + 1);
 		return [...this.#units].sort((a, b) => place(a.unit) - place(b.unit));
@@ -200,37 +202,11 @@ class Suggester {
 		return new Prediction(this.#knownBy(lossOf), floor === undefined ? 0 : lossOf(floor));
 	}
 
-	/** What quantized activations alone lose: next to nothing is lost with weights of 16 bits. */
-	async #floor(): Promise<OutputNoise | undefined> {
-		const { activationBits } = PRECISION_FACTS[findRecipe(this.#options.recipe).default.precision];
-		if (!this.#hasSamples || activationBits !== 16) return undefined;
-		return (await this.#measure.quantized("16a16w", "activations")).outputs ?? undefined;
-	}
-
-	/** Runs recipes, for the factor by which noises of units add up. */
-	async #learn(
-		plans: readonly Plan[],
-		choice: PrecisionChoice,
-		prediction: Prediction,
-		lossOf: (noise: OutputNoise) => number,
-	): Promise<void> {
-		if (!this.#hasSamples) return;
-		const learned: { sum: number; measured: number }[] = [];
-		for (const [index, { chosen }] of plans.entries()) {
-			const noise = await this.#measure.endToEnd(chosen, "measured");
-			const known = choice.units.map(({ known: one }) => one);
-			const sum = known.reduce((total, one) => total + prediction.alone(one, chosen.get(one.unit.name)!), 0);
-			if (noise !== null) learned.push({ sum, measured: lossOf(noise) });
-			this.#progress("running whole recipes", index + 1, plans.length);
-		}
-		prediction.learn(learned);
-	}
-
 	async #choose(choice: PrecisionChoice, singles: readonly Plan[]): Promise<ChosenCandidates> {
 		if (this.#threshold !== undefined) return this.#aboveThreshold(choice, this.#threshold);
-		const bytes = this.#budgetBytes(choice.units.map(({ known }) => known.unit));
+		const bytes = this.#budgetBytes(choice);
 		const planned = choice.within(bytes);
-		if (planned === undefined) throw this.#tooSmall(choice);
+		if (planned === undefined) throw budgetTooSmall(choice, this.#otherBytes(choice));
 		if (!this.#hasSamples || this.#options.headWeight !== 1) return planned;
 		const single = singles.map(({ chosen }) => chosen).filter((chosen) => choice.bytesOf(chosen) <= bytes);
 		return searchPrecisions(choice, [planned, ...single, ...startsWithin(choice, bytes)], {
@@ -238,14 +214,6 @@ class Suggester {
 			run: (chosen) => this.#measure.endToEnd(chosen, "measured"),
 			onProgress: (done, total) => this.#progress("trying recipes", done, total),
 		});
-	}
-
-	#tooSmall(choice: PrecisionChoice): QGraphError {
-		const least = choice.bytesOf(choice.smallest());
-		const model = least + this.#otherBytes(choice.units.map(({ known }) => known.unit));
-		const bits = ((8 * least) / choice.elements).toFixed(2);
-		const message = `no choice keeps the budget: the smallest candidates take ${bits} bits a weight, the model ${(model / 1e6).toPrecision(4)} MB`;
-		return new QGraphError("recipe/budget", message);
 	}
 
 	/** The base recipe, with what is below the threshold promoted. */
@@ -256,39 +224,6 @@ class Suggester {
 				return [unit.name, threshold.promoted(unit, own, candidates) ?? own] as const;
 			}),
 		);
-	}
-
-	async #points(plans: readonly Plan[], choice: PrecisionChoice, prediction: Prediction): Promise<ParetoEntry[]> {
-		const elements = choice.elements;
-		const otherBytes = this.#otherBytes(choice.units.map(({ known }) => known.unit));
-		const points: ParetoEntry[] = [];
-		const floor = await this.#floor();
-		for (const [index, { kind, label, chosen }] of plans.entries()) {
-			const bytes = choice.bytesOf(chosen);
-			const sum = choice.units.reduce(
-				(total, { known }) => total + prediction.alone(known, chosen.get(known.unit.name)!),
-				0,
-			);
-			const noise = this.#hasSamples ? await this.#measure.endToEnd(chosen, "held-out") : null;
-			points.push({
-				kind,
-				label,
-				bytes: bytes + otherBytes,
-				bitsPerWeight: (8 * bytes) / elements,
-				predictedSqnrDb: decibelsOf(this.#hasSamples ? prediction.together(sum) : sum / choice.units.length),
-				measuredSqnrDb: noise === null ? null : decibelsOf(noise.ratio + (floor?.ratio ?? 0)),
-				chanceDb: noise === null ? null : await this.#chanceDb(chosen, noise),
-				isChosen: index === plans.length - 1,
-			});
-			this.#progress("running recipes on held-out samples", index + 1, plans.length);
-		}
-		return points.sort((a, b) => a.bytes - b.bytes || (a.predictedSqnrDb ?? 0) - (b.predictedSqnrDb ?? 0));
-	}
-
-	/** How far apart what a choice loses on the samples to measure with and on the held-out ones may be by chance. */
-	async #chanceDb(chosen: ChosenCandidates, heldOut: OutputNoise): Promise<number | null> {
-		const measured = await this.#measure.endToEnd(chosen, "measured");
-		return measured === null ? null : chanceDb(measured.samples, heldOut.samples);
 	}
 
 	#suggested(unit: SensitivityUnit, chosen: ChosenCandidates, choice: PrecisionChoice): SuggestedUnit {
@@ -320,22 +255,20 @@ class Suggester {
 	}
 
 	/** Bytes of codes and scales that the budget leaves. */
-	#budgetBytes(units: readonly SensitivityUnit[]): number {
-		const budget: Budget = parseBudget((this.#mode as Extract<AnalysisMode, { kind: "budget" }>).budget);
-		if ("bitsPerWeight" in budget)
-			return (budget.bitsPerWeight * units.reduce((sum, { elements }) => sum + elements, 0)) / 8;
-		return "bytes" in budget ? budget.bytes - this.#otherBytes(units) : 0;
+	#budgetBytes(choice: PrecisionChoice): number {
+		const { budget } = this.#mode as Extract<AnalysisMode, { kind: "budget" }>;
+		return bytesWithin(budget, unitsOf(choice), this.#otherBytes(choice));
 	}
 
-	/** Bytes of the model that no choice changes: of the base recipe's model, if there is one, else of the float one. */
-	#otherBytes(units: readonly SensitivityUnit[]): number {
-		const { base } = this.#measured;
-		if (base === undefined)
-			return serializedSize(this.#measure.model) - units.reduce((sum, { floatBytes }) => sum + floatBytes, 0);
-		return base.bytes - units.reduce((sum, { name }) => sum + this.#unitOf(name).own.bytes, 0);
+	#otherBytes(choice: PrecisionChoice): number {
+		return bytesBeside(unitsOf(choice), this.#measure, this.#measured, ({ name }) => this.#unitOf(name).own.bytes);
 	}
 
 	#progress(step: string, done: number, total: number): void {
 		this.#options.onProgress?.(step, done, total);
 	}
+}
+
+function unitsOf(choice: PrecisionChoice): SensitivityUnit[] {
+	return choice.units.map(({ known }) => known.unit);
 }

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -243,6 +244,22 @@ describe("what is asked for", () => {
 		expect(second.analysis).toEqual(whole.analysis);
 		const other = analyzeSensitivity(small, { ...options, recipe: "16a8w", resume: true });
 		await expect(other).rejects.toMatchObject({ code: "analyze/state" });
+	});
+
+	test("a folder belongs to one analysis at a time", async () => {
+		const workFolder = path.join(folder, "shared-work");
+		const options = { data: [data], fit: "max", measures: "isolated", workFolder } as const;
+		const first = analyzeSensitivity(small, options);
+		const second = analyzeSensitivity(small, options);
+		const [one, other] = await Promise.allSettled([first, second]);
+		const refused = one.status === "rejected" ? one : other;
+		expect([one.status, other.status].sort()).toEqual(["fulfilled", "rejected"]);
+		expect(refused).toMatchObject({ reason: { code: "analyze/state", message: expect.stringContaining("works in") } });
+		// a process that has ended left its mark
+		const ended = spawnSync(process.execPath, ["--version"]).pid;
+		writeFileSync(path.join(workFolder, "lock"), `${ended}\n`);
+		await analyzeSensitivity(small, options);
+		expect(existsSync(path.join(workFolder, "lock"))).toBe(false);
 	});
 
 	test("samples that are not finite are counted and left out", async () => {

@@ -18,7 +18,7 @@ import { mixedSource } from "../support/random.js";
 const folder = mkdtempSync(path.join(tmpdir(), "qgraph-padded-test-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const [LENGTH, HIDDEN, INNER, VOCABULARY, LAYERS, SAMPLES, HELD_OUT] = [12, 32, 64, 50, 3, 120, 24] as const;
+const [LENGTH, HIDDEN, INNER, VOCABULARY, LAYERS, SAMPLES, HELD_OUT] = [12, 32, 64, 50, 3, 160, 48] as const;
 const random = mixedSource(7);
 const normals = (count: number, gain: number) =>
 	Float32Array.from({ length: count }, () => gain * 2 * (random() + random() + random() - 1.5));

@@ -241,7 +241,8 @@ test("weights with 16 bits are measured as those with 32", async () => {
 		expect(other.floatBytes * 2).toBe(float!.units[index]!.floatBytes);
 		expect(Math.abs(other.isolatedSqnrDb! - isolatedSqnrDb!), name).toBeLessThan(0.2);
 		expect(Math.abs(other.endToEndSqnrDb! - endToEndSqnrDb!), name).toBeLessThan(0.5);
-		// of operators that were fused with what follows there is no output to compare
-		if (cumulativeSqnrDb !== null) expect(Math.abs(other.cumulativeSqnrDb! - cumulativeSqnrDb), name).toBeLessThan(0.5);
+		// behind the first one is a Relu that becomes one with it
+		expect(Math.abs(other.cumulativeSqnrDb! - cumulativeSqnrDb!), name).toBeLessThan(0.5);
+		expect(cumulativeSqnrDb, name).not.toBeNull();
 	}
 }, 60_000);
