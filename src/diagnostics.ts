@@ -118,7 +118,9 @@ export const CODES = {
 	"llm/settings": error(
 		"What is asked of a language model's conversion contradicts itself; the message says what to change.",
 	),
-	"llm/genai-version": warning("Few versions of ONNX Runtime GenAI run what was asked for; the message names them."),
+	"llm/genai-version": warning(
+		"Few versions of ONNX Runtime GenAI run what was asked for, or not with all settings; the message names them.",
+	),
 	"llm/not-on-htp": error("The HTP does not take a graph of a language model wholly; nothing was written."),
 	"llm/length": error("The lengths asked for do not fit each other or the model's context."),
 	"llm/pad-token": error("Every id of the vocabulary is a token, so that none is left to fill prompts up with."),

@@ -40,16 +40,56 @@ export interface RotaryNode {
 	readonly call: RotaryCall;
 }
 
-/** Operators of language models that a decoder must not have, and what they belong to. */
-const UNSUPPORTED: Readonly<Record<string, string>> = {
-	MoE: "a mixture of experts",
-	QMoE: "a mixture of experts",
-	PagedAttention: "paged attention",
-	SparseAttention: "sparse attention",
-	LinearAttention: "a hybrid of linear attention",
-	CausalConvWithState: "a hybrid with convolutions",
-	MultiHeadAttention: "attention without grouped queries",
-	Attention: "attention without grouped queries",
+/** What an operator that a decoder must not have makes of the model, what is expected in its place, and what to do. */
+interface Unsupported {
+	readonly kind: string;
+	readonly expected: string;
+	readonly remedy: string;
+}
+
+const EXPERTS: Unsupported = {
+	kind: "a mixture of experts",
+	expected: "one feed-forward network for all tokens",
+	remedy: "take a dense model of the family",
+};
+
+/** What GenAI's model builder writes for the CPU whatever the model. */
+const GROUPED = "build the model again with the model builder of ONNX Runtime GenAI for '-e cpu', which writes it so";
+
+const UNGROUPED: Unsupported = {
+	kind: "attention without grouped queries",
+	expected: "GroupQueryAttention",
+	remedy: GROUPED,
+};
+
+const HYBRID_REMEDY = "take a model that has attention in every layer";
+
+/** Operators of language models that a decoder must not have. */
+const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
+	MoE: EXPERTS,
+	QMoE: EXPERTS,
+	PagedAttention: {
+		kind: "paged attention",
+		expected: "GroupQueryAttention with a past of its own",
+		remedy: GROUPED,
+	},
+	SparseAttention: {
+		kind: "sparse attention",
+		expected: "GroupQueryAttention, whose windows are local",
+		remedy: "take a model whose attention is dense or has local windows",
+	},
+	LinearAttention: {
+		kind: "a hybrid of linear attention",
+		expected: "GroupQueryAttention in every layer",
+		remedy: HYBRID_REMEDY,
+	},
+	CausalConvWithState: {
+		kind: "a hybrid with convolutions",
+		expected: "GroupQueryAttention in every layer",
+		remedy: HYBRID_REMEDY,
+	},
+	MultiHeadAttention: UNGROUPED,
+	Attention: UNGROUPED,
 };
 
 /**
@@ -62,8 +102,10 @@ export function findDecoder(
 	lengths: { readonly sequence: number; readonly context: number },
 ): Decoder {
 	for (const { node } of allNodes(model)) {
-		const kind = node.op.domain === "com.microsoft" ? UNSUPPORTED[node.op.type] : undefined;
-		if (kind !== undefined) throw unsupported(`${node.op.type} '${nodeLabel(node)}' makes it ${kind}`);
+		const found = node.op.domain === "com.microsoft" ? UNSUPPORTED[node.op.type] : undefined;
+		if (found === undefined) continue;
+		const { kind, expected, remedy } = found;
+		throw unsupported(`${node.op.type} '${nodeLabel(node)}' makes it ${kind}, expected ${expected}; ${remedy}`);
 	}
 	const layerOf = fixInputs(model, config, lengths);
 	chooseRotaryCaches(model, lengths.context);
@@ -102,7 +144,9 @@ function fixInputs(
 		const shape = shapes.get(input.name);
 		if (shape === undefined) {
 			if (input.initializer !== undefined) continue;
-			throw unsupported(`nothing is known of its input '${input.name}'`);
+			throw unsupported(
+				`nothing is known of its input '${input.name}', expected ids, mask, positions, keys and values of the past; a state of another kind cannot be kept: ${HYBRID_REMEDY}, or remove the input`,
+			);
 		}
 		if (input.type?.kind === "tensor") input.type = tensorType(input.type.elementType, shape);
 	}
@@ -115,6 +159,10 @@ function fixInputs(
 	return layerOf;
 }
 
+/** What is expected of rotary tables. */
+const CONSTANT_TABLES =
+	"expected constants, or an If that chooses of long and short ones; 'qgraph convert --fold-constants' makes of tables what follows from constants";
+
 /** What the token ids are looked up as, [1, sequence, hidden]. Throws `llm/unsupported` where that is not one table. */
 export function embeddedOf(model: Model, { inputs }: GenaiConfig): Value {
 	const ids = model.graph.inputs.find(({ name }) => name === inputs.ids);
@@ -122,7 +170,9 @@ export function embeddedOf(model: Model, { inputs }: GenaiConfig): Value {
 		.map(({ node }) => node)
 		.filter((node) => isOnnxOp(node, "Gather") || isMicrosoftOp(node, "GatherBlockQuantized"));
 	if (lookups.length === 1) return lookups[0]!.outputs[0]!;
-	throw unsupported(`${lookups.length} operators look '${inputs.ids}' up in a table, expected one`);
+	throw unsupported(
+		`${lookups.length} operators look '${inputs.ids}' up in a table, expected one Gather or GatherBlockQuantized; models with a table for each layer are not covered`,
+	);
 }
 
 /** The name of the embedded tokens where they go from one graph to another. */
@@ -143,10 +193,12 @@ function rotariesOf(model: Model, { inputs }: GenaiConfig, types: TypeTable): Ro
 		const call = rotaryCall(node, types);
 		if ("code" in call) throw unsupported(`rotary embedding '${nodeLabel(node)}': ${call.message}`);
 		if (call.positions?.name !== inputs.positions || call.isOffset) {
-			throw unsupported(`rotary embedding '${nodeLabel(node)}' has positions that are not '${inputs.positions}'`);
+			throw unsupported(
+				`rotary embedding '${nodeLabel(node)}' has positions that are not '${inputs.positions}', expected that input; where it has another name, say so as model.decoder.inputs.position_ids in genai_config.json`,
+			);
 		}
 		if (constantOf(call.caches.cos) === undefined || constantOf(call.caches.sin) === undefined) {
-			throw unsupported(`rotary embedding '${nodeLabel(node)}' has tables that are computed`);
+			throw unsupported(`rotary embedding '${nodeLabel(node)}' has tables that are computed, ${CONSTANT_TABLES}`);
 		}
 		return { node, call };
 	});
@@ -166,16 +218,21 @@ function attentionsOf(
 			const { past, keyHeads, headSize, attentionBias } = form;
 			const layer = past && layerOf.get(past.key);
 			if (past === undefined || layer === undefined)
-				throw unsupported(`attention '${nodeLabel(node)}' has no past that is an input`);
+				throw unsupported(
+					`attention '${nodeLabel(node)}' has no past of its own, expected '${config.inputs.pastKeys}' and '${config.inputs.pastValues}'; layers that share a cache are not covered`,
+				);
 			if (keyHeads !== config.keyHeads || headSize !== config.headSize) {
 				throw disagreement(
 					`attention '${nodeLabel(node)}' has ${keyHeads} heads of keys of size ${headSize}, the config ${config.keyHeads} of ${config.headSize}`,
 				);
 			}
-			if (attentionBias !== undefined) throw unsupported(`attention '${nodeLabel(node)}' has a bias that is computed`);
+			if (attentionBias !== undefined)
+				throw unsupported(
+					`attention '${nodeLabel(node)}' has a bias that is computed, expected none: the mask is made of the positions; take a model whose positions are rotary`,
+				);
 			const { rotary } = form;
 			if (rotary && (constantOf(rotary.caches.cos) === undefined || constantOf(rotary.caches.sin) === undefined)) {
-				throw unsupported(`attention '${nodeLabel(node)}' has rotary tables that are computed`);
+				throw unsupported(`attention '${nodeLabel(node)}' has rotary tables that are computed, ${CONSTANT_TABLES}`);
 			}
 			return { layer, node, form: { ...form, past } };
 		})
@@ -195,7 +252,9 @@ export function statesBehind(logits: Value): Pick<Decoder, "hidden" | "headInput
 		}
 		at = node.inputs.find((input) => constantOf(input) === undefined);
 	}
-	throw unsupported(`no matrix product gives '${logits.name}'`);
+	throw unsupported(
+		`no matrix product gives '${logits.name}', expected MatMul, Gemm or MatMulNBits and at most ${MAX_STEPS_BEHIND_HEAD} elementwise operators behind it; give model.decoder.outputs.logits the name of what the head gives`,
+	);
 }
 
 /** The states of all tokens where `state` is that of the last one, picked by Gather and Unsqueeze. */

@@ -156,7 +156,7 @@ export class DynamicDecoder {
 		if (name === "position_ids") {
 			return tokens.map((row, index) => row.map((_, position) => lengths[index]! - row.length + position));
 		}
-		const message = `the model cannot be run: nothing is known of its input '${name}'`;
+		const message = `the model cannot be run: nothing is known of its input '${name}', expected ids, mask, positions and pasts; without --recipe or --budget it need not run`;
 		throw new QGraphError("llm/unsupported", message, { value: name });
 	}
 

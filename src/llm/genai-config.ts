@@ -34,6 +34,9 @@ export const GENAI_CONFIG_FILE = "genai_config.json";
 /** Parts of a config that stand for models which are not a single decoder. */
 const OTHER_PARTS = ["encoder", "vision", "speech", "audio", "embedding"];
 
+const PART_REMEDY =
+	"give a directory with the text decoder alone, and make the other models ready with 'qgraph quantize' or 'qgraph convert'";
+
 /**
  * Reads the config of a directory that ONNX Runtime GenAI's model builder wrote. Throws `llm/config` where there is none or
  * it says nothing of a single decoder, `llm/unsupported` for encoder-decoders, pipelines and models of several kinds.
@@ -47,17 +50,28 @@ export function readGenaiConfig(folder: string): GenaiConfig {
 	const reader = new ConfigReader(file, parse(file));
 	const model = reader.object(reader.content, "model");
 	const part = OTHER_PARTS.find((name) => model[name] !== undefined);
-	if (part !== undefined) throw unsupported(file, `the model has the part '${part}', expected a decoder alone`);
+	if (part !== undefined)
+		throw unsupported(file, `the model has the part '${part}', expected a decoder alone; ${PART_REMEDY}`);
 	const decoder = reader.object(model, "model.decoder");
-	if (decoder.pipeline !== undefined) throw unsupported(file, "the decoder is a pipeline already");
+	if (decoder.pipeline !== undefined)
+		throw unsupported(
+			file,
+			"the decoder is a pipeline already, expected one dynamic model; give the directory that it was made of",
+		);
 	const [inputs, outputs] = [
 		reader.object(decoder, "model.decoder.inputs"),
 		reader.object(decoder, "model.decoder.outputs"),
 	];
 	if (inputs.input_ids === undefined && inputs.inputs_embeds !== undefined)
-		throw unsupported(file, "the model has no table of embeddings (exclude_embeds), expected one that takes token ids");
+		throw unsupported(
+			file,
+			"the model has no table of embeddings (exclude_embeds), expected one that takes token ids; build it without that option",
+		);
 	if (outputs.logits === undefined)
-		throw unsupported(file, "the model has no head (exclude_lm_head), expected one that gives logits");
+		throw unsupported(
+			file,
+			"the model has no head (exclude_lm_head), expected one that gives logits; build it without that option",
+		);
 	const end = model.eos_token_id;
 	return {
 		content: reader.content,

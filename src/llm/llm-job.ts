@@ -103,7 +103,8 @@ export async function readJob(folder: string, settings: LlmSettings): Promise<Ll
 		throw new QGraphError("llm/settings", `graphs are to be ${what}: name a target, such as qnn-htp:v79`);
 	}
 	checkVersion(genaiVersion);
-	const diagnostics = layout === "B" ? checkWindowed(lengths, genaiVersion, quantization) : [];
+	const diagnostics =
+		layout === "B" ? checkWindowed(lengths, genaiVersion, quantization) : whatToSayOf(genaiVersion, lengths);
 	if (splits !== "auto" && !(Number.isInteger(splits) && splits > 0)) {
 		throw new QGraphError("llm/settings", `${splits} parts were asked for, expected a whole number or 'auto'`);
 	}
@@ -175,6 +176,15 @@ function checkWindowed(
 		throw new QGraphError("llm/length", message);
 	}
 	const message = `${layout} ${versions} only, and takes one prompt in a conversation: layout C runs in all others`;
+	return [{ code: "llm/genai-version", severity: "warning", message, at: {}, notes: [] }];
+}
+
+/** The version whose caches are as long as `max_length`, and not as the graphs have them. */
+const GENAI_OF_FITTING_LENGTHS = "0.16";
+
+function whatToSayOf(version: string, { context }: GraphLengths): Diagnostic[] {
+	if (compareVersions(version, GENAI_OF_FITTING_LENGTHS) !== 0) return [];
+	const message = `ONNX Runtime GenAI ${version} makes caches as long as max_length, which therefore has to stay ${context}, as the config says; 0.17 and later take smaller ones, too`;
 	return [{ code: "llm/genai-version", severity: "warning", message, at: {}, notes: [] }];
 }
 

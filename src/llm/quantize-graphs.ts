@@ -1,7 +1,6 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Budget } from "../analysis/budget.js";
-import { planPrecision } from "../analysis/plan-precision.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
 import type { Diagnostic } from "../diagnostics.js";
@@ -12,14 +11,12 @@ import { readModel, writeModel } from "../onnx/file.js";
 import { foldShapes } from "../passes/fold-shapes.js";
 import type { Pass } from "../passes/infra/pass.js";
 import type { WeightEntry } from "../passes/infra/report.js";
-import { lowerMatmulNbits } from "../passes/lower-matmul-nbits.js";
 import { quantizeActivation } from "../passes/support/encoded-activation.js";
 import type { Encoding } from "../passes/support/qdq.js";
 import { upgradeOpset } from "../passes/upgrade-opset.js";
 import { type OperatorPrecision, operatorPrecisions } from "../quantize/operator-precisions.js";
 import { passesAround, passesBehind } from "../quantize/passes-around.js";
 import { quantizers } from "../quantize/quantizers.js";
-import { writeRecipe } from "../recipe/write-recipe.js";
 import { runPasses } from "../run-passes.js";
 import { checkModel, type Finding } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
@@ -28,6 +25,7 @@ import { cacheGraph } from "./cache-graph.js";
 import { type CalibratedGraphs, calibrateGraphs } from "./calibrate-graphs.js";
 import { calibrationSequences, type SequenceOptions } from "./calibration-sequences.js";
 import { makeDecodeGraph, makeStatesGraph } from "./decode-graph.js";
+import { type EqualizedCache, equalizeCache } from "./equalize-cache.js";
 import { freeWeights } from "./freed-weights.js";
 import { frontOptions, makeFrontGraph } from "./front-graph.js";
 import { isPast } from "./genai-config.js";
@@ -38,6 +36,7 @@ import { isNew, NAMES } from "./layer-graph.js";
 import { tapLayers, tapNamed } from "./layer-states.js";
 import type { LlmJob } from "./llm-job.js";
 import { type GraphRole, graphOf, type PipelineGraph } from "./pipeline-graph.js";
+import { plannedRecipe } from "./planned-recipe.js";
 import { quantizedArray, quantizeFront } from "./quantized-front.js";
 import { cutLayers, frontOfSequences, runFront, WHOLE } from "./sequence-stages.js";
 import { SequenceStore } from "./sequence-store.js";
@@ -135,11 +134,18 @@ class GraphsQuantizer {
 		}
 		const recipe = await this.#recipe();
 		const float = { layers: await this.#prepare("prefill", recipe), head: await this.#prepare("lm_head", recipe) };
-		const calibrated = await calibrateGraphs(this.#job, float, sequences.calibration, this.#scratch, {
-			...{ recipe, gptq, observer, signal, onProgress },
-		});
-		const layers = await readModel(float.layers);
-		const encodings = await this.#quantizeLayers(layers, recipe, calibrated);
+		const { file, ranges } = await this.#equalize(float.layers, sequences.calibration);
+		const calibrated = await calibrateGraphs(
+			this.#job,
+			{ ...float, layers: file },
+			sequences.calibration,
+			this.#scratch,
+			{
+				...{ recipe, gptq, observer, signal, onProgress },
+			},
+		);
+		const layers = await readModel(file);
+		const encodings = await this.#quantizeLayers(layers, recipe, calibrated, ranges);
 		const head = await readModel(float.head);
 		await this.#quantizeHead(head, recipe, calibrated, encodings.get(NAMES.hidden));
 		const decode = await readModel(this.#file("prefill"));
@@ -179,16 +185,8 @@ class GraphsQuantizer {
 	async #recipe(): Promise<string> {
 		const { budget, recipe = DEFAULT_RECIPE, signal } = this.#options;
 		if (budget === undefined) return recipe;
-		const model = await readModel(this.#job.config.modelFile);
-		await runPasses(model, [lowerMatmulNbits()]);
-		const plan = await planPrecision(model, {
-			budget,
-			...(signal === undefined ? {} : { signal }),
-			onProgress: (done, total) => this.#progress("choosing precisions", done, total),
-		});
-		const file = path.join(this.#scratch, "plan.yaml");
-		writeFileSync(file, writeRecipe(plan.recipe));
-		return file;
+		const onProgress = (done: number, total: number) => this.#progress("choosing precisions", done, total);
+		return plannedRecipe(this.#job.config.modelFile, budget, this.#scratch, { signal, onProgress });
 	}
 
 	/** Runs the passes in front of the recipe on a float graph; returns the file with the result. */
@@ -204,12 +202,25 @@ class GraphsQuantizer {
 		return file;
 	}
 
-	/** Writes prefill; returns the encodings of its inputs and outputs. */
-	async #quantizeLayers(model: Model, recipe: string, calibrated: CalibratedGraphs): Promise<Map<string, Encoding>> {
+	/** The float layers as 8-bit codes of the cache lose least, and the ranges of these. */
+	async #equalize(file: string, sequences: readonly (readonly number[])[]): Promise<EqualizedCache> {
+		if (this.#cache !== "u8") return { file, ranges: new Map() };
+		const { signal } = this.#options;
+		const onProgress = (done: number, total: number) => this.#progress("equalizing keys and values", done, total);
+		return equalizeCache(this.#job, file, sequences, this.#scratch, { signal, onProgress });
+	}
+
+	/** Writes prefill; returns the encodings of its inputs and outputs. @param caches ranges of new keys and values. */
+	async #quantizeLayers(
+		model: Model,
+		recipe: string,
+		calibrated: CalibratedGraphs,
+		caches: EqualizedCache["ranges"],
+	): Promise<Map<string, Encoding>> {
 		const { config } = this.#job;
 		const isWide = this.#cache !== "u8";
 		if (this.#cache !== "float") {
-			quantizeCache(model, config, this.#cache, (name) => calibrated.ranges.get(name));
+			quantizeCache(model, config, this.#cache, (name) => caches.get(name) ?? calibrated.ranges.get(name));
 		}
 		const files = calibrated.layers;
 		const encodings = new Map<string, Encoding>();
@@ -242,8 +253,7 @@ class GraphsQuantizer {
 	async #quantize(model: Model, passes: readonly Pass[]): Promise<void> {
 		const { target } = this.#job;
 		const behind = passesBehind(model, target).map((pass) => pass());
-		const weights = await this.#passes(model, [...passes, ...behind]);
-		this.#weights.push(...weights);
+		this.#weights.push(...(await this.#passes(model, [...passes, ...behind])));
 	}
 
 	async #passes(model: Model, passes: readonly Pass[]): Promise<readonly WeightEntry[]> {

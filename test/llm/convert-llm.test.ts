@@ -58,6 +58,7 @@ const CASES: Readonly<Record<string, DirectoryOptions>> = {
 		prunesHead: true,
 	},
 	"sinks, products apart": { sinks: true, separate: true },
+	"states that another product than the head's reads": { hiddenReader: true },
 	"states that come out under the name that they have between graphs": { hiddenOutput: true },
 };
 
@@ -306,7 +307,20 @@ describe("convertLlm", () => {
 			"needs a context of two windows: 15 was given, expected 16 at least",
 		],
 		["a context beyond the model's", {}, { context: 65 }, "llm/length", "<= 64, the model's context length"],
-		["an encoder", { config: { encoder: {} } }, LENGTHS, "llm/unsupported", "the model has the part 'encoder'"],
+		[
+			"an encoder",
+			{ config: { encoder: {} } },
+			LENGTHS,
+			"llm/unsupported",
+			"the model has the part 'encoder', expected a decoder alone; give a directory with the text decoder alone",
+		],
+		[
+			"a pipeline",
+			{ decoder: { pipeline: [] } },
+			LENGTHS,
+			"llm/unsupported",
+			"is a pipeline already, expected one dynamic model; give the directory that it was made of",
+		],
 		[
 			"a model without embeddings",
 			{ decoder: { inputs: { inputs_embeds: "inputs_embeds" } } },
@@ -321,11 +335,48 @@ describe("convertLlm", () => {
 			"llm/unsupported",
 			"has no head (exclude_lm_head)",
 		],
-		["experts", { extra: "MoE" }, LENGTHS, "llm/unsupported", "MoE 'odd' makes it a mixture of experts"],
-		["paged attention", { extra: "PagedAttention" }, LENGTHS, "llm/unsupported", "'odd' makes it paged attention"],
-		["a hybrid", { extra: "LinearAttention" }, LENGTHS, "llm/unsupported", "makes it a hybrid of linear attention"],
-		["a state of its own", { input: "past_conv.0" }, LENGTHS, "llm/unsupported", "of its input 'past_conv.0'"],
-		["a quantized cache", { cacheScales: true }, LENGTHS, "llm/unsupported", "its cache is quantized, with scales"],
+		[
+			"experts",
+			{ extra: "MoE" },
+			LENGTHS,
+			"llm/unsupported",
+			"MoE 'odd' makes it a mixture of experts, expected one feed-forward network for all tokens; take a dense model",
+		],
+		[
+			"paged attention",
+			{ extra: "PagedAttention" },
+			LENGTHS,
+			"llm/unsupported",
+			"'odd' makes it paged attention, expected GroupQueryAttention with a past of its own; build the model again",
+		],
+		[
+			"attention without groups",
+			{ extra: "MultiHeadAttention" },
+			LENGTHS,
+			"llm/unsupported",
+			"makes it attention without grouped queries, expected GroupQueryAttention; build the model again",
+		],
+		[
+			"a hybrid",
+			{ extra: "LinearAttention" },
+			LENGTHS,
+			"llm/unsupported",
+			"makes it a hybrid of linear attention, expected GroupQueryAttention in every layer; take a model",
+		],
+		[
+			"a state of its own",
+			{ input: "past_conv.0" },
+			LENGTHS,
+			"llm/unsupported",
+			"nothing is known of its input 'past_conv.0', expected ids, mask, positions, keys and values of the past; a state",
+		],
+		[
+			"a quantized cache",
+			{ cacheScales: true },
+			LENGTHS,
+			"llm/unsupported",
+			"scales of its own (k_scale, v_scale), expected one of floats; build the model without a quantized cache",
+		],
 		["a missing field", { config: { vocab_size: "many" } }, LENGTHS, "llm/config", `'model.vocab_size' of`],
 	] as const)("refuses %s", async (name, options, lengths, code, message) => {
 		const [input, output] = [path.join(folder, name), path.join(folder, `${name} static`)];
@@ -350,6 +401,16 @@ describe("convertLlm", () => {
 		const refusal = convertLlm(input, `${input} static`, { ...LENGTHS, ...settings });
 		await expect(refusal).rejects.toMatchObject({ code: "llm/settings" });
 		await expect(refusal).rejects.toThrow(message);
+	});
+
+	test.each([
+		["0.16.0", [expect.stringContaining("max_length, which therefore has to stay 40")]],
+		["0.17.1", []],
+	])("says what GenAI %s needs", async (genaiVersion, messages) => {
+		const input = path.join(folder, `for ${genaiVersion}`);
+		writeGenaiDirectory(input);
+		const { diagnostics } = await convertLlm(input, `${input} static`, { context: 40, prefill: 8, genaiVersion });
+		expect(diagnostics.map(({ message }) => message)).toEqual(messages);
 	});
 
 	test.each([

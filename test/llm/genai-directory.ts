@@ -62,6 +62,8 @@ export interface DirectoryOptions {
 	readonly isWide?: boolean;
 	/** The states in front of the head come out, too. */
 	readonly hiddenOutput?: boolean;
+	/** Another product than the head's reads the states in front of it, and comes out. */
+	readonly hiddenReader?: boolean;
 	/** One more input of the model. */
 	readonly input?: string;
 }
@@ -166,6 +168,7 @@ class DecoderBuilder {
 			normal = this.#emit("Identity", [normal], "hidden_states");
 			builder.output("hidden_states");
 		}
+		if (this.#options.hiddenReader === true) builder.output(this.#product(normal, "reward", hidden, 1));
 		this.#head(normal);
 		for (let layer = 0; layer < layers; layer++) {
 			for (const kind of ["key", "value"]) builder.output(`present.${layer}.${kind}`);

@@ -210,6 +210,16 @@ describe("convertLlm with a recipe", () => {
 		expect(await generationDb(input, output)).toBeGreaterThan(30);
 	}, 60_000);
 
+	test("quantizes a model whose last states others than the head read, too", async () => {
+		const [input, output] = [path.join(folder, "read twice"), path.join(folder, "read twice 8 bits")];
+		writeGenaiDirectory(input, { hiddenReader: true });
+		const quantization = { recipe: "16a8w", gptq: false };
+		const { quantization: found } = await convertLlm(input, output, { ...LENGTHS, target: TARGET, quantization });
+		expect(await generationDb(input, output)).toBeGreaterThan(30);
+		expect(Object.keys(await portsOf(path.join(output, "lm_head.onnx")))).toEqual(["hidden_states", "logits"]);
+		expect(found!.weights.map(({ weight }) => weight).filter((name) => name.includes("reward"))).toEqual([]);
+	}, 60_000);
+
 	test("quantizes a model of float16", async () => {
 		const [input, wide, output] = ["half", "half wide", "half 8 bits"].map((name) => path.join(folder, name));
 		writeGenaiDirectory(input!, { half: DataType.FLOAT16 });

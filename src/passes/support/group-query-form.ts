@@ -71,7 +71,9 @@ export function groupQueryForm(node: Node, types: TypeTable): GroupQueryForm | O
 	if (refusal !== undefined) return unsupported(refusal);
 	const dtype = elementTypeOf(query, types);
 	if (dtype !== DataType.FLOAT && dtype !== DataType.FLOAT16)
-		return unsupported("its queries are neither FLOAT nor FLOAT16");
+		return unsupported(
+			"its queries are neither FLOAT nor FLOAT16; 'qgraph llm' makes BFLOAT16 models FLOAT, other types are not covered",
+		);
 	const shape = types.shapeOf(query);
 	const width = shape?.[2];
 	const headSize = typeof width === "number" ? width / (key === undefined ? heads + 2 * keyHeads : heads) : undefined;
@@ -117,12 +119,14 @@ function unsupported(message: string): Obstacle {
 
 function refusalOf(node: Node): string | undefined {
 	if (node.inputs[INPUT.keyScale] !== undefined || node.inputs[INPUT.valueScale] !== undefined) {
-		return "its cache is quantized, with scales of its own";
+		return "its cache is quantized, with scales of its own (k_scale, v_scale), expected one of floats; build the model without a quantized cache, 'qgraph llm --kv u8' quantizes it";
 	}
 	if ((node.inputs[INPUT.queryNorm] === undefined) !== (node.inputs[INPUT.keyNorm] === undefined)) {
-		return "it normalizes queries or keys alone";
+		return "it normalizes queries or keys alone, expected q_norm_weight and k_norm_weight, or neither; give the other one a weight, or normalize in front of it";
 	}
-	return isOutputUsed(node, 3) ? "its scores are used as an output" : undefined;
+	return isOutputUsed(node, 3)
+		? "its scores are used as an output, which its standard form does not give; remove what reads them"
+		: undefined;
 }
 
 /** A past is put in front of the present, which is as much longer; only sequences that all have the same length have that. */
