@@ -11,17 +11,20 @@ import { chanceDb, decibelsOf } from "./statistics.js";
 /** Runs whole recipes: for what predictions learn from them, and for the points of the trade between size and noise. */
 export class RecipeRuns {
 	readonly #measure: SensitivityMeasure;
-	/** The base recipe. */
+	/** The base recipe, and what it makes of the weights. */
 	readonly #recipe: string;
+	readonly #base: ChosenCandidates;
 	readonly #onProgress: (step: string, done: number, total: number) => void;
 
 	constructor(
 		measure: SensitivityMeasure,
 		recipe: string,
+		base: ChosenCandidates,
 		onProgress: (step: string, done: number, total: number) => void,
 	) {
 		this.#measure = measure;
 		this.#recipe = recipe;
+		this.#base = base;
 		this.#onProgress = onProgress;
 	}
 
@@ -29,11 +32,22 @@ export class RecipeRuns {
 		return this.#measure.samples !== undefined;
 	}
 
-	/** What quantized activations alone lose: next to nothing is lost with weights of 16 bits. */
-	async floor(): Promise<OutputNoise | undefined> {
+	/**
+	 * What quantized activations alone lose. With 16 bits: next to nothing is lost with weights of 16 bits, too. With 8 bits: what
+	 * the base recipe's model loses more than its weights alone.
+	 */
+	async floor(): Promise<Pick<OutputNoise, "ratio" | "klDivergence"> | undefined> {
 		const { activationBits } = PRECISION_FACTS[findRecipe(this.#recipe).default.precision];
-		if (!this.#hasSamples || activationBits !== 16) return undefined;
-		return (await this.#measure.quantized("16a16w", "activations")).outputs ?? undefined;
+		if (!this.#hasSamples || activationBits === undefined) return undefined;
+		if (activationBits === 16) return (await this.#measure.quantized("16a16w", "activations")).outputs ?? undefined;
+		const { outputs } = await this.#measure.quantized(this.#recipe, "base");
+		const weights = await this.#measure.endToEnd(this.#base, "held-out");
+		if (outputs === null || weights === null) return undefined;
+		const isDivergence = outputs.klDivergence !== null && weights.klDivergence !== null;
+		return {
+			ratio: Math.max(0, outputs.ratio - weights.ratio),
+			klDivergence: isDivergence ? Math.max(0, outputs.klDivergence! - weights.klDivergence!) : null,
+		};
 	}
 
 	/** Runs recipes, for the factor by which noises of units add up. */

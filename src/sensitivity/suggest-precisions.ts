@@ -39,6 +39,8 @@ export interface SuggestedUnit {
 	readonly reason: string;
 }
 
+type Loss = Pick<OutputNoise, "ratio" | "klDivergence">;
+
 const DEFAULT_END_TO_END_UNITS = 128;
 
 const RECIPE_FILE = "recipe.yaml";
@@ -83,19 +85,22 @@ class Suggester {
 		this.#options = options;
 		this.#threshold = mode.kind === "threshold" ? new ThresholdChoice(mode, groups) : undefined;
 		this.#hasSamples = measure.samples !== undefined;
-		this.#runs = new RecipeRuns(measure, options.recipe, (...step) => this.#progress(...step));
 		this.#units = measure.units.flatMap((unit) => {
 			const all = measured.isolated.get(unit.name)?.candidates ?? [];
 			const own = all.find(({ setting }) => unit.base && candidateName(setting) === candidateName(unit.base));
 			return own === undefined ? [] : [{ unit, own, all }];
 		});
+		const base = this.#units
+			.filter(({ unit }) => this.#isChosen(unit))
+			.map(({ unit, own }) => [unit.name, own] as const);
+		this.#runs = new RecipeRuns(measure, options.recipe, new Map(base), (...step) => this.#progress(...step));
 	}
 
 	async run(): Promise<Suggestion> {
 		await this.#runUnits();
 		const isDivergence = [...this.#noises.values()].some(({ klDivergence }) => klDivergence !== null);
-		const ratioOf = (noise: OutputNoise) => noise.ratio;
-		const lossOf = isDivergence ? (noise: OutputNoise) => noise.klDivergence ?? 0 : ratioOf;
+		const ratioOf = (noise: Loss) => noise.ratio;
+		const lossOf = isDivergence ? (noise: Loss) => noise.klDivergence ?? 0 : ratioOf;
 		const floor = await this.#runs.floor();
 		const prediction = this.#prediction(ratioOf, floor);
 		const weighed = isDivergence ? this.#prediction(lossOf, floor) : prediction;
@@ -198,7 +203,7 @@ class Suggester {
 		});
 	}
 
-	#prediction(lossOf: (noise: OutputNoise) => number, floor: OutputNoise | undefined): Prediction {
+	#prediction(lossOf: (noise: Loss) => number, floor: Loss | undefined): Prediction {
 		return new Prediction(this.#knownBy(lossOf), floor === undefined ? 0 : lossOf(floor));
 	}
 

@@ -9,7 +9,7 @@ import { writeModel } from "../../src/onnx/file.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
 import { readExecutorchRecipe } from "../../src/recipe/executorch.js";
 import { settingOf } from "../../src/recipe/recipe.js";
-import type { Analysis, AnalyzedUnit } from "../../src/sensitivity/analysis.js";
+import type { Analysis, AnalyzedUnit, SuggestedRecipe } from "../../src/sensitivity/analysis.js";
 import { analyzeSensitivity } from "../../src/sensitivity/analyze-sensitivity.js";
 import { mixedSource } from "../support/random.js";
 import { HIDDEN, LAYERS, PLANTED, plantedDecoder, SEQUENCE } from "./planted-decoder.js";
@@ -195,6 +195,17 @@ describe("what is asked for", () => {
 		expect(analysis.units.every(({ isolatedSqnrDb }) => isolatedSqnrDb !== null)).toBe(true);
 		expect(worstBy(analysis, (unit) => unit.isolatedSqnrDb)).toContain(PLANTED.early);
 		expect([analysis.points, analysis.suggestions, files.size]).toEqual([[], [], 0]);
+	});
+
+	test("activations of 8 bits count in what is predicted and measured", async () => {
+		const options = { recipe: "8a8w", data: [data], fit: "max", candidates: [settingOf("16a4w")], holdOut: 4 } as const;
+		const { analysis } = await analyzeSensitivity(small, { ...options, thresholdDb: 1, grouping: "unit" });
+		const [{ predictedSqnrDb, measuredSqnrDb }] = analysis.suggestions as [SuggestedRecipe];
+		const base = analysis.points.find(({ kind }) => kind === "base")!;
+		expect(Math.abs(base.measuredSqnrDb! - measuredSqnrDb!)).toBeLessThan(0.2);
+		expect(Math.abs(predictedSqnrDb! - measuredSqnrDb!)).toBeLessThan(1.5);
+		const coarse = analysis.points.find(({ label }) => label === "16a4w")!;
+		expect(coarse.measuredSqnrDb!).toBeLessThan(base.measuredSqnrDb!);
 	});
 
 	test("a unit threshold promotes each unit as far as it needs", async () => {
