@@ -32,6 +32,14 @@ export function paintOf(change: Change): string {
 	return color(({ promoted: "orange", demoted: "green", same: "blue" } as const)[change]);
 }
 
+/** Weights that exporters only number say less than their operators: `onnx::MatMul_862`, `/encoder/layer.5/output/dense/MatMul`. */
+function tellingName({ name, nodes }: AnalyzedUnit): string {
+	const [operator] = nodes;
+	return /^onnx::\w+_\d+$/.test(name) && operator !== undefined
+		? operator.replace(/(?<=.)\/(MatMul|Gemm|Conv)$/, "")
+		: name;
+}
+
 /** Names for charts: without what those of all layers begin with, and without `.weight` at the end. */
 export class Names {
 	readonly #starts: readonly string[];
@@ -41,10 +49,11 @@ export class Names {
 		const groups = [true, false].map((hasWeights) =>
 			units.filter(({ layer, elements }) => layer !== null && elements > 0 === hasWeights),
 		);
-		this.#starts = groups.map((group) => commonStart(group.map(({ name }) => name))).filter((start) => start !== "");
+		this.#starts = groups.map((group) => commonStart(group.map(tellingName))).filter((start) => start !== "");
 	}
 
-	short({ name }: AnalyzedUnit): string {
+	short(unit: AnalyzedUnit): string {
+		const name = tellingName(unit);
 		const start = this.#starts.find((other) => name.startsWith(other)) ?? "";
 		return name.slice(start.length).replace(/(?<=.)\.(weight)?$/, "");
 	}
