@@ -1,5 +1,7 @@
-import { intAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { DataType, elementCount } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
 import { type Builder, K, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
 /* What parts of published networks break, smallest models of it, for which legalize-operators has the remedy. */
@@ -9,7 +11,65 @@ function depthwise(b: Builder, x: string, w: string): string {
 	return pair(b, "conv", { scale: 2 ** -13 });
 }
 
+/** Equal numbers of `shape` behind `x`. */
+function filled(b: Builder, x: string, shape: readonly number[], axis: number): string {
+	b.initializer("fill", codesTensor(DataType.UINT16, shape, new Array<number>(elementCount(shape)).fill(0xa000)));
+	b.initializer("fill_step", floatTensor([], [2 ** -13]));
+	b.initializer("fill_middle", codesTensor(DataType.UINT16, [], [0x8000]));
+	b.node("DequantizeLinear", ["fill", "fill_step", "fill_middle"], ["fill_dq"], {}, "fill_DQ");
+	b.node("Concat", [x, "fill_dq"], ["filled"], { axis: intAttribute(axis) }, "filled");
+	return pair(b, "filled");
+}
+
+function padded(b: Builder, x: string, amounts: readonly number[]): string {
+	b.initializer("pads", int64Tensor([amounts.length], amounts));
+	b.initializer("value", floatTensor([], [0.5]));
+	b.node("Pad", [x, "pads", "value"], ["padded"], {}, "padded");
+	return pair(b, "padded");
+}
+
 export const NETWORK_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/channel-fill",
+		name: "equal numbers behind the channels between two Convs",
+		write: (b, rows) =>
+			model(b, [1, 12, rows, 7], (_, x) => {
+				b.node("Conv", [x, weight(b, "w", { shape: [12, 12, 1, 1], axis: 0 })], ["first"], {}, "first");
+				const image = filled(b, pair(b, "first"), [1, 6, rows, 7], 1);
+				b.node("Conv", [image, weight(b, "v", { shape: [N, 18, 1, 1], axis: 0 })], ["conv"], {}, "conv");
+				return pair(b, "conv");
+			}),
+	},
+	{
+		rule: "htp/channel-fill",
+		name: "one number behind the columns in front of a MatMul",
+		write: (b, rows) =>
+			model(b, [2, rows, 42], (_, x) => {
+				const longer = filled(b, x, [2, rows, 1], -1);
+				return pair(b, node(b, "MatMul", [longer, weight(b, "w", { shape: [43, N] })], "mm"));
+			}),
+	},
+	{
+		rule: "htp/channel-fill",
+		name: "a Pad of channels and rows behind MaxPool",
+		write: (b, rows) =>
+			model(b, [1, 40, rows, 6], (_, x) => {
+				b.node("MaxPool", [x], ["pool"], { kernel_shape: intsAttribute([2, 2]) }, "pool");
+				const image = padded(b, pair(b, "pool"), [0, 0, 1, 0, 0, 8, 0, 0]);
+				b.node("Conv", [image, weight(b, "w", { shape: [N, 48, 1, 1], axis: 0 })], ["conv"], {}, "conv");
+				return pair(b, "conv");
+			}),
+	},
+	{
+		rule: "htp/channel-fill",
+		name: "a Pad of the columns of a product",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [24, 20] })], "mm"));
+				const sum = padded(b, product, [0, 0, 0, 4]);
+				return pair(b, node(b, "Add", [sum, x], "sum"));
+			}),
+	},
 	{
 		rule: "htp/depthwise-scale-small",
 		name: "a depthwise Conv of one position, one channel of which is small",

@@ -26,6 +26,7 @@ import {
 	retypeResult,
 	unsign,
 } from "./encoding-remedies.js";
+import { appendAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
@@ -218,6 +219,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/average-pads", coverWindows],
 	["htp/pad-average", averageByConv],
 	["htp/pad-ends", padInTurns],
+	["htp/channel-fill", appendAnother],
 	["htp/int4-asymmetric", unsignInt4],
 	["htp/wide-codes", packCodes],
 	["htp/wide-zero-point", packCodes],

@@ -10,6 +10,7 @@ import { CONV_RULES } from "./conv.js";
 import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
+import { FILL_RULES } from "./fills.js";
 import { FORM_RULES } from "./forms.js";
 import { FUSED_RULES } from "./fused.js";
 import { GEMM_RULES } from "./gemm.js";
@@ -45,6 +46,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	PARAMETER_RULES,
 	MODE_RULES,
 	FORM_RULES,
+	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,
 	ELEMENT_TYPE_RULES,

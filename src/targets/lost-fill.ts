@@ -1,0 +1,141 @@
+import { intOf, intsOf, stringOf } from "../ir/attribute.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
+import type { Tensor } from "../ir/tensor.js";
+import type { Value } from "../ir/value.js";
+import { eachNumber, numbersOf } from "../weights/numbers.js";
+import { fixedShape } from "./fixed-shape.js";
+import { inputFacts, type OperandFacts, type OperatorFacts } from "./operator-facts.js";
+import { ELEMENTWISE, sourceOf } from "./rules/producers.js";
+import type { TypeSource } from "./type-source.js";
+
+/** How many channels the kernels keep together. */
+const GROUP = 32;
+
+/** Operators whose second axis of four the compiler keeps channels on. */
+const OF_IMAGES: readonly string[] = [
+	...["Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize"],
+	...["InstanceNormalization", "BatchNormalization", "DepthToSpace", "SpaceToDepth"],
+];
+
+/** Operators whose channels are on the last axis. */
+const OF_ROWS: readonly string[] = ["MatMul", "Gemm", "LayerNormalization", "RMSNormalization"];
+
+/** Behind these the channels that are filled up hold what is right by chance. */
+const WITHOUT_REST: readonly string[] = ["Sigmoid", "Tanh", "Softmax"];
+
+/** One number that a Concat or a Pad appends to the channels of an activation. */
+export interface Fill {
+	readonly axis: number;
+	/** Channels that there are, and how many are appended. */
+	readonly channels: number;
+	readonly count: number;
+}
+
+/**
+ * What `operator` appends within the last, unfilled 32 channels of its first input, where that is one number: the compiler
+ * takes it for the padding of the channels that its kernels have, and writes nothing.
+ */
+export function lostFill(operator: OperatorFacts, types: TypeSource): Fill | undefined {
+	const { node, inputs, outputs } = operator;
+	if (!isOnnxOp(node, "Concat", "Pad")) return undefined;
+	const [shape, result] = [inputs[0], outputs[0]].map((operand) => operand && fixedShape(operand.shape));
+	const axis = shape && channelAxis(node, shape.length);
+	if (shape === undefined || result === undefined || axis === undefined) return undefined;
+	const isAppended = isOnnxOp(node, "Concat") ? isConcatenated(operator, axis) : isPadded(operator, axis);
+	const [channels, all] = [shape[axis]!, result[axis]!];
+	const isWithin = channels % GROUP !== 0 && Math.ceil(channels / GROUP) === Math.ceil(all / GROUP);
+	if (!isAppended || !isWithin || all <= channels) return undefined;
+	const fill = { axis, channels, count: all - channels };
+	return isIgnored(outputs[0]!.value, fill, types) ? undefined : fill;
+}
+
+function isConcatenated({ node, inputs }: OperatorFacts, axis: number): boolean {
+	const [first, second, ...others] = inputs;
+	if (first === undefined || second === undefined || others.length > 0) return false;
+	const at = intOf(node, "axis", 0);
+	const isAlong = at === axis || at + first.shape!.length === axis;
+	return isAlong && storedOf(first) === undefined && isUniform(storedOf(second));
+}
+
+function isPadded({ node, inputs }: OperatorFacts, axis: number): boolean {
+	if ((stringOf(node, "mode") ?? "constant") !== "constant") return false;
+	const [amounts, axes] = [inputs[1]?.constant, inputs[3]?.constant].map((one) => one && Array.from(numbersOf(one)));
+	if (amounts === undefined || (node.inputs[3] !== undefined && axes === undefined)) return false;
+	const rank = inputs[0]!.shape!.length;
+	const count = amounts.length / 2;
+	const at = axes === undefined ? axis : axes.findIndex((one) => (one + rank) % rank === axis);
+	return at >= 0 && amounts[at] === 0 && amounts[count + at]! > 0;
+}
+
+/** The constant behind an operand, as codes or as they are. */
+function storedOf({ constant, quantization }: OperandFacts): Tensor | undefined {
+	return constant ?? quantization?.codes;
+}
+
+function isUniform(tensor: Tensor | undefined): boolean {
+	if (tensor === undefined) return false;
+	let first: number | undefined;
+	let isSame = true;
+	eachNumber(tensor, (value) => {
+		first ??= value;
+		isSame = value === first;
+		return isSame;
+	});
+	return isSame;
+}
+
+/** Which axis the compiler keeps the channels of what `node` reads and makes on; undefined where it need not keep any. */
+function channelAxis(node: Node, rank: number): number | undefined {
+	if (rank < 2 || rank > 4) return undefined;
+	const source = sourceOf(node.inputs[0], ELEMENTWISE);
+	const output = node.outputs[0]!;
+	const isFrom = (...types: readonly string[]) => source !== undefined && isOnnxOp(source, ...types);
+	if (isFrom(...WITHOUT_REST)) return undefined;
+	const isTurned = isFrom("Transpose") && intsOf(source!, "perm")[1] === 3;
+	if (rank === 4 && isReadBy(output, [...OF_IMAGES, "Transpose"])) {
+		if (source !== undefined && (isTurned || !isFrom("Transpose", ...OF_ROWS))) return 1;
+	}
+	if (isTurned || isFrom(...OF_IMAGES)) return undefined;
+	return isFrom("Transpose", ...OF_ROWS) || isReadBy(output, OF_ROWS) ? rank - 1 : undefined;
+}
+
+/** Does one of `operators` read `value`, quantizers and elementwise operators in between, or is it combined with what one makes? */
+function isReadBy(value: Value, operators: readonly string[]): boolean {
+	return value.uses.some(({ node, index }) => {
+		if (isOnnxOp(node, ...operators)) return true;
+		if (isOnnxOp(node, "QuantizeLinear", "DequantizeLinear"))
+			return index === 0 && isReadBy(node.outputs[0]!, operators);
+		if (!isOnnxOp(node, ...ELEMENTWISE, "Sigmoid")) return false;
+		const others = node.inputs.filter((_, at) => at !== index).map((other) => sourceOf(other, ELEMENTWISE));
+		return others.some((other) => other && isOnnxOp(other, ...operators)) || isReadBy(node.outputs[0]!, operators);
+	});
+}
+
+/** Do all readers of `value` multiply what is appended by zeros of their weights? */
+function isIgnored(value: Value, fill: Fill, types: TypeSource): boolean {
+	return (
+		value.uses.length > 0 &&
+		value.uses.every(({ node, index }) => {
+			if (isOnnxOp(node, "QuantizeLinear", "DequantizeLinear"))
+				return index === 0 && isIgnored(node.outputs[0]!, fill, types);
+			if (index !== 0 || !isOnnxOp(node, "MatMul", "Gemm", "Conv") || intOf(node, "group", 1) !== 1) return false;
+			const weight = node.inputs[1] && storedOf(inputFacts(node.inputs[1], types));
+			const isSecond = isOnnxOp(node, "Conv") || intOf(node, "transB", 0) === 1;
+			return weight !== undefined && isZeroAlong(weight, isSecond ? 1 : weight.shape.length - 2, fill);
+		})
+	);
+}
+
+/** Are all elements of `weight` that belong to what is appended, along `axis`, zero? */
+function isZeroAlong(weight: Tensor, axis: number, { channels, count }: Fill): boolean {
+	const length = weight.shape[axis];
+	if (length !== channels + count) return false;
+	const of = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1);
+	const [outer, inner] = [of(weight.shape.slice(0, axis)), of(weight.shape.slice(axis + 1))];
+	let isZero = true;
+	for (let at = 0; at < outer && isZero; at++) {
+		const from = (at * length + channels) * inner;
+		eachNumber(weight, (code) => (isZero = code === 0), from, count * inner);
+	}
+	return isZero;
+}
