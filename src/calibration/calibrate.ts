@@ -154,7 +154,7 @@ class Calibrator {
 		} finally {
 			await run.close();
 		}
-		if (stage.isFirst) await this.#save(undefined, stage, index);
+		if (stage.isFirst && this.#rounds > 1) await this.#save(undefined, stage, index);
 		return index;
 	}
 

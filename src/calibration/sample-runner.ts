@@ -1,6 +1,6 @@
 import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
-import { BitHistogram } from "../quant/bit-histogram.js";
+import { BitHistogram, type FilledBins } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { stackArrays, unstackArray } from "./batch/stacked-arrays.js";
 import { type Derivation, derivedRange } from "./derived-range.js";
@@ -52,8 +52,7 @@ export interface SeenRange {
 
 /** What a runner has summed up. */
 export interface RunnerSums {
-	/** Numbers of the bins that are not empty, and their counts. */
-	readonly histograms: readonly { readonly name: string; readonly bins: Float64Array; readonly counts: Float64Array }[];
+	readonly histograms: readonly (FilledBins & { readonly name: string })[];
 	/** Of the squares of each channel, and over how many rows. */
 	readonly squares: readonly Sums[];
 	/** Of the products of each two inputs, a triangle a group. */
@@ -166,7 +165,7 @@ export class SampleRunner {
 		const pairs = Array.from({ length: samples }, (_, sample) => this.#ranges(reduced, sample));
 		for (const { name, section, step } of sampled) {
 			const histogram = this.#histogram(name, step);
-			for (let sample = 0; sample < samples; sample++) histogram.add(readSample(section, sample));
+			for (let sample = 0; sample < samples; sample++) histogram.count(readSample(section, sample));
 		}
 		for (const { key, section, size } of squares) {
 			const elements = typeof size === "number" ? size : integerOf(found.get(size)!);
@@ -202,12 +201,8 @@ export class SampleRunner {
 	/** Hands over what was summed up, and begins anew. */
 	async take(): Promise<RunnerSums> {
 		const histograms = [...this.#histograms].map(([name, { histogram, step }]) => {
-			const entries = [...histogram.entries()];
-			return {
-				name,
-				bins: Float64Array.from(entries, ([bin]) => bin),
-				counts: Float64Array.from(entries, ([, count]) => count * step),
-			};
+			const { bins, counts } = histogram.filled();
+			return { name, bins, counts: counts.map((count) => count * step) };
 		});
 		const squares = [...this.#squares].map(([key, sums]) => ({ key, ...sums }));
 		const moments: Sums[] = [];

@@ -69,14 +69,14 @@ export class ValueTotals {
 	}
 
 	store(): StoredTotals {
-		const entries = [...(this.#histogram?.entries() ?? [])];
+		const filled = this.#histogram?.filled();
 		return {
 			name: this.name,
 			range: this.#average === undefined ? null : [this.#min, this.#max, this.#average.min, this.#average.max],
 			plain: this.#plain === undefined ? null : [this.#plain.lo, this.#plain.hi],
 			notFinite: this.#notFinite,
-			bins: entries.map(([bin]) => bin),
-			counts: entries.map(([, count]) => count),
+			bins: [...(filled?.bins ?? [])],
+			counts: [...(filled?.counts ?? [])],
 		};
 	}
 

@@ -30,6 +30,12 @@ export interface Seen {
 	readonly notFinite: number;
 }
 
+/** The bins that are not empty, by number, and how many elements are in each. */
+export interface FilledBins {
+	readonly bins: Uint16Array<ArrayBuffer>;
+	readonly counts: Float64Array<ArrayBuffer>;
+}
+
 /** Counts of float32 numbers by bin. */
 export class BitHistogram {
 	readonly #counts: Uint32Array;
@@ -39,6 +45,14 @@ export class BitHistogram {
 	/** @param counts place for {@link BIT_BINS} counts, all 0. */
 	constructor(counts: Uint32Array = new Uint32Array(BIT_BINS)) {
 		this.#counts = counts;
+	}
+
+	/** Counts all elements. */
+	count(values: Float32Array): void {
+		this.#reserve(values.length);
+		const counts = this.#counts;
+		const patterns = new Uint32Array(values.buffer, values.byteOffset, values.length);
+		for (let index = 0; index < patterns.length; index++) counts[patterns[index]! >>> 16]!++;
 	}
 
 	/** Counts all elements, and says what there is among them. */
@@ -51,41 +65,48 @@ export class BitHistogram {
 		return { min, max, finite: values.length - notFinite, notFinite };
 	}
 
-	/** Adds counts of bins by their numbers, as {@link entries} gives them. */
+	/** Adds counts of bins by their numbers, as {@link filled} gives them. */
 	addCounts(bins: ArrayLike<number>, counts: ArrayLike<number>): void {
 		this.#folded ??= new Float64Array(BIT_BINS);
-		for (let index = 0; index < bins.length; index++) this.#folded[bins[index]!]! += counts[index]!;
+		const folded = this.#folded;
+		for (let index = 0; index < bins.length; index++) folded[bins[index]!]! += counts[index]!;
 	}
 
-	/** The bins that are not empty, by number. */
-	*entries(): Generator<[bin: number, count: number]> {
+	filled(): FilledBins {
+		const [counts, folded] = [this.#counts, this.#folded];
+		const bins = new Uint16Array(BIT_BINS);
+		let length = 0;
 		for (let bin = 0; bin < BIT_BINS; bin++) {
-			const count = this.#count(bin);
-			if (count > 0) yield [bin, count];
+			if (counts[bin] !== 0 || (folded !== undefined && folded[bin] !== 0)) bins[length++] = bin;
 		}
+		const found = new Float64Array(length);
+		for (let place = 0; place < length; place++) {
+			const bin = bins[place]!;
+			found[place] = counts[bin]! + (folded === undefined ? 0 : folded[bin]!);
+		}
+		return { bins: bins.slice(0, length), counts: found };
 	}
 
 	/** Finite numbers in ascending order, no bin reaching beyond `range`. */
 	bins({ lo, hi }: Interval): Bins {
-		const [lows, highs, counts]: [number[], number[], number[]] = [[], [], []];
-		const add = (bin: number, low: number, high: number) => {
-			const count = this.#count(bin);
-			if (count === 0) return;
-			lows.push(Math.min(Math.max(low, lo), hi));
-			highs.push(Math.max(Math.min(high, hi), lo));
-			counts.push(count);
+		const filled = this.filled();
+		const size = filled.bins.length;
+		const [lows, highs, counts] = [new Float64Array(size), new Float64Array(size), new Float64Array(size)];
+		let length = 0;
+		const add = (place: number, low: number, high: number) => {
+			lows[length] = Math.min(Math.max(low, lo), hi);
+			highs[length] = Math.max(Math.min(high, hi), lo);
+			counts[length++] = filled.counts[place]!;
 		};
-		for (let bin = FIRST_NOT_FINITE - 1; bin >= 0; bin--) add(bin + SIGN, -EDGES[bin + 1]!, -EDGES[bin]!);
-		for (let bin = 0; bin < FIRST_NOT_FINITE; bin++) add(bin, EDGES[bin]!, EDGES[bin + 1]!);
-		return {
-			lows: Float64Array.from(lows),
-			highs: Float64Array.from(highs),
-			counts: Float64Array.from(counts),
-		};
-	}
-
-	#count(bin: number): number {
-		return this.#counts[bin]! + (this.#folded?.[bin] ?? 0);
+		for (let place = size - 1; place >= 0; place--) {
+			const bin = filled.bins[place]! - SIGN;
+			if (bin >= 0 && bin < FIRST_NOT_FINITE) add(place, -EDGES[bin + 1]!, -EDGES[bin]!);
+		}
+		for (let place = 0; place < size && filled.bins[place]! < FIRST_NOT_FINITE; place++) {
+			const bin = filled.bins[place]!;
+			add(place, EDGES[bin]!, EDGES[bin + 1]!);
+		}
+		return { lows: lows.slice(0, length), highs: highs.slice(0, length), counts: counts.slice(0, length) };
 	}
 
 	#notFinite(): number {

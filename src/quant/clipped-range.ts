@@ -64,22 +64,28 @@ export function leastErrorInterval(bins: Bins, range: Interval, gridOf: (interva
 
 /** Bins on either side of 0 taken together, where they are neighbours. */
 function merged({ lows, highs, counts }: Bins): Bins {
-	const found: [low: number, high: number, count: number][] = [];
-	let taken = 0;
+	const found = { lows: lows.slice(), highs: highs.slice(), counts: counts.slice() };
+	let [last, taken] = [-1, 0];
 	for (let bin = 0; bin < counts.length; bin++) {
-		const last = found.at(-1);
-		const [low, high] = [lows[bin]!, highs[bin]!];
-		if (last !== undefined && last[1] === low && low !== 0 && taken < MERGED_BINS) {
-			last[1] = high;
-			last[2] += counts[bin]!;
+		const low = lows[bin]!;
+		if (last >= 0 && found.highs[last] === low && low !== 0 && taken < MERGED_BINS) {
+			found.highs[last] = highs[bin]!;
+			found.counts[last]! += counts[bin]!;
 			taken++;
 		} else {
-			found.push([low, high, counts[bin]!]);
+			last++;
+			found.lows[last] = low;
+			found.highs[last] = highs[bin]!;
+			found.counts[last] = counts[bin]!;
 			taken = 1;
 		}
 	}
-	const column = (index: 0 | 1 | 2) => Float64Array.from(found, (bin) => bin[index]);
-	return { lows: column(0), highs: column(1), counts: column(2) };
+	const size = last + 1;
+	return {
+		lows: found.lows.subarray(0, size),
+		highs: found.highs.subarray(0, size),
+		counts: found.counts.subarray(0, size),
+	};
 }
 
 /** The sum of squared errors of all elements, rounded to the nearest value of a grid. */
@@ -94,8 +100,11 @@ export function squaredError({ lows, highs, counts }: Bins, grid: Grid): number 
 	};
 	const [first, last] = [lo - scale / 2, hi + scale / 2];
 	let total = 0;
+	// most bins begin where the one before ends
+	let [edge, atEdge] = [Number.NaN, 0];
 	for (let bin = 0; bin < counts.length; bin++) {
-		const [low, high] = [lows[bin]!, highs[bin]!];
+		const low = lows[bin]!;
+		const high = highs[bin]!;
 		if (high === low) {
 			const off = low - Math.min(hi, Math.max(lo, Math.round(low / scale) * scale));
 			total += counts[bin]! * off * off;
@@ -104,8 +113,14 @@ export function squaredError({ lows, highs, counts }: Bins, grid: Grid): number 
 		let integral = 0;
 		if (low < first) integral += (cube(lo - low) - cube(lo - Math.min(high, first))) / 3;
 		if (high > last) integral += (cube(high - hi) - cube(Math.max(low, last) - hi)) / 3;
-		const [from, to] = [Math.max(low, first), Math.min(high, last)];
-		if (from < to) integral += rounding(to) - rounding(from);
+		const from = Math.max(low, first);
+		const to = Math.min(high, last);
+		if (from < to) {
+			const before = from === edge ? atEdge : rounding(from);
+			edge = to;
+			atEdge = rounding(to);
+			integral += atEdge - before;
+		}
 		total += (counts[bin]! * integral) / (high - low);
 	}
 	return total;
