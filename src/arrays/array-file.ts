@@ -212,12 +212,20 @@ interface ZipEntry {
 const END_BYTES = 22;
 const MAX_COMMENT = 2 ** 16;
 
+/** Why a file that should be a zip archive has no directory at its end. */
+function noDirectory(path: string, size: number): string {
+	if (size === 0) return "it is empty";
+	const isBegun = Buffer.from(readRange(path, 0, Math.min(4, size))).toString("latin1") === "PK\x03\x04";
+	if (!isBegun) return "it is no zip archive, which numpy's savez writes";
+	return `it ends after ${size} bytes without the directory of a zip archive: it was cut off, write or copy it anew`;
+}
+
 /** The files of a zip archive. Format: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (sizes of 64 bits). */
 function zipEntries(path: string): ZipEntry[] {
 	const { size } = statSync(path);
 	const tail = readRange(path, Math.max(0, size - END_BYTES - MAX_COMMENT - 20), size);
 	const end = tail.lastIndexOf("PK\x05\x06", undefined, "latin1");
-	if (end < 0 || end + END_BYTES > tail.length) throw new Error("it is no zip archive");
+	if (end < 0 || end + END_BYTES > tail.length) throw new Error(noDirectory(path, size));
 	let [count, length, start] = [tail.readUInt16LE(end + 10), tail.readUInt32LE(end + 12), tail.readUInt32LE(end + 16)];
 	if (end >= 20 && tail.toString("latin1", end - 20, end - 16) === "PK\x06\x07") {
 		const at = Number(tail.readBigUInt64LE(end - 12));

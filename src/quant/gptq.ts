@@ -8,6 +8,10 @@
  * Here the scales are fixed before: LPBQ's, or one a channel. So columns may come in any order: those of large inputs first,
  * for their errors are the largest and leave most columns to make them good.
  *
+ * A channel with one scale and few inputs has so few codes that its error depends on how they happen to be rounded: of a 3 x 3
+ * kernel that finds edges the sum of codes has to be 0 for a plain background to remain nothing. Scales a little apart round in
+ * other ways, of which the best one is found by trying (chooseScales).
+ *
  * Columns that came early were chosen before it was known what those behind them could make good. So codes are gone through
  * again (refined-codes.ts).
  */
@@ -45,18 +49,54 @@ export interface ChannelTile {
  * @param weights [channelCount, depth]; left as they are.
  * @param scales of every weight's block, [channelCount, blocks]; above 0.
  * @param codes receives the codes, [channelCount, depth].
+ * @returns the mean squared error of the output of every channel, as it is before codes are gone through again.
  */
-export function gptqCodes(weights: Float32Array, scales: Float32Array, problem: GptqProblem, codes: Int8Array): void {
+export function gptqCodes(
+	weights: Float32Array,
+	scales: Float32Array,
+	problem: GptqProblem,
+	codes: Int8Array,
+): Float64Array {
 	const { depth } = problem;
+	const errors = new Float64Array(weights.length / depth);
 	const groups = problem.order.length / depth;
 	const worker = new TileWorker(depth);
 	for (let group = 0; group < groups; group++) {
-		const of = <T extends Float32Array | Int8Array | Uint32Array>(array: T): T =>
+		const of = <T extends Float32Array | Float64Array | Int8Array | Uint32Array>(array: T): T =>
 			array.subarray((group * array.length) / groups, ((group + 1) * array.length) / groups) as T;
 		const { factors, moments, order } = problem;
 		const own = { ...problem, factors: of(factors), moments: of(moments), order: of(order) };
-		worker.choose(of(weights), of(scales), own, of(codes));
+		worker.choose(of(weights), of(scales), own, of(codes), of(errors));
 	}
+	return errors;
+}
+
+/**
+ * Multiplies the scales of every channel by that one of `factors` with which GPTQ leaves the least error of the output.
+ *
+ * @param scales as {@link gptqCodes} takes them; changed.
+ */
+export function chooseScales(
+	weights: Float32Array,
+	scales: Float32Array,
+	problem: GptqProblem,
+	factors: readonly number[],
+): void {
+	const channelCount = weights.length / problem.depth;
+	const blocks = scales.length / channelCount;
+	const codes = new Int8Array(weights.length);
+	const least = new Float64Array(channelCount).fill(Number.POSITIVE_INFINITY);
+	const best = new Float64Array(channelCount).fill(1);
+	for (const factor of factors) {
+		const tried = scales.map((scale) => scale * factor);
+		const errors = gptqCodes(weights, tried, { ...problem, sweeps: 0 }, codes);
+		for (let channel = 0; channel < channelCount; channel++) {
+			if (errors[channel]! >= least[channel]!) continue;
+			least[channel] = errors[channel]!;
+			best[channel] = factor;
+		}
+	}
+	for (let index = 0; index < scales.length; index++) scales[index]! *= best[Math.floor(index / blocks)]!;
 }
 
 /** Memory for channels of one depth. */
@@ -77,7 +117,13 @@ class TileWorker {
 	}
 
 	/** Of one group. */
-	choose(weights: Float32Array, scales: Float32Array, problem: GptqProblem, codes: Int8Array): void {
+	choose(
+		weights: Float32Array,
+		scales: Float32Array,
+		problem: GptqProblem,
+		codes: Int8Array,
+		squaredErrors: Float64Array,
+	): void {
 		const { depth, order, blockSize, sweeps } = problem;
 		const channelCount = weights.length / depth;
 		const blocks = Math.ceil(depth / blockSize);
@@ -93,6 +139,11 @@ class TileWorker {
 				}
 			}
 			spreadErrors(tile, problem, this.#kernel);
+			for (let c = 0; c < tile.count; c++) {
+				let sum = 0;
+				for (let at = c; at < depth * SPREAD_CHANNELS; at += SPREAD_CHANNELS) sum += tile.rests[at]! ** 2;
+				squaredErrors[first + c] = sum;
+			}
 			refiner.refine(tile, sweeps);
 			for (let c = 0; c < tile.count; c++) {
 				const start = (first + c) * depth;

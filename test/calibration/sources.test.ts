@@ -159,6 +159,10 @@ describe("arrays", () => {
 	test("files that are broken are named", async () => {
 		writeFileSync(at("a.npz"), "no archive");
 		expect(() => openSamples(X, [at("a.npz")])).toThrow(/a.npz': it is no zip archive/);
+		writeFileSync(at("a.npz"), "");
+		expect(() => openSamples(X, [at("a.npz")])).toThrow(/a.npz': it is empty/);
+		writeFileSync(at("a.npz"), `PK\x03\x04${"-".repeat(96)}`);
+		expect(() => openSamples(X, [at("a.npz")])).toThrow(/a.npz': it ends after 100 bytes without .*: it was cut off/);
 		writeFileSync(at("a.npy"), "no array");
 		expect(() => openSamples(X, [at("a.npy")])).toThrow(/a.npy': it is not in the .npy format/);
 		writeNpy(at("b.npy"), floats([2, 2], 1, 2, 3, 4));
@@ -167,7 +171,7 @@ describe("arrays", () => {
 		expect(() => openSamples(X, [at("b.npy")])).toThrow("has 12 bytes of data, expected 16");
 		expect(() => openSamples(X, [at("c.npy")])).toThrow("there is no file or folder");
 		writeFileSync(at("c.parquet"), "");
-		expect(() => openSamples(X, [at("c.parquet")])).toThrow("of no kind that samples are read from");
+		expect(() => openSamples(X, [at("c.parquet")])).toThrow(/of no kind that samples are read from: .npz, .npy, /);
 	});
 });
 

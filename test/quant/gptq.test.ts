@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from "vitest";
-import { gptqCodes } from "../../src/quant/gptq.js";
+import { chooseScales, gptqCodes } from "../../src/quant/gptq.js";
 import { damp, factorize, factorizeMoments, type GptqFactors } from "../../src/quant/moment-factor.js";
 import { addMadeGood } from "../../src/quant/output-targets.js";
 import { DAMPING, shrinkMoments } from "../../src/quant/second-moments.js";
@@ -107,6 +107,47 @@ describe("gptqCodes", () => {
 		gptqCodes(weights, scales, { ...problem, ...factorsOf(matrix), sweeps }, codes);
 		return codes;
 	}
+
+	/** The mean squared error of the output of each channel. */
+	function errorsOf(codes: Int8Array, of: Float32Array): number[] {
+		return Array.from({ length: channels }, (_, channel) => {
+			const error = Float64Array.from({ length: depth }, (_, j) => {
+				const at = channel * depth + j;
+				return weights[at]! - codes[at]! * of[channel * 3 + Math.floor(j / blockSize)]!;
+			});
+			let sum = 0;
+			for (let i = 0; i < depth; i++)
+				for (let j = 0; j < depth; j++) sum += error[i]! * matrix[i * depth + j]! * error[j]!;
+			return sum;
+		});
+	}
+
+	test("the errors that it tells are those of the codes", () => {
+		const codes = new Int8Array(weights.length);
+		const told = gptqCodes(weights, scales, { ...problem, ...factorsOf(matrix) }, codes);
+		const wanted = errorsOf(codes, scales);
+		for (const [channel, error] of wanted.entries()) expect(told[channel]! / error).toBeCloseTo(1, 3);
+	});
+
+	test("of scales those are chosen, channel by channel, that leave the least error", () => {
+		const found = { ...problem, ...factorsOf(matrix) };
+		const factors = [0.9, 1, 1.1, 1.2];
+		const tried = factors.map((factor) => {
+			const scaled = scales.map((scale) => scale * factor);
+			const codes = new Int8Array(weights.length);
+			gptqCodes(weights, scaled, found, codes);
+			return errorsOf(codes, scaled);
+		});
+		const chosen = scales.slice();
+		chooseScales(weights, chosen, found, factors);
+		const codes = new Int8Array(weights.length);
+		gptqCodes(weights, chosen, found, codes);
+		for (const [channel, error] of errorsOf(codes, chosen).entries()) {
+			expect(error).toBeCloseTo(Math.min(...tried.map((errors) => errors[channel]!)), 6);
+		}
+		const used = new Set(chosen.map((scale, index) => Math.round((10 * scale) / scales[index]!)));
+		expect(used.size).toBeGreaterThan(1);
+	});
 
 	/** The paper's way, channel by channel: the factor U of the inverse U^T U. */
 	function plain(matrix: Float64Array): Int8Array {

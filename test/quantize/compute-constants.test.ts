@@ -99,6 +99,22 @@ test("weights that are only moved, random numbers, defaults that callers replace
 	expect(operators(model)).toEqual(["Transpose", "MatMul", "RandomNormal", "Add", "Neg", "Add", "Neg"]);
 });
 
+test("what ONNX Runtime does not run stays, for whoever runs the whole model to say why", async () => {
+	const builder = new ModelBuilder();
+	builder.input("x", DataType.FLOAT, [1, 2]);
+	builder.initializer("a", floatTensor([2, 3], [1, 2, 3, 4, 5, 6]));
+	builder.initializer("b", floatTensor([2, 2], [1, 2, 3, 4]));
+	builder.node("MatMul", ["a", "b"], ["impossible"]);
+	builder.node("Add", ["b", "b"], ["twice"]);
+	builder.node("Add", ["impossible", "twice"], ["sum"]);
+	builder.node("Add", ["x", "twice"], ["y"]);
+	builder.node("Add", ["y", "sum"], ["z"]);
+	builder.output("z");
+	const model = builder.build();
+	expect(await computeConstants(model)).toBe(0);
+	expect(operators(model)).toEqual(["MatMul", "Add", "Add", "Add", "Add"]);
+});
+
 /** Scores of queries against relative positions, which come out of layers and a normalization of a table. */
 function relativePositions(rows: number) {
 	const random = mixedSource(4);

@@ -48,5 +48,9 @@ function openPlace(model: Model, place: string, { seed, images = {} }: SampleSou
 	if (place.endsWith(".json")) return rawSource(place, inputs);
 	if (place.endsWith(".txt")) return inputListSource(place, inputs);
 	if (isImage(place)) return imageSource([place], inputs, images);
-	throw new QGraphError("calibrate/data", `'${place}' is of no kind that samples are read from`, { file: place });
+	throw new QGraphError(
+		"calibrate/data",
+		`'${place}' is of no kind that samples are read from: .npz, .npy, .jsonl, images, a folder, random:N, or raw files by a .json or .txt that describes them`,
+		{ file: place },
+	);
 }

@@ -16,7 +16,7 @@ import {
 	type FitChunk,
 	type FitProblem,
 } from "../../quant/fit.js";
-import { type GptqProblem, gptqCodes } from "../../quant/gptq.js";
+import { chooseScales, type GptqProblem, gptqCodes } from "../../quant/gptq.js";
 import { slabFirstChannel } from "../../quant/layout.js";
 import { effectiveScales } from "../../quant/lpbq.js";
 import { type ErrorSum, type Spread, spreadOf } from "../../quant/measure.js";
@@ -74,6 +74,8 @@ export type FitTask =
 			readonly scales: Float32Array;
 			readonly codes: Int8Array;
 			readonly problem: GptqProblem;
+			/** Scales are multiplied by the best of these first, channel by channel. */
+			readonly factors: readonly number[];
 	  }
 	| { readonly kind: "measure-blocks"; readonly part: WeightPart }
 	| { readonly kind: "read-values"; readonly part: WeightPart }
@@ -144,6 +146,7 @@ export function runFitTask(task: FitTask): FitResult {
 			addMadeGood(task.weights, task.errors, task.factors, task.depth);
 			return undefined;
 		case "gptq-codes":
+			if (task.factors.length > 0) chooseScales(task.weights, task.scales, task.problem, task.factors);
 			gptqCodes(task.weights, task.scales, task.problem, task.codes);
 			return undefined;
 		case "measure-blocks":

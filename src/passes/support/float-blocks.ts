@@ -66,7 +66,7 @@ export async function quantizeBlocksOf(
 		spool,
 	);
 	const gptq = factors && (await gptqWeight(source, gridOf(fit, source, codeMin), factors, tools));
-	const codes = gptq ?? fit.codes!;
+	const codes = gptq?.codes ?? fit.codes!;
 	const blocks = { layout: source.layout, codes, scales: fit.effectiveScales, float: undefined };
 	return {
 		form,
@@ -90,7 +90,7 @@ function gridOf(fit: LpbqFit, { layout }: BlockWeight, codeMin: number): GptqGri
 		const bytes = fit.effectiveScales.read(first * columns * 4, (first + count) * columns * 4);
 		return new Float32Array(Uint8Array.from(bytes).buffer);
 	};
-	return { scalesOf, bits: 4, codeMin };
+	return { scalesOf, bits: 4, codeMin, factors: [] };
 }
 
 function valuesOf(weight: BlockWeight): TensorData {

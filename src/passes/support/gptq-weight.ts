@@ -20,10 +20,18 @@ export interface GptqGrid {
 	scalesOf(range: SlabRange): Float32Array;
 	readonly bits: 4 | 8;
 	readonly codeMin: number;
+	/** What every channel's scales may be multiplied by where that leaves less error; none where they stay. */
+	readonly factors: readonly number[];
+}
+
+export interface GptqWeight {
+	readonly codes: TensorData;
+	/** [channelCount, blocks]. */
+	readonly scales: Float32Array;
 }
 
 /**
- * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given. Its codes and scales are in memory meanwhile, of
+ * Codes of a float weight by GPTQ (quant/gptq.ts), on scales that are given, or some near these. Its codes and scales are in memory meanwhile, of
  * its floats some channels at a time; then the codes wait in the spool.
  *
  * @param source as many inputs deep as the factors, its channels group by group.
@@ -33,7 +41,7 @@ export async function gptqWeight(
 	grid: GptqGrid,
 	inputs: InputFactors,
 	{ pool, spool }: QuantizeTools,
-): Promise<TensorData> {
+): Promise<GptqWeight> {
 	const { layout } = source;
 	const { depth, blocks, blockSize, channelCount } = layout;
 	const step = taskChannels(inputs, channelCount);
@@ -42,9 +50,9 @@ export async function gptqWeight(
 	const weights = shared(Float32Array, channelsAtOnce * depth);
 	const codes = shared(Int8Array, channelCount * depth);
 	const scales = channelScales(layout, grid);
-	const { codeMin } = grid;
+	const { codeMin, factors: scaleFactors } = grid;
 	const codeMax = 2 ** (grid.bits - 1) - 1;
-	const sweeps = grid.bits === 4 && channelCount <= SWEPT_CHANNELS ? SWEEPS : 0;
+	const sweeps = channelCount <= SWEPT_CHANNELS ? SWEEPS : 0;
 	for (const start of firstsOf(channelCount, channelsAtOnce)) {
 		const end = Math.min(start + channelsAtOnce, channelCount);
 		gatherChannels(source, start, end, weights);
@@ -56,11 +64,12 @@ export async function gptqWeight(
 				scales: scales.subarray(first * blocks, last * blocks),
 				codes: codes.subarray(first * depth, last * depth),
 				problem: { ...factors, depth, blockSize, codeMin, codeMax, sweeps },
+				factors: scaleFactors,
 			}),
 			() => undefined,
 		);
 	}
-	return spooledChannels(layout, codes, grid.bits, spool);
+	return { codes: spooledChannels(layout, codes, grid.bits, spool), scales };
 }
 
 /** The scales of a weight, [channelCount, blocks]. */

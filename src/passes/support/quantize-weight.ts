@@ -49,14 +49,14 @@ export async function quantizeWeight(
 	const fit = await fitChannels(source, { ...options, importance: known?.importance, bits, granularity }, tools.pool);
 	if (fit === undefined) return notFinite(weight.constant);
 	const gptq = known?.factors && (await gptqChannels(source, fit, bits, known.factors, tools));
-	const codes = gptq ?? fit.codes;
+	const { codes, scales } = gptq ?? fit;
 	const { layout } = asMatrix(original);
-	const values = (range: SlabRange) => channelValues(layout, codes, fit.scales, bits as 4 | 8, range);
+	const values = (range: SlabRange) => channelValues(layout, codes, scales, bits as 4 | 8, range);
 	return {
 		form: granularity,
 		...(gptq === undefined ? {} : { fit: "gptq" as const }),
 		bytes: fit.codes.byteLength + fit.scales.byteLength,
-		insert: (names) => insertChannels(weight, { ...fit, codes }, bits, granularity, names),
+		insert: (names) => insertChannels(weight, { ...fit, codes, scales }, bits, granularity, names),
 		error: async () => (gptq === undefined ? fit.error : slabError(asMatrix(original), values)),
 		errorOfMax: target.float === original.float ? fit.errorOfMax : undefined,
 		...(bits === 16 ? {} : { values: slabValues(layout, values) }),
@@ -69,17 +69,43 @@ function gptqOptions(source: BlockWeight, bits: 4 | 8 | 16, options: WeightFitOp
 	return bits !== 16 && isOf ? options : { ...options, moments: undefined };
 }
 
-/** Codes by GPTQ on the scales of a fit. */
+/** How many scales are tried for a channel of no more inputs, each with GPTQ; of more inputs roundings cancel out with any. */
+const SCALES_TRIED = [
+	{ depth: 64, count: 48 },
+	{ depth: 640, count: 12 },
+] as const;
+
+/** Less would clip, more would be coarse. */
+const [LEAST_FACTOR, MOST_FACTOR] = [0.9, 1.25];
+
+/** What scales of channels with `depth` inputs are multiplied by in turn. */
+function scaleFactors(depth: number): number[] {
+	const { count = 0 } = SCALES_TRIED.find((tried) => depth <= tried.depth) ?? {};
+	return Array.from(
+		{ length: count },
+		(_, step) => LEAST_FACTOR * (MOST_FACTOR / LEAST_FACTOR) ** (step / (count - 1)),
+	);
+}
+
+/** Codes by GPTQ on the scales of a fit, or some near these. */
 async function gptqChannels(
 	source: BlockWeight,
 	{ scales }: ChannelFit,
 	bits: 4 | 8 | 16,
 	factors: InputFactors,
 	tools: QuantizeTools,
-): Promise<TensorData> {
+): Promise<Pick<ChannelFit, "codes" | "scales">> {
 	const matrix = asMatrix(source);
-	const scalesOf = (range: SlabRange) => expandScales(matrix.layout, range, scales);
-	return gptqWeight(matrix, { scalesOf, bits: bits as 4 | 8, codeMin: -(1 << (bits - 1)) }, factors, tools);
+	const { blocks, channelCount, depth } = matrix.layout;
+	const grid = {
+		scalesOf: (range: SlabRange) => expandScales(matrix.layout, range, scales),
+		bits: bits as 4 | 8,
+		codeMin: -(1 << (bits - 1)),
+		factors: scaleFactors(depth),
+	};
+	const found = await gptqWeight(matrix, grid, factors, tools);
+	const scaleOf = (_: unknown, channel: number) => found.scales[channel * blocks]!;
+	return { codes: found.codes, scales: Float32Array.from({ length: channelCount }, scaleOf) };
 }
 
 /** The positions of a convolution's kernel as inputs of their own: [O, I, kernel] as [O, I * kernel]. */
