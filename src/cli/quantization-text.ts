@@ -26,14 +26,18 @@ export function renderQuantization(result: Quantization, output: string): string
 }
 
 /** What GPTQ and blocks gained, where that was measured. */
-function gainLines({ gptqGain, blockGain, onTarget }: Quantization): string[] {
+function gainLines({ gptqGain, blockGain, bothGain, onTarget }: Quantization): string[] {
 	const line = (gain: OutputGain | null | undefined, where: string | undefined, without: string) =>
 		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} ${without})`] : [];
 	const lineOf = (name: string, gain: Gain | null, without: string) => {
 		const gains = [...line(gain?.onCpu, "on the CPU", without), ...line(gain?.onTarget, `on ${onTarget?.on}`, without)];
 		return gains.length === 0 ? [] : [`gained by ${name}: ${gains.join(", ")}`];
 	};
-	return [...lineOf("GPTQ", gptqGain, "without"), ...lineOf("blocks", blockGain, "with a scale a channel")];
+	return [
+		...lineOf("GPTQ", gptqGain, "without"),
+		...lineOf("blocks", blockGain, "with a scale a channel"),
+		...lineOf("both", bothGain, "with a scale a channel and no GPTQ"),
+	];
 }
 
 function calibratedWith(samples: number, heldOut: number): string {

@@ -78,4 +78,6 @@ export interface Quantization {
 	readonly gptqGain: Gain | null;
 	/** Null where nothing was run, or no weight is in blocks. */
 	readonly blockGain: Gain | null;
+	/** Of blocks and GPTQ together, over a scale a channel without GPTQ; null where one of them was not measured. */
+	readonly bothGain: Gain | null;
 }

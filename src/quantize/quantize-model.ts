@@ -202,7 +202,7 @@ class Quantizer {
 		statistics: StatisticsFiles,
 	): Promise<Judgement & Gains> {
 		const { verify = true, gptqGain = true, blockGain = true } = this.#options;
-		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null, blockGain: null };
+		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null, blockGain: null, bothGain: null };
 		const files = await writeSamples(samples.source, samples.first, Math.max(1, samples.heldOut), this.#folder);
 		const judgement = await this.#runs(this.#output, files);
 		const isGptq = gptqGain && this.#weights.some(({ fit }) => fit === "gptq");
@@ -216,10 +216,13 @@ class Quantizer {
 			);
 		const plain = { recipe, gptq: false };
 		const ofChannels = () => ({ recipe: writeChannelRecipe(recipe, this.#folder), gptq, compensate });
+		const withoutMoments = { ...statistics, hessian: "" };
 		return {
 			...judgement,
-			gptqGain: isGptq ? await gainOver("without GPTQ", plain, { ...statistics, hessian: "" }) : null,
+			gptqGain: isGptq ? await gainOver("without GPTQ", plain, withoutMoments) : null,
 			blockGain: isBlock ? await gainOver("with a scale a channel", ofChannels(), statistics) : null,
+			bothGain:
+				isGptq && isBlock ? await gainOver("without both", { ...ofChannels(), gptq: false }, withoutMoments) : null,
 		};
 	}
 
@@ -286,4 +289,4 @@ type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;
 
 const NOT_RUN: Judgement = { onCpu: null, onTarget: null, notOnTarget: null };
 
-type Gains = Pick<Quantization, "gptqGain" | "blockGain">;
+type Gains = Pick<Quantization, "gptqGain" | "blockGain" | "bothGain">;

@@ -140,6 +140,9 @@ describe("quantizeModel", () => {
 		expect(gptq.result.blockGain!.onCpu!.withoutDb).toBeCloseTo(perChannel.sqnr, 5);
 		expect(gptq.result.blockGain!.onCpu!.gainDb).toBeCloseTo(gptq.sqnr - perChannel.sqnr, 5);
 		expect(perChannel.result.blockGain).toBeNull();
+		const neither = await worst("neither.onnx", { recipe: "16a4w", gptq: false });
+		expect(gptq.result.bothGain!.onCpu!.withoutDb).toBeCloseTo(neither.sqnr, 5);
+		expect(plain.result.bothGain).toBeNull();
 	});
 
 	test("inputs that go further than those seen are not clamped", async () => {
