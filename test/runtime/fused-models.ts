@@ -79,4 +79,22 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				return pair(b, "average");
 			}),
 	},
+	{
+		rule: "htp/softplus-size",
+		name: "Softplus behind a Conv",
+		write: (b, rows) =>
+			model(b, [1, 4, 2 * rows, 7], (_, x) =>
+				pair(b, node(b, "Softplus", [convolved(b, x, 4)], "softplus"), { scale: 2 ** -13, zero: 0 }),
+			),
+	},
+	{
+		rule: "htp/softplus-size",
+		name: "Softplus behind a MatMul of rank 4 and a Relu",
+		write: (b, rows) =>
+			model(b, [1, 2 * rows, 7, 8], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [8, N] })], "mm"));
+				const positive = pair(b, node(b, "Relu", [product], "relu"));
+				return pair(b, node(b, "Softplus", [positive], "softplus"), { scale: 2 ** -13, zero: 0 });
+			}),
+	},
 ];

@@ -40,8 +40,9 @@ const faults = ({ architecture }: Target) =>
 			!(sinceV69 === true && architecture === "v68"),
 	);
 
-/** Rules whose models have activations of 8 bits. */
+/** Rules whose models have activations of 8 bits, or a Softplus, which has hardly more. */
 const EIGHT_BITS = [
+	"htp/softplus-size",
 	"htp/channel-activation",
 	"htp/bias-activations",
 	"htp/softmax-zero-point",

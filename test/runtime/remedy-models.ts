@@ -2,6 +2,7 @@ import { FUSED_MODELS } from "./fused-models.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
+import { PRODUCT_MODELS } from "./product-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 import { WRITTEN_MODELS } from "./written-models.js";
@@ -15,4 +16,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...NETWORK_MODELS,
 	...FUSED_MODELS,
 	...WRITTEN_MODELS,
+	...PRODUCT_MODELS,
 ];

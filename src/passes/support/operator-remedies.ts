@@ -53,7 +53,7 @@ import {
 	widenCodes,
 	widenProduct,
 } from "./weight-remedies.js";
-import { packCodes } from "./wide-codes.js";
+import { exchangeTypes, packCodes } from "./wide-codes.js";
 import { writeOut } from "./written-out.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
@@ -194,11 +194,13 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softmax-8-bits", retypeResult],
 	["htp/softmax-flat", retypeResult],
 	["htp/softmax-right", keepRightBits],
+	["htp/wide-right", keepRightBits],
 	["htp/int16-product", symmetricProduct],
 	["htp/float-operand-v68", encodeOperands],
 	["htp/tanh-small", retypeResult],
 	["htp/div-norm", retypeResult],
 	["htp/silu-size", separateGate],
+	["htp/softplus-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
@@ -224,6 +226,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/wide-codes", packCodes],
 	["htp/wide-zero-point", packCodes],
 	["htp/wide-weight", packCodes],
+	["htp/wide-left", exchangeTypes],
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],
 	["htp/norm-scale-type", narrowScale],

@@ -1,15 +1,17 @@
 import { computedData } from "../../ir/data.js";
+import type { NameScope } from "../../ir/names.js";
 import { bytesOf, floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import { addConstant } from "../../weights/constant.js";
 import { elementsOf } from "../../weights/numbers.js";
+import type { WeightSite } from "../../weights/weight-site.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
-import { smallConstantOf } from "./small-constant.js";
+import { type SmallConstant, smallConstantOf } from "./small-constant.js";
 
 /** How codes of 16 bits are stored anew: what is taken off, and what they are multiplied with. */
 interface Packing {
-	readonly dtype: typeof DataType.INT8 | typeof DataType.UINT8 | typeof DataType.INT16;
+	readonly dtype: typeof DataType.INT8 | typeof DataType.UINT8 | typeof DataType.INT16 | typeof DataType.UINT16;
 	readonly offset: number;
 	readonly zeroPoint: number;
 	readonly factor: number;
@@ -19,8 +21,8 @@ interface Packing {
  * Codes of 16 bits of a weight -> the same of 8 bits where they fit, else INT16 ones around 0, times the largest power of two:
  * the same numbers, exactly.
  */
-export const packCodes: Remedy = ({ node, weight, graphSite }, { names, architecture }) => {
-	const { dequantization, stored, input, indirect } = weight!.site;
+export const packCodes: Remedy = ({ weight }, { names, architecture }) => {
+	const { dequantization, stored, indirect } = weight!.site;
 	const scale = smallConstantOf(dequantization?.node.inputs[1]);
 	const reach = weight!.reach;
 	if (dequantization === undefined || scale === undefined || reach === undefined || indirect !== undefined)
@@ -29,6 +31,33 @@ export const packCodes: Remedy = ({ node, weight, graphSite }, { names, architec
 	const packing = packingOf(reach, zeroPoint, weight!.scheme === "per-tensor");
 	if (packing === undefined || stored.overridable) return false;
 	if (packing.dtype === DataType.INT16 && architecture === "v68") return false;
+	store(weight!.site, scale, packing, names);
+	return true;
+};
+
+/** Codes of one type of 16 bits -> the same numbers in the other: UINT16 codes less 32768 are INT16 ones. */
+export const exchangeTypes: Remedy = ({ weight }, { names }) => {
+	const { dequantization, stored, indirect } = weight!.site;
+	const scale = smallConstantOf(dequantization?.node.inputs[1]);
+	if (dequantization === undefined || scale === undefined || stored.overridable || indirect !== undefined) return false;
+	const zeroPoint = smallConstantOf(dequantization.node.inputs[2])?.values[0] ?? 0;
+	const isSigned = stored.tensor.dtype === DataType.INT16;
+	const offset = isSigned ? -MIDDLE : MIDDLE;
+	const dtype = isSigned ? DataType.UINT16 : DataType.INT16;
+	store(weight!.site, scale, { dtype, offset, zeroPoint: zeroPoint - offset, factor: 1 }, names);
+	return true;
+};
+
+/** Of UINT16 codes. */
+const MIDDLE = 2 ** 15;
+
+/** The operator reads the codes of its weight stored as `packing` says. */
+function store(
+	{ node, input, dequantization, stored, graphSite }: WeightSite,
+	scale: SmallConstant,
+	packing: Packing,
+	names: NameScope,
+): void {
 	const { dtype, factor } = packing;
 	const before = node.inputs[input]!;
 	const { name } = before;
@@ -46,13 +75,12 @@ export const packCodes: Remedy = ({ node, weight, graphSite }, { names, architec
 		addConstant(graph, names.fresh(`${name}_${["packed", "scale", "zero_point"][index]}`), constant, node),
 	);
 	const made = graph.createValue(names.fresh(`${name}_packed`));
-	const { attributes } = dequantization.node;
+	const { attributes } = dequantization!.node;
 	const label = names.fresh(`${name}_packed_DQ`);
 	graph.createNode({ op: "DequantizeLinear", name: label, inputs, outputs: [made], attributes }, node);
 	node.setInput(input, made);
 	removeUnused(before);
-	return true;
-};
+}
 
 function packingOf(
 	{ min, max }: { readonly min: number; readonly max: number },
@@ -70,7 +98,7 @@ function packingOf(
 
 function packed(codes: Tensor, { dtype, offset, factor }: Packing): Tensor {
 	const count = elementCount(codes.shape);
-	const size = dtype === DataType.INT16 ? 2 : 1;
+	const size = dtype === DataType.INT16 || dtype === DataType.UINT16 ? 2 : 1;
 	const bytes = computedData(count * size, (start, end) => {
 		const first = Math.floor(start / size);
 		const elements = elementsOf(codes, first, Math.ceil(end / size) - first)!;
@@ -83,7 +111,13 @@ function packed(codes: Tensor, { dtype, offset, factor }: Packing): Tensor {
 	return tensor(dtype, codes.shape, bytes);
 }
 
+const ARRAYS = {
+	[DataType.INT8]: Int8Array,
+	[DataType.UINT8]: Uint8Array,
+	[DataType.INT16]: Int16Array,
+	[DataType.UINT16]: Uint16Array,
+} as const;
+
 function codesAs(dtype: Packing["dtype"], codes: readonly number[]): Uint8Array {
-	if (dtype === DataType.UINT8) return Uint8Array.from(codes);
-	return bytesOf(dtype === DataType.INT8 ? Int8Array.from(codes) : Int16Array.from(codes));
+	return bytesOf(ARRAYS[dtype].from(codes));
 }

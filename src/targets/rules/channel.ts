@@ -23,11 +23,24 @@ function hasTakenZeroPoints({ dtype, site }: WeightFacts): boolean {
 /** Least distance from the zero point that codes of 16 bits should reach. */
 const WIDE_REACH = 2 ** 12;
 
-/** A weight whose codes have 16 bits, with one scale or one a channel. */
-function wideWeight({ weight }: OperatorFacts): WeightFacts | undefined {
+/**
+ * A weight whose codes have 16 bits, with one scale or one a channel. On the left of a MatMul such a product is computed on
+ * floats, whatever the codes are, but beside another operand of the same type.
+ */
+function wideWeight(operator: OperatorFacts): WeightFacts | undefined {
+	const { weight } = operator;
 	const isWide = weight?.dtype === DataType.UINT16 || weight?.dtype === DataType.INT16;
-	return isWide && (weight.scheme === "per-tensor" || weight.scheme === "per-channel") ? weight : undefined;
+	const isStored = weight?.scheme === "per-tensor" || weight?.scheme === "per-channel";
+	if (!isWide || !isStored || (weight.site.input === 0 && rightQuantization(operator)?.dtype !== weight.dtype))
+		return undefined;
+	return weight;
 }
+
+function rightQuantization({ inputs }: OperatorFacts) {
+	return inputs[1]?.quantization;
+}
+
+const MIDDLES: Readonly<Record<number, number>> = { [DataType.UINT16]: 2 ** 15, [DataType.INT16]: 0 };
 
 export const CHANNEL_RULES: RuleGroup = {
 	title: "Weights without blocks",
@@ -102,7 +115,7 @@ export const CHANNEL_RULES: RuleGroup = {
 			broken(operator) {
 				const weight = wideWeight(operator);
 				const zeroPoint = weight?.site.dequantization?.zeroPoint;
-				if (weight === undefined) return undefined;
+				if (weight === undefined || weight.site.input === 0) return undefined;
 				const isGemm = isOnnxOp(operator.node, "Gemm");
 				const first = zeroPoint === undefined ? 0 : (numbersOf(zeroPoint.tensor)[0] ?? 0);
 				const isTaken =
@@ -126,7 +139,26 @@ export const CHANNEL_RULES: RuleGroup = {
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const weight = wideWeight(operator);
-				return weight && `weight '${weight.name}' is ${dataTypeName(weight.dtype)}`;
+				if (weight === undefined || weight.site.input === 0) return undefined;
+				return `weight '${weight.name}' is ${dataTypeName(weight.dtype)}`;
+			},
+		},
+		{
+			id: "htp/wide-left",
+			about:
+				"A constant of 16 bits on the left of a MatMul has another type than what it is multiplied with, unless the zero point of that is 32768 for UINT16, 0 for INT16, from v69 on.",
+			consequence: "refused",
+			measured:
+				"MatMul refused with UINT16 beside UINT16 of the zero point 34326 or 0 and INT16 beside INT16 of 700, whatever the constant's own is, on v68 with any; 84 to 93 dB with the zero point in the middle, 68 to 71 dB with UINT16 beside INT16 and the other way round, 84 to 87 dB on v68",
+			remedy: "store the same codes as the other type of 16 bits",
+			appliedBy: "legalize-operators",
+			broken(operator, { architecture }) {
+				const weight = wideWeight(operator);
+				const zeroPoint = rightQuantization(operator)?.zeroPoint;
+				if (weight === undefined || weight.site.input !== 0) return undefined;
+				if (architecture !== "v68" && zeroPoint === MIDDLES[weight.dtype]) return undefined;
+				const type = dataTypeName(weight.dtype);
+				return `weight '${weight.name}' is ${type}, as is '${operator.inputs[1]!.value.name}' with the zero point ${zeroPoint ?? "of several scales"}`;
 			},
 		},
 	],
