@@ -1,4 +1,4 @@
-import { intsAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { type Builder, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
@@ -95,6 +95,25 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [8, N] })], "mm"));
 				const positive = pair(b, node(b, "Relu", [product], "relu"));
 				return pair(b, node(b, "Softplus", [positive], "softplus"), { scale: 2 ** -13, zero: 0 });
+			}),
+	},
+	{
+		rule: "htp/reduce-column",
+		name: "the largest of a column",
+		write: (b, rows) =>
+			model(b, [1, 3, rows, 1], (_, x) => {
+				b.initializer("axes", int64Tensor([2], [2, 3]));
+				return pair(b, node(b, "ReduceMax", [x, "axes"], "largest"));
+			}),
+	},
+	{
+		rule: "htp/reduce-column",
+		name: "the smallest of a column, without the axes",
+		write: (b, rows) =>
+			model(b, [2, rows, 1], (_, x) => {
+				b.initializer("axes", int64Tensor([2], [-1, -2]));
+				b.node("ReduceMin", [x, "axes"], ["smallest"], { keepdims: intAttribute(0) }, "smallest");
+				return pair(b, "smallest");
 			}),
 	},
 ];

@@ -41,7 +41,7 @@ import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
-import { addAxis, addRow, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
+import { addAxis, addRow, exchangeLengths, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
@@ -222,6 +222,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/pad-average", averageByConv],
 	["htp/pad-ends", padInTurns],
 	["htp/channel-fill", appendAnother],
+	["htp/reduce-column", exchangeLengths],
 	["htp/int4-asymmetric", unsignInt4],
 	["htp/wide-codes", packCodes],
 	["htp/wide-zero-point", packCodes],

@@ -75,6 +75,20 @@ export const lowerRank: Remedy = (operator, tools) =>
 		? joinPositions(operator, tools)
 		: flatten(operator, tools);
 
+/** The last two axes of the input exchanged, of which one has one element: for operators over both. */
+export const exchangeLengths: Remedy = (operator, { names }) => {
+	const { node } = operator;
+	const input = node.inputs[0]!;
+	const encoding = encodingBehind(input);
+	const shape = staticShapes(operator)?.input;
+	if (shape === undefined || encoding === undefined) return false;
+	const line = node.graph!.createValue(names.fresh(`${input.name}_line`));
+	const exchanged = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+	addReshape(node, { from: input, to: line, shape: exchanged, name: input.name, suffix: "line" }, names, node);
+	node.setInput(0, addQdq(node.graph!, line, encoding, names, node));
+	return true;
+};
+
 /** One more axis, of length 1, in front of the last. */
 export const addAxis: Remedy = (operator, { model, names }) => {
 	const shapes = staticShapes(operator);
