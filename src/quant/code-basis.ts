@@ -16,7 +16,7 @@ export interface Basis {
 }
 
 /** What is added to the moments' diagonal, in parts of its mean: directions nobody has seen must not become huge. */
-const RIDGE = 0.01;
+const RIDGE = 0.2;
 
 /**
  * The basis in which codes of vectors cost least behind a matrix; undefined where all of either is 0.

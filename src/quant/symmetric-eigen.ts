@@ -10,7 +10,7 @@ export interface SymmetricEigen {
 const MOST_ROUNDS = 30;
 
 /** Elements beside the diagonal, in parts of all of the matrix, that are as good as 0. */
-const NEGLIGIBLE = 1e-12;
+const NEGLIGIBLE = 1e-9;
 
 /**
  * Eigenvalues and eigenvectors of a symmetric matrix, by cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations,
@@ -22,11 +22,14 @@ export function symmetricEigen(matrix: Float64Array, size: number): SymmetricEig
 	const work = matrix.slice();
 	const vectors = new Float64Array(size * size);
 	for (let i = 0; i < size; i++) vectors[i * size + i] = 1;
-	const total = work.reduce((sum, value) => sum + value * value, 0);
+	const negligible = NEGLIGIBLE ** 2 * work.reduce((sum, value) => sum + value * value, 0);
 	for (let round = 0; round < MOST_ROUNDS; round++) {
-		if (squaresBesideDiagonal(work, size) <= NEGLIGIBLE ** 2 * total) break;
+		if (squaresBesideDiagonal(work, size) <= negligible) break;
 		for (let p = 0; p < size; p++) {
-			for (let q = p + 1; q < size; q++) turnAway(work, vectors, size, p, q);
+			for (let q = p + 1; q < size; q++) {
+				// all of those that stay are too little together
+				if (work[p * size + q]! ** 2 * size * size > negligible) turnAway(work, vectors, size, p, q);
+			}
 		}
 	}
 	return { values: Float64Array.from({ length: size }, (_, i) => work[i * size + i]!), vectors };
@@ -43,7 +46,6 @@ function squaresBesideDiagonal(matrix: Float64Array, size: number): number {
 /** The rotation of rows and columns p and q that makes element (p, q) 0. */
 function turnAway(work: Float64Array, vectors: Float64Array, size: number, p: number, q: number): void {
 	const beside = work[p * size + q]!;
-	if (beside === 0) return;
 	const ratio = (work[q * size + q]! - work[p * size + p]!) / (2 * beside);
 	const tangent = (ratio < 0 ? -1 : 1) / (Math.abs(ratio) + Math.sqrt(ratio * ratio + 1));
 	const cosine = 1 / Math.sqrt(tangent * tangent + 1);
