@@ -5,6 +5,7 @@ import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
+import { WINDOW_MODELS } from "./window-models.js";
 import { WRITTEN_MODELS } from "./written-models.js";
 
 /** Small models that each break a rule for which legalize-operators has the remedy. */
@@ -15,6 +16,7 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...VOLUME_MODELS,
 	...NETWORK_MODELS,
 	...FUSED_MODELS,
+	...WINDOW_MODELS,
 	...WRITTEN_MODELS,
 	...PRODUCT_MODELS,
 ];

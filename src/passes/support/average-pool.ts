@@ -3,6 +3,8 @@ import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
+import { fixedShape } from "../../targets/fixed-shape.js";
+import { isGlobalAverage } from "../../targets/global-average.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, addQuantizedConstant, codesTensor, encodingBehind } from "./qdq.js";
@@ -58,32 +60,34 @@ export const coverWindows: Remedy = (operator, { names }) => {
 	return true;
 };
 
-/** An AveragePool without pads -> Conv of each channel, whose weight is one code everywhere. */
-export const averageByConv: Remedy = ({ node, inputs: [input] }, { names }) => {
-	const channels = input?.shape?.[1];
-	const [kernel, pads, dilations] = ["kernel_shape", "pads", "dilations"].map((name) =>
-		intsOf(node, name),
-	) as number[][];
+/** An AveragePool without pads, or an average over all positions -> Conv of each channel, whose weight is one code everywhere. */
+export const averageByConv: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
+	const lengths = fixedShape(input?.shape) ?? [];
+	const shape = fixedShape(output?.shape);
+	const [channels] = lengths.slice(1);
+	const isGlobal = isGlobalAverage(node, lengths.length);
+	const [pads, dilations] = ["pads", "dilations"].map((name) => intsOf(node, name)) as number[][];
+	const kernel = isGlobal ? lengths.slice(2) : intsOf(node, "kernel_shape");
 	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
 	const isPlain =
 		(auto === "NOTSET" || auto === "VALID") && pads!.every((pad) => pad === 0) && intOf(node, "ceil_mode", 0) === 0;
-	if (typeof channels !== "number" || !isPlain || dilations!.some((dilation) => dilation !== 1)) return false;
-	const size = elementCount(kernel!);
+	if (channels === undefined || shape === undefined || !isPlain || dilations!.some((dilation) => dilation !== 1))
+		return false;
+	const size = elementCount(kernel);
 	const writer = new NodeWriter(node, names);
-	const codes = codesTensor(
-		DataType.INT8,
-		[channels, 1, ...kernel!],
-		new Int8Array(channels * size).fill(LARGEST_CODE),
-	);
+	const codes = codesTensor(DataType.INT8, [channels, 1, ...kernel], new Int8Array(channels * size).fill(LARGEST_CODE));
 	const parameters = [codes, floatTensor([], [1 / (LARGEST_CODE * size)]), codesTensor(DataType.INT8, [], [0])];
 	const stored = parameters.map((tensor, at) => writer.constant(["weight", "scale", "zero_point"][at]!, tensor));
 	const strides = intsOf(node, "strides");
 	const attributes = {
-		kernel_shape: intsAttribute(kernel!),
+		kernel_shape: intsAttribute(kernel),
 		...(strides.length === 0 ? {} : { strides: intsAttribute(strides) }),
 		group: intAttribute(channels),
 	};
-	writer.give(0, writer.emit("Conv", [node.inputs[0], writer.emit("DequantizeLinear", stored)], attributes));
+	const average = writer.emit("Conv", [node.inputs[0], writer.emit("DequantizeLinear", stored)], attributes);
+	const isKept = shape.length === lengths.length;
+	const target = isKept ? undefined : writer.constant("shape", int64Tensor([shape.length], shape));
+	writer.give(0, target === undefined ? average : writer.emit("Reshape", [average, target]));
 	writer.finish();
 	return true;
 };

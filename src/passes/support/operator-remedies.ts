@@ -33,6 +33,7 @@ import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
+import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
@@ -43,6 +44,7 @@ import { removeUnused } from "./remove-unused.js";
 import { separateOutput } from "./separate-output.js";
 import { addAxis, addRow, exchangeLengths, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
+import { cropLess } from "./spread-kernel.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
 	expandBias,
@@ -223,6 +225,10 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/pad-ends", padInTurns],
 	["htp/channel-fill", appendAnother],
 	["htp/reduce-column", exchangeLengths],
+	["htp/pad-pad", joinPads],
+	["htp/max-pool-pads", keepEncoding],
+	["htp/global-max-row", reducePositions],
+	["htp/transposed-conv-padding", cropLess],
 	["htp/int4-asymmetric", unsignInt4],
 	["htp/wide-codes", packCodes],
 	["htp/wide-zero-point", packCodes],

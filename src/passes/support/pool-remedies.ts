@@ -1,12 +1,17 @@
 import { intAttribute, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
+import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { quantizerBehind } from "../../targets/readers.js";
+import { constantOf } from "../../weights/constant.js";
+import { numbersOf } from "../../weights/numbers.js";
 import { NodeWriter } from "./node-writer.js";
-import { addQdq, encodingBehind } from "./qdq.js";
+import { addQdq, encodingAt, encodingBehind, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { smallConstantOf } from "./small-constant.js";
 
 /** By spatial axis of a MaxPool, by tap of its kernel, which element each window takes; a tap beside the input takes another's of the window. */
 function tapsOf({ node, inputs, outputs }: OperatorFacts): number[][][] | undefined {
@@ -71,3 +76,77 @@ export const padToWindows: Remedy = ({ node, inputs, outputs }) => {
 	node.attributes.set("pads", intsAttribute([...from.map((_, axis) => pads![axis] ?? 0), ...ends]));
 	return true;
 };
+
+/** The operator set since which ReduceMax has its axes as an input. */
+const AXES_AS_INPUT = 18;
+
+/** A GlobalMaxPool -> ReduceMax over all positions. */
+export const reducePositions: Remedy = ({ node, inputs, opset }, { names }) => {
+	const rank = inputs[0]?.shape?.length;
+	if (rank === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const axes = Array.from({ length: rank - 2 }, (_, axis) => axis + 2);
+	const isInput = opset >= AXES_AS_INPUT;
+	const operands = isInput ? [writer.constant("axes", int64Tensor([axes.length], axes))] : [];
+	const attributes = { keepdims: intAttribute(1), ...(isInput ? {} : { axes: intsAttribute(axes) }) };
+	writer.give(0, writer.emit("ReduceMax", [node.inputs[0], ...operands], attributes));
+	writer.finish();
+	return true;
+};
+
+/**
+ * `node -> Q` -> `node -> Q -> DQ -> Q`, the new pair in the encoding of what the node reads. Not where the two quantizers
+ * would differ in the zero point of one unsigned type: a v68 gets pads wrong then, too (32 dB).
+ */
+export const keepEncoding: Remedy = ({ node }, { names }) => {
+	const encoding = encodingBehind(node.inputs[0]);
+	const [output] = node.outputs;
+	const behind = output && quantizerBehind(output);
+	const last = behind && encodingAt(behind);
+	if (encoding === undefined || output === undefined || last === undefined) return false;
+	const isUnsigned = encoding.dtype === DataType.UINT16 || encoding.dtype === DataType.UINT8;
+	if (isUnsigned && last.dtype === encoding.dtype && last.zeroPoint !== encoding.zeroPoint) return false;
+	const uses = [...output.uses];
+	const kept = addQdq(node.graph!, output, encoding, names, node.next);
+	for (const { node: reader, index } of uses) reader.setInput(index, kept);
+	return true;
+};
+
+/** Two Pads of one constant, one behind the other -> one. */
+export const joinPads: Remedy = ({ node }, { names }) => {
+	const dequantizer = node.inputs[0]?.producer;
+	const first = dequantizer && firstPad(dequantizer);
+	if (first === undefined) return false;
+	const [outer, inner] = [node, first].map((pad) => constantOf(pad.inputs[1])?.tensor);
+	const encodings = [node.inputs[0], first.inputs[0]].map(encodingBehind);
+	const behind = quantizerBehind(node.outputs[0]!);
+	const last = behind && encodingAt(behind);
+	const [middle, before] = encodings;
+	if (outer === undefined || inner === undefined || middle === undefined) return false;
+	const isSame = [before, last].some((encoding) => encoding !== undefined && sameEncoding(encoding, middle));
+	if (!isSame || padValue(node) !== padValue(first) || padValue(node) === undefined) return false;
+	const amounts = Array.from(numbersOf(outer));
+	for (const [at, amount] of Array.from(numbersOf(inner)).entries()) amounts[at]! += amount;
+	const writer = new NodeWriter(node, names);
+	const pads = writer.constant("pads", int64Tensor([amounts.length], amounts));
+	writer.give(
+		0,
+		writer.emit("Pad", [first.inputs[0], pads, ...node.inputs.slice(2)], Object.fromEntries(node.attributes)),
+	);
+	writer.finish();
+	return true;
+};
+
+/** The Pad whose codes `dequantizer` reads. */
+function firstPad(dequantizer: Node): Node | undefined {
+	const pad = isOnnxOp(dequantizer, "DequantizeLinear")
+		? dequantizer.inputs[0]?.producer?.inputs[0]?.producer
+		: undefined;
+	return pad !== undefined && isOnnxOp(pad, "Pad") ? pad : undefined;
+}
+
+/** What a Pad of all axes puts around; undefined where that is not known. */
+function padValue({ inputs }: Node): number | undefined {
+	if (inputs[3] !== undefined) return undefined;
+	return inputs[2] === undefined ? 0 : smallConstantOf(inputs[2])?.values[0];
+}

@@ -1,24 +1,51 @@
-import { intsOf } from "../../ir/attribute.js";
+import { intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
 import { computedData } from "../../ir/data.js";
 import { type Tensor, tensor } from "../../ir/tensor.js";
 import { bitsPerElement, elementCount } from "../../ir/types.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { addConstant } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
-import type { Remedy } from "./remedy.js";
+import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 
 /** Elements up to which a kernel is written with what is between its taps. */
 const LARGEST_SPREAD = 2 ** 26;
 
 /** A Conv or ConvTranspose with dilations -> one without, of a larger kernel with zeros between the taps. */
-export const spreadKernel: Remedy = ({ node, weight, graphSite }, { names }) => {
+export const spreadKernel: Remedy = (operator, tools) => enlargeKernel(operator, tools, []);
+
+/** A ConvTranspose with output_padding -> one that cuts off as much less behind; zeros behind its kernel where it cuts less. */
+export const cropLess: Remedy = (operator, tools) => {
+	const { node } = operator;
+	const paddings = intsOf(node, "output_padding");
+	const given = intsOf(node, "pads");
+	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
+	if (auto !== "NOTSET" || node.attributes.has("output_shape")) return false;
+	const pads = given.length === 0 ? paddings.concat(paddings).fill(0) : given;
+	const cropped = paddings.map((padding, axis) => Math.min(padding, pads[axis + paddings.length]!));
+	const missing = paddings.map((padding, axis) => padding - cropped[axis]!);
+	if (missing.some((length) => length > 0) && !enlargeKernel(operator, tools, missing)) return false;
+	const ends = cropped.map((amount, axis) => pads[axis + paddings.length]! - amount);
+	node.attributes.set("pads", intsAttribute([...pads.slice(0, paddings.length), ...ends]));
+	node.attributes.delete("output_padding");
+	return true;
+};
+
+/** Writes a kernel without dilations, zeros between its taps, and as many as `behind` says behind them along each axis. */
+function enlargeKernel(
+	{ node, weight, graphSite }: OperatorFacts,
+	{ names }: Tools,
+	behind: readonly number[],
+): boolean {
 	const site = weight?.site;
 	const dilations = intsOf(node, "dilations");
 	if (site === undefined || site.input !== 1 || site.indirect !== undefined || site.stored.overridable) return false;
 	const { stored, dequantization } = site;
 	const { shape, dtype } = stored.tensor;
 	const bits = bitsPerElement(dtype);
-	const wide = shape.map((length, axis) => (axis < 2 ? length : (length - 1) * (dilations[axis - 2] ?? 1) + 1));
+	const wide = shape.map((length, axis) =>
+		axis < 2 ? length : (length - 1) * (dilations[axis - 2] ?? 1) + 1 + (behind[axis - 2] ?? 0),
+	);
 	const isBlock = (dequantization?.blockSize ?? 0) > 0 || dequantization?.scaleNode !== undefined;
 	if (bits === undefined || bits < 8 || isBlock || elementCount(wide) > LARGEST_SPREAD) return false;
 	const zeros = dequantization?.zeroPoint === undefined ? [0] : Array.from(numbersOf(dequantization.zeroPoint.tensor));
@@ -40,7 +67,7 @@ export const spreadKernel: Remedy = ({ node, weight, graphSite }, { names }) => 
 	node.attributes.delete("kernel_shape");
 	removeUnused(before);
 	return true;
-};
+}
 
 /** `stored`, [a, b, kernel...], with `fill` between what were neighbours in a kernel; of codes, `fill` is the zero point. */
 function spread(

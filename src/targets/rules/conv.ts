@@ -139,6 +139,23 @@ export const CONV_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/transposed-conv-padding",
+			about: "A depthwise ConvTranspose of two channels or more has no output_padding.",
+			consequence: "wrong",
+			measured:
+				"-1 to 12 dB on codes of 16 and 8 bits and on floats, one and two dimensions, kernels of 1 to 4, steps of 2 and 3, on v68, v73, v79 and v81: elements come out in other places; 61 to 84 dB without, with uneven pads, with one channel, other groups and two outputs a channel",
+			remedy: "cut off as much less behind, or put zeros behind the kernel",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs }) {
+				const paddings = isOnnxOp(node, "ConvTranspose") ? intsOf(node, "output_padding") : [];
+				if (!paddings.some((padding) => padding > 0)) return undefined;
+				const shape = inputs[1]?.shape ?? [];
+				const group = intOf(node, "group", 1);
+				if (group === 1 || shape[0] !== group || shape[1] !== 1) return undefined;
+				return `its output_padding is [${paddings.join(", ")}]`;
+			},
+		},
+		{
 			id: "htp/transposed-conv-add",
 			about:
 				"An Add behind a ConvTranspose whose weight has one scale a channel does not read a dequantized vector of one number a channel as its second operand.",

@@ -1,5 +1,5 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
+import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { isTakenEinsum } from "../einsum.js";
 import { fixedShape } from "../fixed-shape.js";
@@ -86,6 +86,8 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	if (isOnnxOp(node, "LpPool") && isDilated) return "it has dilations";
 	if (isOnnxOp(node, "InstanceNormalization", "GridSample") && spatial === 3) return "it has three spatial dimensions";
 	if (isOnnxOp(node, "Conv") && spatial === 3 && isDilated) return "it has three spatial dimensions and dilations";
+	if (isOnnxOp(node, "Conv") && isDilated && isStridedDepthwise(node, inputs))
+		return "it is depthwise and has both steps and dilations";
 	if (isOnnxOp(node, "GridSample") && ["cubic", "bicubic"].includes(stringOf(node, "mode") ?? "")) return "it is cubic";
 	if (isOnnxOp(node, "GridSample") && inputs[0]?.dtype !== inputs[1]?.dtype) return "its grid is of another type";
 	if (isOnnxOp(node, "GatherND") && intOf(node, "batch_dims", 0) !== 0) return "it has batch dimensions";
@@ -101,6 +103,17 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	}
 	if (isOnnxOp(node, "SimplifiedLayerNormalization") && shape?.at(-1) === 1) return "it normalizes single numbers";
 	return undefined;
+}
+
+/** A depthwise Conv with steps, where it is not the one that is taken with dilations: 3x3 on codes, steps and dilations of 2. */
+function isStridedDepthwise(node: Node, [input, weight]: OperatorFacts["inputs"]): boolean {
+	const shape = fixedShape(weight?.shape);
+	const strides = intsOf(node, "strides");
+	if (shape?.[1] !== 1 || shape[0] !== intOf(node, "group", 1) || !strides.some((stride) => stride > 1)) return false;
+	const isOf = (numbers: readonly number[], wanted: number) =>
+		numbers.length === 2 && numbers.every((number) => number === wanted);
+	const isTaken = isOf(shape.slice(2), 3) && isOf(strides, 2) && isOf(intsOf(node, "dilations"), 2);
+	return !isTaken || input?.quantization === undefined;
 }
 
 /** Does all that the operator reads, constants aside, have no dimensions? */
@@ -151,9 +164,10 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; operators have an input of rank 1 or more.",
 			consequence: "refused",
-			measured: "models of one operator, on v73",
+			measured:
+				"models of one operator, on v73; depthwise Convs of kernels from 1x1 to 7x7, steps and dilations from 1 to 4 on v79, some on all four",
 			remedy:
 				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input and the grid",
 			appliedBy: "legalize-operators",

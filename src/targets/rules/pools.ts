@@ -1,10 +1,12 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, elementCount } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { fixedShape } from "../fixed-shape.js";
 import { fusedPads } from "../fused-pad.js";
+import { isGlobalAverage } from "../global-average.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { isFolded } from "./known-value.js";
@@ -80,6 +82,20 @@ const PADDED: readonly string[] = [
 	"InstanceNormalization",
 ];
 
+function isConstantPad(node: Node): boolean {
+	return isOnnxOp(node, "Pad") && (stringOf(node, "mode") ?? "constant") === "constant";
+}
+
+/** What a Pad adds to the spatial axes, in front of each and behind each; undefined where another axis is padded. */
+function spatialPads(node: Node): readonly Pads[] | undefined {
+	const amounts = constantOf(node.inputs[1])?.tensor;
+	if (amounts === undefined || node.inputs[3] !== undefined) return undefined;
+	const numbers = Array.from(numbersOf(amounts));
+	const rank = numbers.length / 2;
+	const pads = numbers.slice(0, rank).map((begin, axis) => ({ begin, end: numbers[axis + rank]! }));
+	return pads.slice(0, 2).every(({ begin, end }) => begin === 0 && end === 0) ? pads.slice(2) : undefined;
+}
+
 export const POOL_RULES: RuleGroup = {
 	title: "Pools",
 	rules: [
@@ -100,21 +116,91 @@ export const POOL_RULES: RuleGroup = {
 		{
 			id: "htp/pad-average",
 			about:
-				"Between codes, an AveragePool with a kernel of even size does not read what a Pad makes of the result of a convolution, pool, Resize or of a normalization with statistics.",
+				"Between codes, an AveragePool with a kernel of even size, and an average over all positions, do not read what a Pad of a constant makes of the result of a convolution, pool, Resize or of a normalization with statistics; the latter not of a LayerNormalization's either.",
 			consequence: "wrong",
 			measured:
-				"4 to 17 dB with kernels of 2 and 4 and any pads, on v68, v73 and v79, with other operators on single elements in between too; 65 to 74 dB with kernels of 3 and 5, and of graph inputs, LayerNormalization, Transpose and Concat; MaxPool and Conv behind a Pad are right",
-			remedy: "write the pool as a Conv of each channel",
+				"4 to 17 dB with kernels of 2 and 4 and any pads, on v68, v73 and v79, with other operators on single elements in between too; 65 to 74 dB with kernels of 3 and 5, and of graph inputs, LayerNormalization, Transpose and Concat; GlobalAveragePool and ReduceMean over both axes -8 to 26 dB, 51 to 92 dB over one axis or three, with an operator in between, with other modes and of MatMul, Softmax and graph inputs; MaxPool, GlobalMaxPool, ReduceSum and Conv behind a Pad are right",
+			remedy: "write the average as a Conv of each channel",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, inputs, outputs } = operator;
-				if (!isOnnxOp(node, "AveragePool") || isOnFloats(operator) || outputs[0] === undefined) return undefined;
-				const even = intsOf(node, "kernel_shape").find((size) => size % 2 === 0);
+				if (isOnFloats(operator) || outputs[0] === undefined) return undefined;
+				const even = isOnnxOp(node, "AveragePool") && intsOf(node, "kernel_shape").find((size) => size % 2 === 0);
+				const isGlobal = isGlobalAverage(node, inputs[0]?.shape?.length ?? 0);
 				const pad = sourceOf(inputs[0]?.value, []);
-				if (even === undefined || pad === undefined || !isOnnxOp(pad, "Pad")) return undefined;
+				if ((!even && !isGlobal) || pad === undefined || !isConstantPad(pad)) return undefined;
 				const source = sourceOf(pad.inputs[0], ELEMENTWISE);
+				if (source === undefined || !isOnnxOp(source, ...PADDED, ...(isGlobal ? ["LayerNormalization"] : [])))
+					return undefined;
+				const what = isGlobal ? "it is over all positions" : `its kernel is ${even}`;
+				return `${what}, behind Pad '${nodeLabel(pad)}' of what ${source.op.type} makes`;
+			},
+		},
+		{
+			id: "htp/pad-pad",
+			about:
+				"Between codes, a Pad of a constant behind an axis does not read what another one has padded in front of an axis, of the result of a convolution, pool, Resize or of a normalization with statistics.",
+			consequence: "wrong",
+			measured:
+				"2 to 15 dB of images of 8x8, 7x9 and 12x16, 4 and 32 channels, on v68 and v79, not of every image and amount: 83 dB of 6x6; 77 to 84 dB where the second pads in front only or the first behind only, and of Relu and graph inputs",
+			remedy: "make one Pad of both",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, inputs } = operator;
+				const first = sourceOf(inputs[0]?.value, []);
+				if (!isConstantPad(node) || first === undefined || !isConstantPad(first) || isOnFloats(operator))
+					return undefined;
+				const source = sourceOf(first.inputs[0], ELEMENTWISE);
 				if (source === undefined || !isOnnxOp(source, ...PADDED)) return undefined;
-				return `its kernel is ${even}, behind Pad '${nodeLabel(pad)}' of what ${source.op.type} makes`;
+				const isInFront = spatialPads(first)?.some(({ begin }) => begin > 0);
+				const isBehind = spatialPads(node)?.some(({ end }) => end > 0);
+				return isInFront && isBehind ? `it pads what Pad '${nodeLabel(first)}' has padded` : undefined;
+			},
+		},
+		{
+			id: "htp/max-pool-pads",
+			about: "A MaxPool with pads in front, or on 8 bits with any, gives codes of the scale that it reads.",
+			consequence: "wrong",
+			until: "v68",
+			measured:
+				"23 to 33 dB with scales from 1.01 to 8 times the input's, UINT16, INT16 and UINT8, and from 8 to 16 bits and back: pads count as 0; 39 dB with pads behind, from UINT8; 50 to 140 dB without pads, with another zero point only, and on v73, v79 and v81",
+			remedy:
+				"quantize its result as its input is, and again behind, with the same zero point where both are UINT16 or UINT8",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, inputs, outputs } = operator;
+				if (!isOnnxOp(node, "MaxPool") || intsOf(node, "dilations").some((dilation) => dilation > 1)) return undefined;
+				const [from, to] = [inputs[0]?.quantization, operator.result ?? outputs[0]?.quantization];
+				if (from?.scale === undefined || to?.scale === undefined || from.dtype === undefined) return undefined;
+				if (from.scale === to.scale && from.dtype === to.dtype) return undefined;
+				const isNarrow = bitsPerElement(from.dtype) === 8;
+				const pads = padsOf(operator)?.find(({ begin, end }) => begin > 0 || (isNarrow && end > 0));
+				return (
+					pads && `it pads by ${pads.begin} and ${pads.end}, and reads the scale ${from.scale} and gives ${to.scale}`
+				);
+			},
+		},
+		{
+			id: "htp/global-max-row",
+			about:
+				"A GlobalMaxPool reads no row or column of a multiple of 8 that a Conv of several positions, and of channels together, makes, also by way of Relu.",
+			consequence: "wrong",
+			measured:
+				"3 to 14 dB with 8 and 16 elements, kernels of 3, 5 and 1x3, with 24, 32, 40 and 48 with kernels of 3x3, groups, 4 to 64 channels, UINT16, INT16, UINT8 and INT8, on v68 and v79; 78 dB and more with 3, 4, 9, 12 and 17 elements, two rows, kernels of 1, depthwise, of other operators, of a Relu that its quantizer does not make superfluous, and as ReduceMax",
+			remedy: "write it as ReduceMax",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, inputs } = operator;
+				const lengths = fixedShape(inputs[0]?.shape)?.slice(2);
+				if (!isOnnxOp(node, "GlobalMaxPool") || isOnFloats(operator) || lengths === undefined) return undefined;
+				const count = elementCount(lengths);
+				if (count % 8 !== 0 || Math.max(...lengths) !== count) return undefined;
+				const source = sourceOf(inputs[0]?.value, ["Relu", "Identity"]);
+				if (source === undefined || !isOnnxOp(source, "Conv")) return undefined;
+				const kernel = intsOf(source, "kernel_shape");
+				if (kernel.length > 0 && kernel.every((size) => size === 1)) return undefined;
+				if (intOf(source, "group", 1) > 1 && intOf(source, "group", 1) === inputs[0]?.shape?.[1]) return undefined;
+				return `it reads ${count} elements in a row of Conv '${nodeLabel(source)}'`;
 			},
 		},
 		{

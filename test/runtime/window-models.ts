@@ -1,0 +1,114 @@
+import { type Attribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { int64Tensor } from "../../src/ir/tensor.js";
+import { type Builder, model, N, type OperatorModel, pair, weight } from "./operator-models.js";
+
+/* Windows, pads and averages over images that the compiler gets wrong or does not take. */
+
+type Attributes = Readonly<Record<string, Attribute>>;
+
+function made(b: Builder, op: string, inputs: readonly string[], name: string, attributes: Attributes = {}): string {
+	b.node(op, inputs, [name], attributes, name);
+	return name;
+}
+
+/** A Conv of one position. */
+function convolved(b: Builder, x: string, channels: number): string {
+	const w = weight(b, "w", { shape: [channels, channels, 1, 1], isOne: true });
+	return pair(b, made(b, "Conv", [x, w], "conv"));
+}
+
+function largest(b: Builder, x: string): string {
+	return pair(b, made(b, "MaxPool", [x], "pool", { kernel_shape: intsAttribute([2, 2]) }));
+}
+
+function padded(b: Builder, x: string, name: string, amounts: readonly number[]): string {
+	b.initializer(`${name}_pads`, int64Tensor([8], amounts));
+	return made(b, "Pad", [x, `${name}_pads`], name);
+}
+
+/** One element around the image. */
+const AROUND = [0, 0, 1, 1, 0, 0, 1, 1];
+
+function depthwise(b: Builder, op: string, x: string, kernel: readonly number[], attributes: Attributes): string {
+	const w = weight(b, "w", { shape: [N, 1, ...kernel], isOne: true });
+	const common = { group: intAttribute(N), kernel_shape: intsAttribute(kernel) };
+	return pair(b, made(b, op, [x, w], "filtered", { ...common, ...attributes }), { scale: 2 ** -15 });
+}
+
+export const WINDOW_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/operator-form",
+		name: "a depthwise Conv with steps and dilations",
+		write: (b, rows) =>
+			model(b, [1, N, rows + 6, 9], (_, x) =>
+				depthwise(b, "Conv", x, [3, 3], { strides: intsAttribute([2, 2]), dilations: intsAttribute([1, 2]) }),
+			),
+	},
+	{
+		rule: "htp/transposed-conv-padding",
+		name: "a depthwise ConvTranspose with output_padding",
+		write: (b, rows) =>
+			model(b, [1, N, rows, 6], (_, x) =>
+				depthwise(b, "ConvTranspose", x, [3, 3], {
+					strides: intsAttribute([2, 2]),
+					pads: intsAttribute([1, 1, 1, 1]),
+					output_padding: intsAttribute([1, 1]),
+				}),
+			),
+	},
+	{
+		rule: "htp/transposed-conv-padding",
+		name: "a depthwise ConvTranspose that pads more than it cuts off",
+		write: (b, rows) =>
+			model(b, [1, N, rows], (_, x) =>
+				depthwise(b, "ConvTranspose", x, [2], { strides: intsAttribute([3]), output_padding: intsAttribute([2]) }),
+			),
+	},
+	{
+		rule: "htp/pad-average",
+		name: "a GlobalAveragePool behind a Pad behind a MaxPool",
+		write: (b, rows) =>
+			model(b, [1, 4, rows + 4, 10], (_, x) => {
+				const image = pair(b, padded(b, largest(b, x), "zeros", AROUND));
+				return pair(b, made(b, "GlobalAveragePool", [image], "average"));
+			}),
+	},
+	{
+		rule: "htp/pad-average",
+		name: "a ReduceMean without the axes behind a Pad behind a MaxPool",
+		write: (b, rows) =>
+			model(b, [1, 4, rows + 4, 10], (_, x) => {
+				const image = pair(b, padded(b, largest(b, x), "zeros", AROUND));
+				b.initializer("axes", int64Tensor([2], [-1, 2]));
+				return pair(b, made(b, "ReduceMean", [image, "axes"], "average", { keepdims: intAttribute(0) }));
+			}),
+	},
+	{
+		rule: "htp/pad-pad",
+		name: "a Pad behind a Pad behind a Conv",
+		write: (b, rows) =>
+			model(b, [1, 4, 7, rows + 3], (_, x) => {
+				const image = pair(b, padded(b, convolved(b, x, 4), "zeros", AROUND));
+				return pair(b, padded(b, image, "more", AROUND));
+			}),
+	},
+	{
+		rule: "htp/max-pool-pads",
+		name: "a MaxPool with pads that gives another scale",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const window = { kernel_shape: intsAttribute([3, 3]), pads: intsAttribute([1, 1, 1, 1]) };
+				return pair(b, made(b, "MaxPool", [x], "pool", window), { scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/global-max-row",
+		name: "a GlobalMaxPool of a row behind a Conv",
+		write: (b, rows) =>
+			model(b, [1, 4, 8 * Math.ceil(rows / 10)], (_, x) => {
+				const w = weight(b, "w", { shape: [4, 4, 3], isOne: true });
+				const conv = pair(b, made(b, "Conv", [x, w], "conv", { pads: intsAttribute([1, 1]) }));
+				return pair(b, made(b, "GlobalMaxPool", [conv], "largest"), { scale: 2 ** -15 });
+			}),
+	},
+];
