@@ -2,7 +2,6 @@ import path from "node:path";
 import type { Graph } from "../ir/graph.js";
 import type { Model } from "../ir/model.js";
 import { readModel, writeModel } from "../onnx/file.js";
-import { codeBasis } from "../quant/code-basis.js";
 import type { Interval } from "../quant/grid.js";
 import { floatsOf } from "../runtime/live-session.js";
 import { type ChannelSite, type Columns, cacheWeights, type KeySites, type ValueSites } from "./cache-weights.js";
@@ -34,7 +33,7 @@ export interface EqualizedCache {
 /**
  * Writes the float layer graph `file` so that 8-bit codes of keys and values, one grid for all heads, lose less: it computes the
  * same. Channels of keys get equal ranges, those that a rotary embedding turns into each other a common factor, which queries are
- * divided by. Values are given in another basis (quant/code-basis.ts), which the matrix behind the attention takes back. Where
+ * divided by. Values are given in another basis (code-basis.ts), which the matrix behind the attention takes back. Where
  * the weights around a cache are no floats of their own, only its range is chosen, of least squared error.
  *
  * @param folder takes what is written.
@@ -66,7 +65,7 @@ export async function equalizeCache(
 			const { keys: keySites, values: valueSites } = cacheWeights(model, config, layer);
 			const limits = [
 				keySites === undefined ? keys.range() : equalizeKeys(model, keySites, keys, config),
-				valueSites === undefined ? values.range() : turnValues(model, valueSites, values, config),
+				valueSites === undefined ? values.range() : await turnValues(model, valueSites, values, config),
 			];
 			for (const [index, name] of names.entries()) {
 				ranges.set(name, { lo: -limits[index]!, hi: limits[index]! });
@@ -129,12 +128,13 @@ function scaleChannels(
 }
 
 /** Gives values another basis, and takes it back behind the attention; returns the range that all channels have then. */
-function turnValues(
+async function turnValues(
 	{ graph }: Model,
 	{ value, output }: ValueSites,
 	samples: HeadSamples,
 	{ heads, keyHeads, headSize }: GenaiConfig,
-): number {
+): Promise<number> {
+	const { codeBasis } = await import("./code-basis.js");
 	const group = heads / keyHeads;
 	const reader = output.initializer!;
 	const forth: Float64Array[] = [];

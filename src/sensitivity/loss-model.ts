@@ -1,7 +1,7 @@
+import { CholeskyDecomposition, Matrix } from "ml-matrix";
 import { Random } from "../quant/random.js";
 import type { ChoiceUnit, ChosenCandidates, LossOf, PrecisionChoice } from "./choose-precisions.js";
 import type { CandidateNoise } from "./isolated-noise.js";
-import { cholesky, type Matrix, solveLower, solveUpper } from "./linear-equations.js";
 import { mean } from "./statistics.js";
 
 /** Standard deviations of what predictions are off by, as parts of the loss. */
@@ -34,6 +34,9 @@ const [PRIOR_SAMPLES, PRIOR_SIMILARITY] = [3, 4];
 /** Standard deviations by which a choice is to be better than a simple one. */
 const DOUBT = 1;
 
+/** So small a part of the largest variance is added to all, so that runs that say the same do not matter. */
+const RIDGE = 1e-10;
+
 interface Run {
 	readonly chosen: ChosenCandidates;
 	readonly samples: readonly number[];
@@ -59,9 +62,10 @@ interface Solved {
 	readonly spread: Spread;
 	/** What losses have in common, of the choices themselves: without the chance of the samples. */
 	readonly losses: Matrix;
-	/** Root of what is common to choices and of the chance of samples, for draws. */
-	readonly restRoot: Matrix;
-	readonly root: Matrix;
+	/** Of runs: losses and the chance of samples. */
+	readonly whole: CholeskyDecomposition;
+	/** Of runs, where losses of units are known. */
+	readonly rest: CholeskyDecomposition;
 }
 
 /**
@@ -108,24 +112,23 @@ export class LossModel {
 	 * doubt twice: in its own runs by more than the chance of the samples, and as far as all runs tell.
 	 */
 	best(simple: readonly ChosenCandidates[]): ChosenCandidates {
-		const { root, losses } = this.#solve();
+		const { whole, losses } = this.#solve();
 		const isSimple = this.#runs.map(({ chosen }) => simple.some((one) => this.#isSame(one, chosen)));
 		const start = leastAt(
 			this.#runs.map(({ measured }, row) =>
 				isSimple[row] || !isSimple.includes(true) ? measured : Number.POSITIVE_INFINITY,
 			),
 		);
-		const weights = solveUpper(root, solveLower(root, this.#surprises()));
-		const expected = this.#runs.map(({ sum }, row) => this.#factor * sum + dot(losses[row]!, weights));
-		const known = losses.map((row) => solveLower(root, row));
-		const rest = (a: number, b: number) => losses[a]![b]! - dot(known[a]!, known[b]!);
+		const more = losses.mmul(whole.solve(this.#surprises()));
+		const expected = this.#runs.map(({ sum }, row) => this.#factor * sum + more.get(row, 0));
+		const open = Matrix.sub(losses, losses.mmul(whole.solve(losses)));
 		const differences = this.#runs.map(({ measured }, row) => {
 			if (row === start) return 0;
 			const chance =
 				this.#chanceBetween(row, row) + this.#chanceBetween(start, start) - 2 * this.#chanceBetween(row, start);
 			const difference = measured - this.#runs[start]!.measured;
 			if (difference + DOUBT * Math.sqrt(Math.max(0, chance)) >= 0) return Number.POSITIVE_INFINITY;
-			const variance = rest(row, row) + rest(start, start) - 2 * rest(row, start);
+			const variance = open.get(row, row) + open.get(start, start) - 2 * open.get(row, start);
 			return expected[row]! - expected[start]! + DOUBT * Math.sqrt(Math.max(0, variance));
 		});
 		return this.#runs[leastAt(differences)]!.chosen;
@@ -138,7 +141,7 @@ export class LossModel {
 
 	/** Losses of units as they may be as well: a draw from what runs leave open. */
 	draw(): LossOf {
-		const { restRoot, spread } = this.#solve();
+		const { rest, spread } = this.#solve();
 		const factor = FACTOR_SPREAD * this.#random.normal();
 		const deviations = new Map<CandidateNoise, number>();
 		for (const { known } of this.#choice.units) {
@@ -147,16 +150,14 @@ export class LossModel {
 				deviations.set(candidate, factor + unit + spread.candidate * this.#random.normal());
 			}
 		}
-		const normal = this.#runs.map(() => this.#random.normal());
-		const surprises = this.#surprises().map((surprise, row) => {
-			const { chosen, predicted } = this.#runs[row]!;
-			const drawn = this.#choice.units.reduce(
+		const drawnOf = ({ chosen, predicted }: Run) =>
+			this.#choice.units.reduce(
 				(sum, unit, index) => sum + this.#factor * predicted[index]! * deviations.get(candidateIn(chosen, unit))!,
 				0,
 			);
-			return surprise - drawn - dot(restRoot[row]!.subarray(0, row + 1), normal);
-		});
-		return this.#lossesFrom(surprises, (candidate) => deviations.get(candidate)!);
+		const normal = Matrix.columnVector(this.#runs.map(() => this.#random.normal()));
+		const drawn = rest.lowerTriangularMatrix.mmul(normal).add(Matrix.columnVector(this.#runs.map(drawnOf)));
+		return this.#lossesFrom(this.#surprises().sub(drawn), (candidate) => deviations.get(candidate)!);
 	}
 
 	/** Measured over predicted, in the run that was predicted best. */
@@ -165,15 +166,16 @@ export class LossModel {
 		return first === undefined || first.sum === 0 ? 1 : first.measured / first.sum;
 	}
 
-	#surprises(): Float64Array {
-		return Float64Array.from(this.#runs, ({ measured, sum }) => measured - this.#factor * sum);
+	/** [runs, 1] */
+	#surprises(): Matrix {
+		return Matrix.columnVector(this.#runs.map(({ measured, sum }) => measured - this.#factor * sum));
 	}
 
 	/** Losses given what runs found more than was expected, on top of deviations. */
-	#lossesFrom(surprises: Float64Array, deviationOf: (candidate: CandidateNoise) => number): LossOf {
-		const { root, spread } = this.#solve();
+	#lossesFrom(surprises: Matrix, deviationOf: (candidate: CandidateNoise) => number): LossOf {
+		const { whole, spread } = this.#solve();
 		const factor = this.#factor;
-		const weights = solveUpper(root, solveLower(root, surprises));
+		const weights = whole.solve(surprises).to1DArray();
 		const common =
 			FACTOR_SPREAD ** 2 * factor * weights.reduce((sum, weight, row) => sum + weight * this.#runs[row]!.sum, 0);
 		const ofUnits = new Map(
@@ -203,24 +205,24 @@ export class LossModel {
 			this.#spread = all.reduce((best, one) => (one.likelihood > best.likelihood ? one : best)).spread;
 		}
 		const spread = this.#spread;
-		const [losses, rest] = [this.#square((relation, sums) => this.#common(relation, sums, spread)), this.#rest(spread)];
-		this.#solved = { spread, losses, root: cholesky(this.#whole(spread)), restRoot: cholesky(rest) };
+		this.#solved = {
+			spread,
+			losses: this.#square((relation, sums) => this.#common(relation, sums, spread)),
+			whole: this.#whole(spread),
+			rest: decompose(this.#square((relation, sums) => this.#notAdditive(relation, sums, spread) + relation.chance)),
+		};
 		return this.#solved;
 	}
 
 	#likelihood(spread: Spread): number {
-		const root = cholesky(this.#whole(spread));
-		const scaled = solveLower(root, this.#surprises());
-		return -dot(scaled, scaled) / 2 - root.reduce((sum, row, at) => sum + Math.log(row[at]!), 0);
+		const whole = this.#whole(spread);
+		const surprises = this.#surprises();
+		const roots = whole.lowerTriangularMatrix.diagonal();
+		return -surprises.dot(whole.solve(surprises)) / 2 - roots.reduce((sum, root) => sum + Math.log(root), 0);
 	}
 
-	#whole(spread: Spread): Matrix {
-		return this.#square((relation, sums) => this.#common(relation, sums, spread) + relation.chance);
-	}
-
-	/** What is left where losses of units are known. */
-	#rest(spread: Spread): Matrix {
-		return this.#square((relation, sums) => this.#notAdditive(relation, sums, spread) + relation.chance);
+	#whole(spread: Spread): CholeskyDecomposition {
+		return decompose(this.#square((relation, sums) => this.#common(relation, sums, spread) + relation.chance));
 	}
 
 	/** Covariance of the losses of two choices; `sums` is the product of what is predicted of them. */
@@ -239,15 +241,14 @@ export class LossModel {
 	}
 
 	#square(entry: (relation: Relation, sums: number) => number): Matrix {
-		const rows = this.#runs.map(() => new Float64Array(this.#runs.length));
+		const square = Matrix.zeros(this.#runs.length, this.#runs.length);
 		for (const [row, relations] of this.#relations.entries()) {
 			for (const [column, relation] of relations.entries()) {
 				const value = entry(relation, this.#runs[row]!.sum * this.#runs[column]!.sum);
-				rows[row]![column] = value;
-				rows[column]![row] = value;
+				square.set(row, column, value).set(column, row, value);
 			}
 		}
-		return rows;
+		return square;
 	}
 
 	#relation(a: Run, b: Run): Relation {
@@ -279,6 +280,13 @@ function leastAt(figures: readonly number[]): number {
 	return figures.indexOf(Math.min(...figures));
 }
 
-function dot(a: Float64Array, b: ArrayLike<number>): number {
-	return a.reduce((sum, value, index) => sum + value * b[index]!, 0);
+/** Of a covariance; where rounding made it none, as much is added to variances as makes it one. */
+function decompose(covariance: Matrix): CholeskyDecomposition {
+	const largest = Math.max(...covariance.diagonal(), Number.MIN_VALUE);
+	for (let ridge = RIDGE; ; ridge *= 10) {
+		const found = new CholeskyDecomposition(
+			Matrix.add(covariance, Matrix.eye(covariance.rows, covariance.rows, ridge * largest)),
+		);
+		if (found.isPositiveDefinite() || ridge > 1) return found;
+	}
 }

@@ -1,5 +1,4 @@
 import { type ChosenCandidates, GREEDY_ORDERS, type PrecisionChoice } from "./choose-precisions.js";
-import { LossModel } from "./loss-model.js";
 import type { OutputNoise } from "./output-noise.js";
 import { localRatio } from "./prediction.js";
 
@@ -29,6 +28,7 @@ export async function searchPrecisions(
 	starts: readonly ChosenCandidates[],
 	{ bytes, run, onProgress }: SearchOptions,
 ): Promise<ChosenCandidates> {
+	const { LossModel } = await import("./loss-model.js");
 	const model = new LossModel(choice);
 	const total = starts.length + MOST_TRIALS;
 	const runAll = async (choices: readonly ChosenCandidates[]) => {

@@ -50,7 +50,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	analysis: { imports: [...ALL_BELOW, "recipe", "report", "language"], packages: ["node:"] },
 	llm: {
 		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "quantize", "language"],
-		packages: ["node:"],
+		packages: ["node:", "ml-matrix"],
 	},
 	quantize: {
 		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "report", "language"],
@@ -58,7 +58,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 	},
 	sensitivity: {
 		imports: [...ALL_BELOW, "arrays", "recipe", "calibration", "analysis", "quantize", "report", "language"],
-		packages: ["node:"],
+		packages: ["node:", "ml-matrix"],
 	},
 	"analysis-report": { imports: ["sensitivity"], packages: ["node:", "echarts"] },
 	report: { imports: ALL_BELOW, packages: ["node:"] },

@@ -170,10 +170,10 @@ export const ACTIVATION_RULES: RuleGroup = {
 		{
 			id: "htp/wide-right",
 			about: "A MatMul of two computed values of 16 bits does not read UINT16 on its right, but for a Softmax.",
-			consequence: "wrong",
+			consequence: "slow",
 			since: "v73",
 			measured:
-				"of UINT16 on the right the lower eight bits hardly count: 40 dB with normal values that use all codes, 34, 28 and 22 dB with half, a quarter and an eighth of them, 20 to 35 dB in attention; 77, 71, 65 and 60 dB as INT16 with the zero point 0; right with 8 bits on either side",
+				"of UINT16 on the right the lower eight bits hardly count: 40 dB with normal values that use all codes, 34, 28 and 22 dB with half, a quarter and an eighth of them, 20 to 35 dB in attention; 77, 71, 65 and 60 dB as INT16 with the zero point 0; right with 8 bits on either side; what passes by hides it, a block of an encoder has 64 dB at its output",
 			remedy: "quantize it as INT16 with the zero point 0",
 			appliedBy: "legalize-operators",
 			broken({ node, weight, inputs: [left, right] }) {

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
-import { codeBasis } from "../../src/quant/code-basis.js";
+import { codeBasis } from "../../src/llm/code-basis.js";
 import { Random } from "../../src/quant/random.js";
-import { symmetricEigen } from "../../src/quant/symmetric-eigen.js";
 
 /** B^T B of random rows whose columns have sizes of their own: symmetric and positive. */
 function moments(seed: string, size: number): Float64Array {
@@ -30,15 +29,6 @@ const largestDifference = (left: Float64Array, right: Float64Array) =>
 
 const diagonal = (matrix: Float64Array, size: number) =>
 	Array.from({ length: size }, (_, index) => matrix[index * (size + 1)]!);
-
-test.each([1, 2, 7, 32])("eigenvectors of a symmetric matrix of %i rows give it back", (size) => {
-	const matrix = moments("eigen", size);
-	const { values, vectors } = symmetricEigen(matrix, size);
-	const scaled = vectors.map((element, at) => element * values[Math.floor(at / size)]!);
-	expect(largestDifference(times(turned(vectors, size), scaled, size), matrix)).toBeLessThan(1e-5);
-	const identity = matrix.map((_, at) => (at % (size + 1) === 0 ? 1 : 0));
-	expect(largestDifference(times(vectors, turned(vectors, size), size), identity)).toBeLessThan(1e-10);
-});
 
 // 24 is no power of 2
 test.each([8, 24, 64])("a basis of %i elements is taken back, and codes in it lose less", (size) => {
