@@ -46,7 +46,7 @@ export function operatorModel(given: readonly OperatorModel[], rows: number): Mo
 	});
 }
 
-interface Encoding {
+export interface Encoding {
 	readonly dtype?: typeof UINT16 | typeof INT16 | typeof UINT8 | typeof INT8;
 	readonly scale?: number;
 	readonly zero?: number;

@@ -49,6 +49,8 @@ const EIGHT_BITS = [
 	"htp/softmax-8-bits",
 	"htp/operator-wrong",
 	"htp/norm-scale-type",
+	"htp/layer-norm-parameters",
+	"htp/instance-norm-parameters",
 ];
 
 /** How many models of a rule are run with the fault, each in a session of its own; all with QGRAPH_ALL_FAULTS=1. */

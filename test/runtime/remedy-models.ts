@@ -1,6 +1,7 @@
 import { FUSED_MODELS } from "./fused-models.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
+import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
@@ -16,6 +17,7 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...VOLUME_MODELS,
 	...NETWORK_MODELS,
 	...FUSED_MODELS,
+	...NORM_MODELS,
 	...WINDOW_MODELS,
 	...WRITTEN_MODELS,
 	...PRODUCT_MODELS,

@@ -7,7 +7,7 @@ import { parseTarget } from "../../src/targets/target.js";
 import { pair } from "../runtime/operator-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 
-const { FLOAT, UINT16, UINT8, INT32 } = DataType;
+const { FLOAT, UINT16, UINT8, INT16, INT8, INT32 } = DataType;
 
 async function rulesOf(write: (b: GraphBuilder) => void, target = "v79"): Promise<string[]> {
 	const findings = await checkModel(modelOf(write), parseTarget(`qnn-htp:${target}`));
@@ -15,14 +15,14 @@ async function rulesOf(write: (b: GraphBuilder) => void, target = "v79"): Promis
 }
 
 /** Four numbers: floats, or codes behind a DequantizeLinear. */
-function parameter(b: GraphBuilder, name: string, dtype: DataType, shape: readonly number[] = [4]): string {
+function parameter(b: GraphBuilder, name: string, dtype: DataType, shape: readonly number[] = [4], zero = 0): string {
 	if (dtype === FLOAT) {
 		b.initializer(name, floatTensor(shape, [1, 0.5, 0.25, 0.75]));
 		return name;
 	}
 	b.initializer(`${name}_codes`, codesTensor(dtype, shape, [100, 50, 25, 75]));
 	b.initializer(`${name}_scale`, floatTensor([], [0.01]));
-	b.initializer(`${name}_zero`, codesTensor(dtype, [], [0]));
+	b.initializer(`${name}_zero`, codesTensor(dtype, [], [zero]));
 	b.node("DequantizeLinear", [`${name}_codes`, `${name}_scale`, `${name}_zero`], [name]);
 	return name;
 }
@@ -36,6 +36,12 @@ test.each([
 	["v79", UINT16, FLOAT, INT32, true],
 	["v79", UINT8, UINT16, INT32, true],
 	["v79", UINT8, UINT8, INT32, false],
+	["v79", UINT8, INT8, INT32, false],
+	["v79", UINT16, INT16, INT32, true],
+	["v79", INT16, UINT16, INT32, true],
+	["v79", INT16, UINT16, UINT16, false],
+	["v79", INT8, INT8, INT32, true],
+	["v68", INT8, INT8, INT32, true],
 ] as const)(
 	"%s: InstanceNormalization of %i with a scale of %i and a bias of %i",
 	async (target, dtype, scale, bias, isRefused) => {
@@ -69,4 +75,55 @@ test.each([
 		b.output(pair(b, "y"));
 	});
 	expect(rules.filter((rule) => rule.includes("prelu"))).toEqual(isRefused ? ["htp/prelu-slopes"] : []);
+});
+
+test.each([
+	["v79", UINT16, [UINT16, 0], undefined, true],
+	["v79", UINT16, [UINT16, 0x8000], undefined, false],
+	["v79", UINT16, [INT16, 0], INT32, false],
+	["v79", UINT16, [INT16, -0x8000], INT32, true],
+	["v79", UINT16, [UINT16, 0], UINT16, false],
+	["v79", UINT16, [UINT8, 0], INT32, false],
+	["v79", UINT16, [INT8, 0], INT32, true],
+	["v79", UINT16, [FLOAT, 0], INT32, true],
+	["v79", UINT16, [FLOAT, 0], undefined, false],
+	["v68", UINT16, [UINT16, 0x8000], undefined, true],
+	["v68", UINT16, [UINT8, 0], INT32, false],
+	["v79", INT16, [UINT8, 0], undefined, true],
+	["v79", INT16, [UINT16, 0], UINT16, false],
+	["v79", UINT8, [UINT8, 0], undefined, false],
+	["v79", UINT8, [UINT16, 0x8000], undefined, true],
+] as const)(
+	"%s: LayerNormalization of %i with a scale of %j and a bias of %o",
+	async (target, dtype, [scale, zero], bias, isRefused) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, [7, 4]);
+			const inputs = [pair(b, "x", { dtype, scale: 2 ** -5 }), parameter(b, "scale", scale, [4], zero)];
+			if (bias !== undefined) inputs.push(parameter(b, "bias", bias));
+			b.node("LayerNormalization", inputs, ["y"]);
+			b.output(pair(b, "y", { dtype, scale: 2 ** -5 }));
+		}, target);
+		expect(rules.filter((rule) => rule.includes("norm"))).toEqual(isRefused ? ["htp/layer-norm-parameters"] : []);
+	},
+);
+
+test.each([
+	[UINT16, [INT16, -0x8000], false],
+	[UINT16, [INT8, 0], true],
+	[INT16, [INT16, 0], false],
+	[INT16, [INT16, -0x8000], true],
+	[INT16, [UINT8, 0], false],
+	[INT16, [UINT16, 0x8000], true],
+	[UINT8, [UINT8, 0], false],
+	[UINT8, [UINT16, 0], true],
+	[INT8, [UINT8, 0], true],
+	[INT8, [FLOAT, 0], false],
+] as const)("RMS normalization of %i with a scale of %j", async (dtype, [scale, zero], isRefused) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [7, 4]);
+		const inputs = [pair(b, "x", { dtype, scale: 2 ** -5 }), parameter(b, "scale", scale, [4], zero)];
+		b.node("SimplifiedLayerNormalization", inputs, ["y"]);
+		b.output(pair(b, "y", { dtype, scale: 2 ** -5 }));
+	});
+	expect(rules.filter((rule) => rule.includes("norm"))).toEqual(isRefused ? ["htp/norm-scale-type"] : []);
 });

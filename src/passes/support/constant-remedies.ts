@@ -12,7 +12,7 @@ import { eachNumber } from "../../weights/numbers.js";
 import { dequantizedTensor } from "./encoded-constant.js";
 import { addEncodedConstant } from "./encoded-table.js";
 import { placedEncodingAt } from "./node-encoding.js";
-import { addQuantizedConstant, coveringEncoding, type Encoding, encodingOf } from "./qdq.js";
+import { coveringEncoding, type Encoding } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { type SmallConstant, smallConstantOf } from "./small-constant.js";
@@ -39,7 +39,7 @@ function withOneScale(node: Node, { names }: Tools): Value | undefined {
 	return addConstant(graph, names.fresh(`${codes.value.name}_float`), floats, node);
 }
 
-function extentOf(floats: Tensor): Interval {
+export function extentOf(floats: Tensor): Interval {
 	let [lo, hi] = [0, 0];
 	eachNumber(floats, (value) => {
 		if (value < lo) lo = value;
@@ -114,7 +114,7 @@ function raised({ shape, data }: Tensor): Tensor {
 	return tensor(DataType.UINT4, shape, bytes);
 }
 
-/** The quantized parameters of a BatchNormalization as floats. */
+/** Quantized parameters as floats. */
 export const floatParameters: Remedy = ({ node, inputs }, { names }) => {
 	let done = false;
 	for (const [index, input] of inputs.entries()) {
@@ -127,49 +127,8 @@ export const floatParameters: Remedy = ({ node, inputs }, { names }) => {
 	return done;
 };
 
-/** The scale of a normalization as floats; on v68, which does not take these, in the type of its input. */
-export const narrowScale: Remedy = ({ node, inputs: [input] }, { names, architecture }) => {
-	const scale = node.inputs[1]!;
-	const constant = smallConstantOf(scale);
-	const dtype = input?.quantization?.dtype;
-	if (constant === undefined || dtype === undefined) return false;
-	const graph = node.graph!;
-	const made =
-		architecture === "v68"
-			? addQuantizedConstant(graph, scale.name, { ...constant, dtype }, names, node)
-			: addFloats(node, scale.name, constant, names);
-	node.setInput(1, made);
-	removeUnused(scale);
-	return true;
-};
-
-/** Scale and bias of a normalization as codes: the scale in the type of its input, the bias as INT32. */
-export const encodeParameters: Remedy = ({ node, inputs: [input] }, { names }) => {
-	const dtype = input?.moved?.dtype;
-	const [, scale, bias] = node.inputs;
-	const [factors, offsets] = [smallConstantOf(scale), smallConstantOf(bias)];
-	if (dtype === undefined || factors === undefined || offsets === undefined) return false;
-	const graph = node.graph!;
-	node.setInput(1, addQuantizedConstant(graph, scale!.name, { ...factors, dtype }, names, node));
-	const floats = floatTensor(offsets.shape, Float32Array.from(offsets.values));
-	const { lo, hi } = extentOf(floats);
-	const encoding = encodingOf(DataType.INT32, Math.max(-lo, hi, SMALLEST_BIAS) * BIAS_STEP, 0);
-	node.setInput(
-		2,
-		addEncodedConstant(graph, { value: bias!, tensor: floats, overridable: false }, encoding, names, node),
-	);
-	for (const parameter of [scale!, bias!]) removeUnused(parameter);
-	return true;
-};
-
-/** Of the largest bias: as fine as a float32. */
-const BIAS_STEP = 2 ** -24;
-
-/** Of a bias of nothing but 0. */
-const SMALLEST_BIAS = 2 ** -20;
-
 /** @param name of what the floats replace. */
-function addFloats(node: Node, name: string, { shape, values }: SmallConstant, names: NameScope): Value {
+export function addFloats(node: Node, name: string, { shape, values }: SmallConstant, names: NameScope): Value {
 	const floats = floatTensor(shape, Float32Array.from(values));
 	return addConstant(node.graph!, names.fresh(`${name}_float`), floats, node);
 }

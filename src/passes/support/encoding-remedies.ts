@@ -77,6 +77,24 @@ export const unsign: Remedy = ({ node, inputs: [input], outputs: [output] }, { m
 	return true;
 };
 
+/** What an operator reads and makes as unsigned codes of as many bits, of the same values. */
+export const unsignBoth: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
+	const [before, behind] = [movedEncoding(input), movedEncoding(output)];
+	if (before !== undefined && isSigned(before)) {
+		node.setInput(0, addQdq(node.graph!, node.inputs[0]!, unsigned(before), names, node));
+	}
+	if (behind !== undefined && isSigned(behind)) insertPair(model, output!.value, unsigned(behind), names);
+	return true;
+};
+
+function isSigned({ dtype }: Encoding): boolean {
+	return dtype === DataType.INT16 || dtype === DataType.INT8;
+}
+
+function unsigned(encoding: Encoding): Encoding {
+	return recoded(encoding, bitsPerElement(encoding.dtype) === 16 ? DataType.UINT16 : DataType.UINT8);
+}
+
 /**
  * Updates of a ScatterElements in the encoding of its data, where that is the result's; else a result of another type, with
  * which all is computed on floats.

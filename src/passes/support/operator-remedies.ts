@@ -8,14 +8,7 @@ import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
 import { averageByConv, coverWindows } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
-import {
-	encodeParameters,
-	floatParameters,
-	joinScales,
-	joinTableScales,
-	narrowScale,
-	unsignInt4,
-} from "./constant-remedies.js";
+import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
@@ -33,6 +26,7 @@ import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
+import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale } from "./norm-remedies.js";
 import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
@@ -236,9 +230,10 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/wide-left", exchangeTypes],
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],
-	["htp/norm-scale-type", narrowScale],
+	["htp/norm-scale-type", encodeRmsScale],
 	["htp/batch-norm-parameters", floatParameters],
-	["htp/instance-norm-parameters", encodeParameters],
+	["htp/instance-norm-parameters", encodeInstanceParameters],
+	["htp/layer-norm-parameters", encodeLayerParameters],
 	["htp/prelu-slopes", floatParameters],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
 	["htp/cast-output", castFirst],

@@ -1,6 +1,6 @@
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
-import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
+import { DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { operatorKey, operatorOutcome } from "../operator-outcome.js";
@@ -25,7 +25,8 @@ function isFolded({ inputs }: OperatorFacts): boolean {
 	return inputs.every((input) => input === undefined || input.constant !== undefined);
 }
 
-const RMS_NORMS = ["RMSNormalization", "SimplifiedLayerNormalization"];
+/** Normalizations by the root of the mean of squares. */
+export const RMS_NORMS: readonly string[] = ["RMSNormalization", "SimplifiedLayerNormalization"];
 
 /**
  * Forms that a v68 computes, other than those in the table: RMS normalization with a quantized scale, Gather of one index,
@@ -137,20 +138,6 @@ export const OPERATOR_RULES: RuleGroup = {
 			needsEncodings: true,
 			broken(operator, context) {
 				return outcomeOf(operator, context) === "wrong" ? `${describe(operator)} is computed wrong` : undefined;
-			},
-		},
-		{
-			id: "htp/norm-scale-type",
-			about: "The scale of an RMS normalization is quantized with 8 bits where its input is, or float.",
-			consequence: "refused",
-			measured: "UINT8 with a UINT16 scale refused; UINT16 with UINT8 81 dB",
-			remedy: "store the scale as float, or quantize it with the type of the input",
-			appliedBy: "legalize-operators",
-			broken({ node, inputs }) {
-				const [input, scale] = inputs.map((operand) => operand?.quantization?.dtype);
-				if (!RMS_NORMS.includes(node.op.type) || input === undefined || scale === undefined) return undefined;
-				if (bitsPerElement(input) !== 8 || bitsPerElement(scale) === 8) return undefined;
-				return `the input is ${dataTypeName(input)} and the scale ${dataTypeName(scale)}`;
 			},
 		},
 		{
