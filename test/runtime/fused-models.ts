@@ -1,4 +1,4 @@
-import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { type Builder, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
@@ -15,10 +15,10 @@ function silu(b: Builder, x: string): string {
 	return pair(b, node(b, "Mul", [x, gate], "product"));
 }
 
-function clip(b: Builder, x: string, lo: number, hi: number): string {
+function clip(b: Builder, x: string, lo: number, hi: number, encoding = {}): string {
 	b.initializer("lo", floatTensor([], [lo]));
 	b.initializer("hi", floatTensor([], [hi]));
-	return pair(b, node(b, "Clip", [x, "lo", "hi"], "clip"));
+	return pair(b, node(b, "Clip", [x, "lo", "hi"], "clip"), encoding);
 }
 
 export const FUSED_MODELS: readonly OperatorModel[] = [
@@ -65,6 +65,25 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			model(b, [rows, 24], (_, x) => {
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
 				return clip(b, product, -0.25, 0.5);
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Relu behind a Clip, quantized further than its limits",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const within = clip(b, convolved(b, x, 4), 0, 0.5, { scale: 2 ** -17, zero: 0 });
+				return pair(b, node(b, "Relu", [pair(b, within)], "relu"));
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a LeakyRelu of a product behind a quantizer that cuts off",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				b.node("MatMul", [x, weight(b, "w")], ["mm"], {}, "mm");
+				b.node("LeakyRelu", [pair(b, "mm", { scale: 2 ** -16 })], ["leaky"], { alpha: floatAttribute(0.25) }, "leaky");
+				return pair(b, "leaky");
 			}),
 	},
 	{

@@ -127,7 +127,7 @@ test.each<[string, string, readonly number[], readonly number[] | undefined, Sch
 		b.node("MatMul", [pair(b, "x", dtype), weight(b, [6, 5], scheme)], ["y"]);
 		const product = pair(b, view === undefined ? "y" : reshape(b, "y", view), dtype);
 		b.node("Relu", [product], ["positive"]);
-		b.output(pair(b, "positive", dtype, zero));
+		b.output(pair(b, "positive", dtype, zero, 2 ** -14));
 	}, target);
 	expect(rules).toEqual(isBroken ? ["htp/relu-int4-rows"] : []);
 });

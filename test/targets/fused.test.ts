@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { floatAttribute, intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
@@ -109,4 +109,54 @@ test("the limits of a Clip are attributes in old operator sets", async () => {
 		b.output(pair(b, "y", { dtype: UINT8, scale: 2 ** -5 }));
 	});
 	expect(rules).toEqual(["htp/clip-range"]);
+});
+
+test.each([
+	["MatMul", "Relu", 2 ** -15, true],
+	["MatMul", "Relu", 2 ** -13, false],
+	["MatMul", "LeakyRelu", 2 ** -15, true],
+	["Add", "Relu", 2 ** -15, true],
+	["Add", "LeakyRelu", 2 ** -15, false],
+	["Div", "Relu", 2 ** -15, false],
+] as const)("%s and a %s behind a quantizer with steps of %f", async (op, activation, scale, isWrong) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [3, 6]);
+		b.input("w", FLOAT, op === "MatMul" ? [6, 6] : [3, 6]);
+		b.node(op, [pair(b, "x"), pair(b, "w")], ["z"]);
+		b.node(activation, [pair(b, "z", { scale })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);
+});
+
+test.each([
+	["Flatten", "MatMul", true],
+	["Transpose", "MatMul", false],
+	["Transpose", "Add", true],
+	["Flatten", "Add", false],
+] as const)("limits are lost through a %s behind %s", async (view, op, isWrong) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [6, 6]);
+		const x = pair(b, "x");
+		b.node(op, [x, x], ["z"]);
+		b.node(view, [pair(b, "z", { scale: 2 ** -15 })], ["view"]);
+		b.node("Relu", [pair(b, "view", { scale: 2 ** -15 })], ["y"]);
+		b.output(pair(b, "y"));
+	});
+	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);
+});
+
+test("a pair behind a Clip from 0 and in front of a Pad by computed numbers cuts nothing off", async () => {
+	const model = modelOf((b) => {
+		b.input("x", FLOAT, [1, 4, 6, 6]);
+		b.initializer("lo", floatTensor([], [0]));
+		b.initializer("hi", floatTensor([], [4]));
+		b.node("Clip", [pair(b, "x"), "lo", "hi"], ["clip"]);
+		b.initializer("ends", int64Tensor([4], [0, 0, 1, 1]));
+		b.node("Concat", ["ends", "ends"], ["pads"], { axis: intAttribute(0) });
+		b.node("Pad", [pair(b, "clip", { scale: 2 ** -14, zero: 0 }), "pads"], ["y"]);
+		b.output(pair(b, "y", { scale: 2 ** -14, zero: 0 }));
+	});
+	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
+	expect(findings.map(({ rule }) => rule)).not.toContain("htp/lost-saturation");
 });

@@ -1,7 +1,7 @@
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
-import { clipLimits } from "../../targets/clip-limits.js";
+import { cutRange } from "../../targets/cut-range.js";
 import { addQdq, addQuantizedConstant, coveringEncoding, type Encoding, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -26,18 +26,19 @@ function isSigmoid(dequantize: Node | undefined): boolean {
 }
 
 /**
- * `Clip -> Q` -> `Clip -> Q -> DQ -> Q` whose first encoding ends where the limits are; where 0, which every encoding has, is
- * outside of these, `Max -> Q -> DQ -> Min -> Q`.
+ * `Clip -> Q` -> `Clip -> Q -> DQ -> Q` whose first encoding ends where the limits are, its own and those in front of it; where
+ * 0, which every encoding has, is outside of these, `Max -> Q -> DQ -> Min -> Q`.
  */
-export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
-	const limits = clipLimits(node);
+export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names, types }) => {
+	const limits = cutRange(node, types)?.all;
 	const [before, behind] = [input, output].map((one) => one?.quantization && encodingAt(one.quantization.node));
 	if (limits === undefined || before === undefined || behind === undefined) return false;
 	const range = intervalOf(behind);
 	const within = { lo: Math.max(limits.lo, range.lo), hi: Math.min(limits.hi, range.hi) };
 	if (within.lo > within.hi) return false;
 	if (within.lo <= 0 && within.hi >= 0) insertPair(model, output!.value, coveringEncoding(behind.dtype, within), names);
-	else writeLimits(node, within, before, names);
+	else if (isOnnxOp(node, "Clip")) writeLimits(node, within, before, names);
+	else return false;
 	return true;
 };
 

@@ -4,6 +4,7 @@ import type { Value } from "../../ir/value.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import { eachNumber, scalarOf } from "../../weights/numbers.js";
+import { clipLimits } from "../clip-limits.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { CODES, codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
@@ -82,6 +83,7 @@ function canBeNegative(value: Value, depth = DEPTH): boolean {
 	}
 	const inputs = producer.inputs.filter((input) => input !== undefined);
 	if (isOnnxOp(producer, "Mul") && inputs[0] === inputs[1]) return false;
+	if (isOnnxOp(producer, "Clip") && (clipLimits(producer)?.lo ?? -1) >= 0) return false;
 	if (isOnnxOp(producer, "Pow")) return canBeNegative(inputs[0]!, depth - 1) && !isEven(inputs[1]!);
 	if (isOnnxOp(producer, "Max")) return inputs.every((input) => canBeNegative(input, depth - 1));
 	if (isOnnxOp(producer, ...KEEP_SIGN)) return inputs.some((input) => canBeNegative(input, depth - 1));
@@ -113,28 +115,29 @@ function maker(value: Value | undefined): Node | undefined {
 	return producer;
 }
 
-function isFloatInput(value: Value | undefined): boolean {
+function isFloatInput(value: Value | undefined, { types }: RuleContext): boolean {
 	if (value === undefined) return false;
-	const constant = constantOf(value)?.tensor;
-	if (constant !== undefined) return constant.dtype === DataType.FLOAT || constant.dtype === DataType.FLOAT16;
+	const dtype = constantOf(value)?.tensor.dtype ?? types.elementTypeOf(value);
+	if (dtype !== undefined && dtype !== DataType.FLOAT && dtype !== DataType.FLOAT16) return false;
+	if (constantOf(value) !== undefined) return true;
 	return value.producer === undefined || !isOnnxOp(value.producer, "DequantizeLinear");
 }
 
 /** Does the operator that makes a value to be quantized compute in fp16? */
 function makesFloats(node: Node, context: RuleContext): boolean {
 	if (isOnnxOp(node, ...LINEAR)) return !isIntegerProduct(node, context);
-	return isBlockProduct(node, context) || node.inputs.some(isFloatInput);
+	return isBlockProduct(node, context) || node.inputs.some((input) => isFloatInput(input, context));
 }
 
 /** Does the operator compute in fp16 what it reads dequantized? Those with quantized weights read the codes. */
-function readsFloats({ node, weight, inputs, outputs }: OperatorFacts): boolean {
+function readsFloats({ node, weight, inputs, outputs }: OperatorFacts, context: RuleContext): boolean {
 	if (weight !== undefined && weight.scheme !== "float") return false;
 	const result = outputs[0]?.quantization;
 	if (isOnnxOp(node, ...VIEWS)) {
 		const own = inputs[0]?.quantization;
 		return result !== undefined && (result.scale !== own?.scale || result.zeroPoint !== own?.zeroPoint);
 	}
-	return result === undefined || node.inputs.some(isFloatInput);
+	return result === undefined || node.inputs.some((input) => isFloatInput(input, context));
 }
 
 /** The quantizer that makes the codes of an input, where it cuts negative values off that it can be given. */
@@ -160,7 +163,7 @@ export const SATURATION_RULES: RuleGroup = {
 			appliedBy: "legalize-operators",
 			broken(operator, context) {
 				const { node, inputs } = operator;
-				if (isOnnxOp(node, "QuantizeLinear", "DequantizeLinear", "Relu", "Clip") || !readsFloats(operator))
+				if (isOnnxOp(node, "QuantizeLinear", "DequantizeLinear", "Relu", "Clip") || !readsFloats(operator, context))
 					return undefined;
 				for (const input of inputs) {
 					const quantizer = input && cuttingQuantizer(input);
