@@ -28,9 +28,15 @@ const python = "python" in setup ? setup.python : "";
 
 const rules = new Map<string, Rule>(HTP_RULES.flatMap((group) => group.rules).map((rule) => [rule.id, rule]));
 
+/** Rules that have a model here. */
+const REMEDIED = new Set(REMEDY_MODELS.map(({ rule }) => rule));
+
+/** The rules that a model breaks, but for those that only cost time or precision and have no model here. */
 async function rulesOf(model: Model, target: Target): Promise<string[]> {
 	const findings = await checkModel(model, target);
-	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
+	return findings
+		.filter(({ consequence, rule }) => consequence !== "slow" || REMEDIED.has(rule))
+		.map(({ rule }) => rule);
 }
 
 const faults = ({ architecture }: Target) =>
@@ -98,7 +104,7 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 		});
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
 			const { rule, name } = models[index]!;
-			if (rules.get(rule)!.consequence === "wrong") {
+			if (["wrong", "slow"].includes(rules.get(rule)!.consequence)) {
 				expect(report.status, name).toBe("ok");
 				expect(report.outputs[0]!.sqnrDb, name).toBeLessThan(35);
 			} else expect(report.status, name).not.toBe("ok");
