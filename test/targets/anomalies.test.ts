@@ -330,3 +330,29 @@ test.each([
 		expect(rules).toEqual(isWrong ? ["htp/softmax-right"] : []);
 	},
 );
+
+test.each<[string, string, readonly number[], number, Codes, number, boolean]>([
+	["v79", "just fits", [8, 128, 3], 2031, UINT16, 1, false],
+	["v79", "is too wide", [8, 128, 3], 2047, UINT16, 1, true],
+	["v79", "is half as wide with 8 bits", [8, 128, 3], 2048, UINT8, 1, false],
+	["v79", "has many taps", [8, 64, 9], 1040, UINT16, 1, true],
+	["v79", "is one row of an image", [8, 128, 1, 3], 2100, UINT16, 1, true],
+	["v79", "has the one channel of a group", [128, 1, 3], 4096, UINT16, 128, false],
+	["v68", "just fits", [8, 128, 3], 991, UINT16, 1, false],
+	["v68", "is too wide", [8, 128, 3], 1023, UINT16, 1, true],
+])("%s: the window of a Conv %s", async (architecture, _name, shape, dilation, dtype, group, isBroken) => {
+	const kernel = shape.slice(2);
+	const ones = kernel.slice(0, -1).map(() => 1);
+	const length = (kernel.at(-1)! - 1) * dilation + 5;
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, shape[1]! * group, ...ones, length]);
+		const attributes = {
+			group: intAttribute(group),
+			kernel_shape: intsAttribute(kernel),
+			dilations: intsAttribute([...ones, dilation]),
+		};
+		b.node("Conv", [pair(b, "x", dtype), weight(b, shape, "int8", 0)], ["y"], attributes);
+		b.output(pair(b, "y", dtype));
+	}, architecture);
+	expect(rules).toEqual(isBroken ? ["htp/conv-window"] : []);
+});

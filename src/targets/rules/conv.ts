@@ -1,6 +1,6 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import { DataType, dataTypeName } from "../../ir/types.js";
+import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import type { OperatorFacts } from "../operator-facts.js";
@@ -185,6 +185,28 @@ export const CONV_RULES: RuleGroup = {
 				const isDepthwise = shape[1] === 1 && shape[0] === intOf(node, "group", 1);
 				if (!isDepthwise && shape.length < 5) return undefined;
 				return `weight '${weight!.name}' is [${shape.join(", ")}], and the activations are INT16`;
+			},
+		},
+		{
+			id: "htp/conv-window",
+			about:
+				"What a kernel of one row spans over all input channels, dilations included, is 1016 KiB at most, 496 KiB on v68.",
+			consequence: "refused",
+			measured:
+				"the graph fails to compile with 1,048,320 bytes and more on v69 and later, 524,032 on v68, for kernels of 3, 5 and 9, 8 and 16 bits, one and two dimensions, short inputs too; 61 to 87 dB up to 1,040,640 bytes (508,160 on v68), 78 dB as a depthwise Conv",
+			remedy: "write it as a sum of Convs of kernel 1, one a tap, on Slices of the input",
+			broken({ node, inputs: [input], weight }, { architecture }) {
+				const [, channels, ...kernel] = weight?.shape ?? [];
+				const bits = bitsPerElement(input?.quantization?.dtype ?? DataType.UNDEFINED);
+				if (!isOnnxOp(node, "Conv") || intOf(node, "group", 1) !== 1 || bits === undefined) return undefined;
+				const taps = kernel.at(-1);
+				if (channels === undefined || taps === undefined || kernel.slice(0, -1).some((rows) => rows > 1))
+					return undefined;
+				const bytes = (channels * ((taps - 1) * (intsOf(node, "dilations").at(-1) ?? 1) + 1) * bits) / 8;
+				const limit = (architecture === "v68" ? 496 : 1016) * 1024;
+				return bytes > limit
+					? `the kernel spans ${bytes} bytes of '${input!.value.name}', expected ${limit} at most`
+					: undefined;
 			},
 		},
 		{
