@@ -81,8 +81,7 @@ describe("convertLlm with a recipe", () => {
 			expect(Math.min(...judgement.layersDb.map((db) => db ?? 0))).toBeGreaterThan(30);
 			expect(judgement.topAgreement).toBeGreaterThan(0.9);
 			const { before, after } = judgement.perplexity;
-			// of 20 tokens
-			expect(Math.abs(after! / before! - 1)).toBeLessThan(0.03);
+			expect(Math.abs(after! / before! - 1)).toBeLessThan(0.02);
 		});
 
 		test("takes and gives codes only, but for the logits and the place of the last token", async () => {
@@ -169,8 +168,8 @@ describe("convertLlm with a recipe", () => {
 				const [expected, actual] = [await generateStatic(indexed, prompt, 12), await generateStatic(moved, prompt, 12)];
 				expect(actual.tokens).toEqual(expected.tokens);
 				for (const [index, logits] of expected.logits.entries()) {
-					// columns in another order: sums that round to another code, of the cache too
-					expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(3e-3);
+					// columns in another order: sums that round to another code of 16 bits
+					expect(differenceInRanges(logits, actual.logits[index]!)).toBeLessThan(1e-3);
 				}
 			}
 			const keyHeads = "keyHeads" in options ? options.keyHeads : SIZES.keyHeads;
