@@ -97,9 +97,12 @@ function scopeOf(node: Node): string {
 	return node.name.split("/").slice(0, -1).filter(Boolean).join(".");
 }
 
-/** Steps between an attention product and its softmax: scaling, masking, casts, quantizers. */
-const MAX_STEPS = 12;
-const BETWEEN = ["Mul", "Div", "Add", "Where", "Cast", "QuantizeLinear", "DequantizeLinear", "Clip", "Tanh", "Dropout"];
+/** Steps between an attention product and its softmax: scaling, masking, casts, quantizers, sinks (Concat, Slice). */
+const MAX_STEPS = 16;
+const BETWEEN = [
+	...["Mul", "Div", "Add", "Sub", "Where", "Cast", "QuantizeLinear", "DequantizeLinear", "Clip", "Tanh", "Dropout"],
+	...["Concat", "Slice"],
+];
 
 function attentionRole(node: Node): Role | undefined {
 	if (node.inputs.some((input) => constantOf(input) !== undefined)) return undefined;

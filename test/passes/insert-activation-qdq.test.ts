@@ -175,6 +175,31 @@ describe("insert-activation-qdq", () => {
 		const zeroPoint = nodeNamed(model.graph, "scores").inputs[1]?.producer?.inputs[2]?.initializer;
 		expect(dataTypeName(zeroPoint!.dtype)).toBe(expected);
 	});
+	test("products of an attention with sinks are ones, too", async () => {
+		const model = modelOf((b) => {
+			for (const [name, shape] of Object.entries({
+				q: [1, 2, 6, 4],
+				k: [1, 2, 4, 6],
+				v: [1, 2, 6, 4],
+				s: [1, 2, 6, 1],
+			}))
+				b.input(name, FLOAT, shape);
+			b.node("MatMul", ["q", "k"], ["scores"], {}, "scores");
+			b.node("Concat", ["scores", "s"], ["all"], { axis: intAttribute(-1) });
+			b.node("Softmax", ["all"], ["p"]);
+			for (const [name, at] of Object.entries({ first: 0, last: -1, axis: -1 }))
+				b.initializer(name, int64Tensor([1], [at]));
+			b.node("Slice", ["p", "first", "last", "axis"], ["kept"]);
+			b.node("MatMul", ["kept", "v"], ["y"], {}, "values");
+			b.output("y").type = tensorType(FLOAT, [1, 2, 6, 4]);
+		});
+		const ranges = { q: [-1, 1], k: [-2, 2], v: [-3, 3], s: [-1, 1], scores: [-8, 8], y: [-3, 3] } as const;
+		await runPasses(model, [insert(ranges, "16a8w", "16x8")], { target: parseTarget("qnn-htp:v73") });
+		for (const name of ["scores", "values"]) {
+			const zeroPoint = nodeNamed(model.graph, name).inputs[1]?.producer?.inputs[2]?.initializer;
+			expect(dataTypeName(zeroPoint!.dtype)).toBe("UINT8");
+		}
+	});
 	test.each([
 		["v69", "UINT16"],
 		["v73", "INT16"],

@@ -6,7 +6,7 @@ import { legalizeOperators } from "../../src/passes/legalize-operators.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { runPasses } from "../../src/run-passes.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { operatorModel } from "../runtime/operator-models.js";
+import { node, type OperatorModel, operatorModel, pair, model as productModel } from "../runtime/operator-models.js";
 import { REMEDY_MODELS } from "../runtime/remedy-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 import { golden } from "../support/golden.js";
@@ -101,6 +101,27 @@ describe("legalize-operators", () => {
 			}
 		});
 		await golden(legalizeOperators(), "kept-exponent", model, { target });
+	});
+
+	test("a product reads UINT8 codes that were widened as INT16, and loses none of them", async () => {
+		const widenedRight: OperatorModel = {
+			rule: "htp/wide-right",
+			name: "widened",
+			write: (b, rows) =>
+				productModel(b, [rows, 8], (_, x) => {
+					b.node("Transpose", [x], ["turned"], {}, "turned");
+					const narrow = pair(b, "turned", { dtype: DataType.UINT8, scale: 2 ** -7, zero: 100 });
+					const right = pair(b, narrow, { scale: 2 ** -7 / 257, zero: 25700 });
+					return pair(b, node(b, "MatMul", [x, right], "product"), { scale: 2 ** -12 });
+				}),
+		};
+		const model = operatorModel([widenedRight], 5);
+		const feeds = randomFeeds(model);
+		const before = await run(serializeModel(model), feeds);
+		await golden(legalizeOperators(), "wide-right-of-8-bits", model, { target });
+		const after = await run(serializeModel(model), feeds);
+		const [output] = model.graph.outputs;
+		expect(floatsOf(after[output!.name])).toEqual(floatsOf(before[output!.name]));
 	});
 
 	test("codes that are an output of the graph keep their encoding", async () => {

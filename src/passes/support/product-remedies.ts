@@ -1,12 +1,13 @@
 import { intsAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
-import type { Node } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
-import { addQdq, type Encoding, encodingAt, encodingOf, recoded } from "./qdq.js";
+import { addQdq, type Encoding, encodingAt, encodingBehind, encodingOf, recoded } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
 import { replaceValue } from "./replace-value.js";
 import { insertPair } from "./separate-output.js";
 
@@ -20,9 +21,12 @@ export const keepRightBits: Remedy = (operator, tools) => {
 	);
 	if (right === undefined) return false;
 	if (HTP_CAPABILITIES[tools.architecture].wideProducts) {
+		const read = node.inputs[1]!;
+		const narrow = widenedFrom(read);
 		const { lo, hi } = intervalOf(right);
-		const symmetric = encodingOf(DataType.INT16, Math.max(-lo, hi) / LARGEST_INT16, 0);
-		node.setInput(1, addQdq(node.graph!, node.inputs[1]!, symmetric, tools.names, node));
+		const symmetric = narrow?.finer ?? encodingOf(DataType.INT16, Math.max(-lo, hi) / LARGEST_INT16, 0);
+		node.setInput(1, addQdq(node.graph!, narrow?.value ?? read, symmetric, tools.names, node));
+		removeUnused(read);
 		return true;
 	}
 	const shape = inputs[1]!.shape;
@@ -31,6 +35,24 @@ export const keepRightBits: Remedy = (operator, tools) => {
 	transposeProduct(node, { left: recoded(left, DataType.UINT16), right, result }, shape.length, tools);
 	return true;
 };
+
+interface Narrow {
+	readonly value: Value;
+	/** Its values as INT16 with the zero point 0: codes that are 128 times as many steps from 0. */
+	readonly finer: Encoding;
+}
+
+/** What has codes of 8 bits, where `value` is that in a pair of 16 bits that loses none of them. */
+function widenedFrom(value: Value): Narrow | undefined {
+	const [dequantize, quantize] = [value.producer, value.producer?.inputs[0]?.producer];
+	const source = quantize && isOnnxOp(quantize, "QuantizeLinear") ? quantize.inputs[0] : undefined;
+	const [wide, encoding] = [dequantize && encodingAt(dequantize), encodingBehind(source)];
+	if (source === undefined || wide === undefined || encoding === undefined) return undefined;
+	if (encoding.dtype !== DataType.UINT8 && encoding.dtype !== DataType.INT8) return undefined;
+	const [outer, inner] = [intervalOf(wide), intervalOf(encoding)];
+	if (inner.lo < outer.lo - wide.scale / 2 || inner.hi > outer.hi + wide.scale / 2) return undefined;
+	return { value: source, finer: encodingOf(DataType.INT16, encoding.scale / 128, 0) };
+}
 
 /** `MatMul(a, b)` of INT16 -> b with the zero point 0; where INT16 is refused, all of it as UINT16. */
 export const symmetricProduct: Remedy = (operator, tools) => {
