@@ -1,25 +1,20 @@
 import { bytesFrom, bytesPerElement } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
 import { QGraphError } from "../diagnostics.js";
-import { intOf } from "../ir/attribute.js";
 import type { Model } from "../ir/model.js";
 import { NameScope } from "../ir/names.js";
-import { isOnnxOp } from "../ir/node.js";
 import { tensorType } from "../ir/types.js";
-import { readModel, serializeSkeleton } from "../onnx/file.js";
+import { readModel } from "../onnx/file.js";
 import { vector } from "../passes/support/lengths.js";
 import { NodeWriter } from "../passes/support/node-writer.js";
-import { floatsOf, LiveSession } from "../runtime/live-session.js";
+import { floatsOf } from "../runtime/live-session.js";
 import { inputsOf, type ModelInput } from "../runtime/model-inputs.js";
-import { constantOf } from "../weights/constant.js";
 import { statesBehind } from "./decoder.js";
+import { DecoderParts, type DecoderPartsOptions } from "./decoder-parts.js";
 import { type GenaiConfig, layerName } from "./genai-config.js";
 
 /** Bytes of caches that sequences may have together. */
 const MAX_CACHE_BYTES = 2 ** 28;
-
-/** Bytes of float weights of which a copy may be in memory, which makes a token take half as long. */
-const MAX_PREPACKED_BYTES = 2 ** 30;
 
 /** A sequence that the model goes on with. */
 interface Continued {
@@ -32,27 +27,25 @@ interface Continued {
 /** The decoder of a directory, on the CPU: any number of tokens behind any number of past ones. */
 export class DynamicDecoder {
 	readonly #config: GenaiConfig;
-	readonly #session: LiveSession;
+	readonly #parts: DecoderParts;
 	readonly #inputs: readonly ModelInput[];
 
-	private constructor(config: GenaiConfig, session: LiveSession, inputs: readonly ModelInput[]) {
+	private constructor(config: GenaiConfig, parts: DecoderParts, inputs: readonly ModelInput[]) {
 		this.#config = config;
-		this.#session = session;
+		this.#parts = parts;
 		this.#inputs = inputs;
 	}
 
 	/** Rejects with `runtime/missing`, and with what the runtime says of the model. */
-	static async open(config: GenaiConfig): Promise<DynamicDecoder> {
-		const model = await readModel(config.modelFile);
-		const inputs = inputsOf(model);
-		pickLast(model, config);
-		const hasWindows = keepWholeCaches(model);
-		const { bytes, dataFolder } = serializeSkeleton(model);
-		// weights inside of the file would be in memory twice
-		const isInFile = dataFolder === undefined && !hasWindows;
-		const prepacks = floatWeightBytes(model) <= MAX_PREPACKED_BYTES;
-		const session = await LiveSession.open(isInFile ? config.modelFile : bytes, { dataFolder, prepacks });
-		return new DynamicDecoder(config, session, inputs);
+	static async open(config: GenaiConfig, options: DecoderPartsOptions = {}): Promise<DynamicDecoder> {
+		const load = async () => {
+			const model = await readModel(config.modelFile);
+			pickLast(model, config);
+			keepWholeCaches(model);
+			return model;
+		};
+		const inputs = inputsOf(await load());
+		return new DynamicDecoder(config, await DecoderParts.open(load, options), inputs);
 	}
 
 	/**
@@ -77,14 +70,14 @@ export class DynamicDecoder {
 	}
 
 	async close(): Promise<void> {
-		await this.#session.close();
+		await this.#parts.close();
 	}
 
 	/** A prompt, and the first token behind it. */
 	async #begin(prompt: readonly number[], wanted: number): Promise<Continued> {
 		const tokens = [...prompt];
 		if (tokens.length >= wanted) return { tokens, wanted: tokens.length, past: new Map() };
-		const found = await this.#session.run(this.#feeds([prompt], [prompt.length], this.#nothing()));
+		const found = await this.#parts.run(this.#feeds([prompt], [prompt.length], this.#nothing()));
 		const isEnd = this.#append(tokens, found, 1, 0);
 		return { tokens, wanted: isEnd ? tokens.length : wanted, past: this.#pastOf(found) };
 	}
@@ -101,13 +94,11 @@ export class DynamicDecoder {
 		for (let step = 0; step < steps && ended.size < open.length; step++) {
 			onProgress(step / steps);
 			for (let index = 0; index < lengths.length; index++) lengths[index]!++;
-			const found = await this.#session.run(
-				this.#feeds(
-					open.map(({ tokens }) => [tokens.at(-1)!]),
-					lengths,
-					past,
-				),
-			);
+			const last = open.map(({ tokens }) => [tokens.at(-1)!]);
+			const feeds = this.#feeds(last, lengths, past);
+			// what is past of a layer can go when that layer has run
+			past.clear();
+			const found = await this.#parts.run(feeds);
 			past = this.#pastOf(found);
 			for (const [index, sequence] of open.entries()) {
 				if (ended.has(sequence)) continue;
@@ -202,19 +193,9 @@ export class DynamicDecoder {
 	}
 }
 
-/** Lets attention of a local window keep all of its past, as its cache here does. Returns whether any kept less. */
-function keepWholeCaches(model: Model): boolean {
-	const found = [...model.graph.nodes].filter((node) => intOf(node, "sliding_window_cache", 0) > 0);
-	for (const node of found) node.attributes.delete("sliding_window_cache");
-	return found.length > 0;
-}
-
-/** Bytes of the weights of float matrix products. */
-function floatWeightBytes(model: Model): number {
-	const weights = new Set(
-		[...model.graph.nodes].filter((node) => isOnnxOp(node, "MatMul", "Gemm")).map(({ inputs }) => inputs[1]!),
-	);
-	return [...weights].reduce((sum, weight) => sum + (constantOf(weight)?.tensor.data.byteLength ?? 0), 0);
+/** Lets attention of a local window keep all of its past, as its cache here does. */
+function keepWholeCaches(model: Model): void {
+	for (const node of model.graph.nodes) node.attributes.delete("sliding_window_cache");
 }
 
 /** Lets the head see the last token of each sequence only. */

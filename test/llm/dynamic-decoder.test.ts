@@ -41,6 +41,9 @@ describe("a decoder that goes on with several prompts", () => {
 			expect(together).toEqual(alone);
 			expect(together[4]).toEqual(prompts[4]);
 			expect(together.flat().length).toBeGreaterThan(prompts.flat().length);
+			const inParts = await DynamicDecoder.open(readGenaiConfig(place), { wholeBytes: 0, partBytes: 2 ** 15 });
+			expect(await inParts.continue(prompts, lengthOf)).toEqual(together);
+			await inParts.close();
 		} finally {
 			await decoder.close();
 		}

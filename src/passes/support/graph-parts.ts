@@ -59,7 +59,20 @@ function unknownValue(name: string): never {
 export function partsOf(model: Model, count: number): GraphPart[] {
 	const { graph } = model;
 	const line = new WorkLine(graph);
-	const cuts = line.cuts(count, inferTypes(model));
+	return partsAt(graph, line, line.cuts(count, inferTypes(model)));
+}
+
+/**
+ * Cuts the main graph into parts, one behind the other, whose operators read no more than `bytes` of weights, unless one alone
+ * reads more: as few as there can be about, and where the fewest values go over.
+ */
+export function partsWithin({ graph }: Model, bytes: number): GraphPart[] {
+	const line = new WorkLine(graph);
+	return partsAt(graph, line, line.cutsWithin(bytes));
+}
+
+/** The parts of a graph that is cut in front of some operators. */
+function partsAt(graph: Graph, line: WorkLine, cuts: readonly number[]): GraphPart[] {
 	const ends = [...cuts, line.length];
 	return ends.map((end, part) => {
 		const start = part === 0 ? 0 : ends[part - 1]!;
@@ -144,6 +157,23 @@ class WorkLine {
 				throw new QGraphError("split/parts", `the graph cannot be cut into ${parts} parts, only into ${part}`);
 			}
 			cuts.push(nearest);
+		}
+		return cuts;
+	}
+
+	/** Where parts begin that read no more than `bytes` of constants, unless one operator alone reads more; the first is left out. */
+	cutsWithin(bytes: number): number[] {
+		const counts = this.#counts();
+		const read = (start: number, end: number) => this.#bytes[end]! - this.#bytes[start]!;
+		const cuts: number[] = [];
+		for (let start = 0; read(start, this.length) > bytes; start = cuts.at(-1)!) {
+			let best = start + 1;
+			for (let at = start + 1; at < this.length && read(start, at) <= bytes; at++) {
+				// a cut in the first half would make more parts than there need be
+				if (2 * read(start, best) < bytes || counts[at]! <= counts[best]!) best = at;
+			}
+			if (best === this.length) break;
+			cuts.push(best);
 		}
 		return cuts;
 	}
