@@ -2,6 +2,7 @@ import { intOf, intsOf, stringOf } from "../ir/attribute.js";
 import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Tensor } from "../ir/tensor.js";
 import type { Value } from "../ir/value.js";
+import { constantOf } from "../weights/constant.js";
 import { eachNumber, numbersOf } from "../weights/numbers.js";
 import { fixedShape } from "./fixed-shape.js";
 import { inputFacts, type OperandFacts, type OperatorFacts } from "./operator-facts.js";
@@ -67,12 +68,14 @@ function isPadded({ node, inputs }: OperatorFacts, axis: number): boolean {
 	return at >= 0 && amounts[at] === 0 && amounts[count + at]! > 0;
 }
 
-/** The constant behind an operand, as codes or as they are. */
-function storedOf({ constant, quantization }: OperandFacts): Tensor | undefined {
-	return constant ?? quantization?.codes;
+/** The constant behind an operand: codes, or as it is. */
+export function storedOf({ constant, quantization }: OperandFacts): Tensor | undefined {
+	const quantized = quantization?.node.inputs[0]?.producer;
+	const isQuantizer = quantized !== undefined && isOnnxOp(quantized, "QuantizeLinear");
+	return constant ?? quantization?.codes ?? (isQuantizer ? constantOf(quantized.inputs[0])?.tensor : undefined);
 }
 
-function isUniform(tensor: Tensor | undefined): boolean {
+export function isUniform(tensor: Tensor | undefined): boolean {
 	if (tensor === undefined) return false;
 	let first: number | undefined;
 	let isSame = true;

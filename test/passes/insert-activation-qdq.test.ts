@@ -146,6 +146,19 @@ describe("insert-activation-qdq", () => {
 			}),
 		));
 
+	test("a constant mask of several layers", () =>
+		golden(
+			insert({ x: [-9, 5], s: [-3.4e38, 5], t: [-3.4e38, 1], p: [0, 1] }),
+			"mask-shared",
+			chain((b) => {
+				b.initializer("mask", floatTensor([1, 8], [0, 0, 0, 0, 0, -3.4e38, -3.4e38, -3.4e38]));
+				b.node("Add", ["x", "mask"], ["s"], {}, "first");
+				b.node("Softmax", ["s"], ["p"]);
+				b.node("Add", ["p", "mask"], ["t"], {}, "second");
+				b.node("Softmax", ["t"], ["y"]);
+			}),
+		));
+
 	const attention = () =>
 		modelOf((b) => {
 			for (const name of ["q", "k", "v"]) b.input(name, FLOAT, [1, 6, 2, 4]);

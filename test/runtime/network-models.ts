@@ -12,12 +12,13 @@ function depthwise(b: Builder, x: string, w: string): string {
 }
 
 /** Equal numbers of `shape` behind `x`. */
-function filled(b: Builder, x: string, shape: readonly number[], axis: number): string {
+function filled(b: Builder, x: string, shape: readonly number[], axis: number, isInFront = false): string {
 	b.initializer("fill", codesTensor(DataType.UINT16, shape, new Array<number>(elementCount(shape)).fill(0xa000)));
 	b.initializer("fill_step", floatTensor([], [2 ** -13]));
 	b.initializer("fill_middle", codesTensor(DataType.UINT16, [], [0x8000]));
 	b.node("DequantizeLinear", ["fill", "fill_step", "fill_middle"], ["fill_dq"], {}, "fill_DQ");
-	b.node("Concat", [x, "fill_dq"], ["filled"], { axis: intAttribute(axis) }, "filled");
+	const inputs = isInFront ? ["fill_dq", x] : [x, "fill_dq"];
+	b.node("Concat", inputs, ["filled"], { axis: intAttribute(axis) }, "filled");
 	return pair(b, "filled");
 }
 
@@ -68,6 +69,25 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [24, 20] })], "mm"));
 				const sum = padded(b, product, [0, 0, 0, 4]);
 				return pair(b, node(b, "Add", [sum, x], "sum"));
+			}),
+	},
+	{
+		rule: "htp/leading-fill",
+		name: "a class token of one number in front of the sum behind a product",
+		write: (b, rows) =>
+			model(b, [1, 4 * rows + 32, K], (_, x) => {
+				const tokens = filled(b, pair(b, node(b, "Gelu", [x], "tokens")), [1, 1, K], 1, true);
+				const product = pair(b, node(b, "MatMul", [tokens, weight(b, "w", { shape: [K, K] })], "mm"));
+				return pair(b, node(b, "Add", [product, tokens], "sum"), { scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/leading-fill",
+		name: "a Pad in front of the rows that a product reads",
+		write: (b, rows) =>
+			model(b, [4 * rows + 32, K], (_, x) => {
+				const longer = padded(b, pair(b, node(b, "Relu", [x], "positive")), [3, 0, 0, 0]);
+				return pair(b, node(b, "MatMul", [longer, weight(b, "w")], "mm"));
 			}),
 	},
 	{

@@ -7,9 +7,9 @@ import { parseTarget } from "../../src/targets/target.js";
 import { node, pair, weight } from "../runtime/operator-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 
-async function isFault(write: (b: GraphBuilder) => void): Promise<boolean> {
+async function isFault(write: (b: GraphBuilder) => void, about = "htp/channel-fill"): Promise<boolean> {
 	const findings = await checkModel(modelOf(write), parseTarget("qnn-htp:v79"));
-	return findings.some(({ rule }) => rule === "htp/channel-fill");
+	return findings.some(({ rule }) => rule === about);
 }
 
 interface Product {
@@ -67,4 +67,56 @@ function paddedProduct(b: GraphBuilder, last: number): void {
 test("zeros that nothing but zeros of a weight are multiplied with may be lost", async () => {
 	expect(await isFault((b) => paddedProduct(b, 0))).toBe(false);
 	expect(await isFault((b) => paddedProduct(b, 1))).toBe(true);
+});
+
+interface Tokens {
+	readonly rows?: number;
+	readonly count?: number;
+	readonly numbers?: (at: number) => number;
+	/** Makes the rows. */
+	readonly operator?: string;
+	/** Reads them. */
+	readonly reader?: "MatMul" | "Sub";
+	readonly dtype?: typeof DataType.UINT8;
+}
+
+/** Rows of a constant in front of computed ones. */
+function tokens(b: GraphBuilder, given: Tokens): void {
+	const { rows = 36, count = 1, numbers = () => 0.5, operator = "Gelu", reader = "MatMul", dtype } = given;
+	b.input("x", DataType.FLOAT, [1, rows, 4]);
+	const encoding = dtype === undefined ? {} : { dtype, scale: 2 ** -5 };
+	const computed = pair(b, node(b, operator, [pair(b, "x", encoding)], "computed"), encoding);
+	b.initializer(
+		"front",
+		floatTensor(
+			[1, count, 4],
+			Array.from({ length: count * 4 }, (_, at) => numbers(at)),
+		),
+	);
+	b.node("Concat", ["front", computed], ["all"], { axis: intAttribute(1) });
+	const all = pair(b, "all", encoding);
+	const other = reader === "Sub" ? all : weight(b, "w", { shape: [4, 8] });
+	b.output(pair(b, node(b, reader, [all, other], "y"), encoding));
+}
+
+test.each([
+	[36, 1],
+	[64, 3],
+	[28, 5],
+	[196, 1],
+])("%i rows behind %i of one number", async (rows, count) => {
+	expect(await isFault((b) => tokens(b, { rows, count }), "htp/leading-fill")).toBe(true);
+});
+
+test.each<[string, Tokens]>([
+	["no multiple of 4 rows", { rows: 34 }],
+	["a multiple of 4 of one number", { count: 8 }],
+	["32 rows in all", { rows: 28, count: 4 }],
+	["up to 32 rows", { rows: 28, count: 3 }],
+	["numbers that differ", { numbers: (at) => at }],
+	["rows of a Tanh", { operator: "Tanh" }],
+	["no product", { reader: "Sub" }],
+	["8 bits", { dtype: DataType.UINT8 }],
+])("%s compile", async (_, given) => {
+	expect(await isFault((b) => tokens(b, given), "htp/leading-fill")).toBe(false);
 });

@@ -5,7 +5,8 @@ import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { codeOf } from "../../quant/grid.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
-import { type Fill, lostFill } from "../../targets/lost-fill.js";
+import { leadingFill } from "../../targets/leading-fill.js";
+import { type Fill, lostFill, storedOf } from "../../targets/lost-fill.js";
 import type { OperandFacts, OperatorFacts } from "../../targets/operator-facts.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { NodeWriter } from "./node-writer.js";
@@ -31,28 +32,59 @@ export const appendAnother: Remedy = (operator, tools) => {
 	const writer = new NodeWriter(node, tools.names);
 	const before = isPad ? padElsewhere(operator, fill, writer, tools) : node.inputs[0]!;
 	const parametersOf = (name: string, of: Encoding) => addParameters(node.graph!, name, of, tools.names, node);
-	const numbers = appended(
-		writer,
-		shape.with(fill.axis, fill.count + 1),
-		fill.axis,
-		{ number, encoding },
-		parametersOf,
-	);
+	const along = { shape: shape.with(fill.axis, fill.count + 1), axis: fill.axis, another: fill.count };
+	const numbers = constantRows(writer, along, { number, encoding }, parametersOf);
 	const longer = writer.emit("Concat", [before, numbers], { axis: intAttribute(fill.axis) }, "longer");
 	const rounded = behind === undefined ? longer : addQdq(node.graph!, longer, behind, tools.names, node);
-	const bounds = [0, shape[fill.axis]!, fill.axis].map((bound, at) =>
-		writer.constant(["starts", "ends", "axes"][at]!, int64Tensor([1], [bound])),
-	);
-	writer.give(0, writer.emit("Slice", [rounded, ...bounds], {}, "cut"));
+	writer.give(0, cut(writer, rounded, { axis: fill.axis, from: 0, to: shape[fill.axis]! }));
 	writer.finish();
 	return true;
 };
+
+/**
+ * `Concat(equal numbers, x)` or `Pad(x)` -> `Concat(another number, the same, x) -> Q -> DQ -> Slice`, which takes the first
+ * row off again.
+ */
+export const prependAnother: Remedy = (operator, tools) => {
+	const { node, inputs, outputs } = operator;
+	const fill = leadingFill(operator, tools.types);
+	const shape = fixedShape(outputs[0]?.shape);
+	const isPad = isOnnxOp(node, "Pad");
+	const number = isPad ? paddedNumber(inputs[2]) : numberOf(inputs[0]);
+	const behind = outputs[0]!.quantization && encodingAt(outputs[0]!.quantization.node);
+	if (fill === undefined || shape === undefined || number === undefined || behind === undefined) return false;
+	const encoding = encodingBehind(node.inputs[0]);
+
+	const writer = new NodeWriter(node, tools.names);
+	const parametersOf = (name: string, of: Encoding) => addParameters(node.graph!, name, of, tools.names, node);
+	const along = { shape: shape.with(fill.axis, fill.count + 1), axis: fill.axis, another: 0 };
+	const first = constantRows(writer, along, { number, encoding }, parametersOf);
+	const others = (isPad ? node.inputs.slice(0, 1) : node.inputs.slice(1)).map((input) => input!);
+	const longer = writer.emit("Concat", [first, ...others], { axis: intAttribute(fill.axis) }, "longer");
+	const rounded = addQdq(node.graph!, longer, behind, tools.names, node);
+	writer.give(0, cut(writer, rounded, { axis: fill.axis, from: 1, to: fill.all + 1 }));
+	writer.finish();
+	return true;
+};
+
+function cut(
+	writer: NodeWriter,
+	value: Value,
+	{ axis, from, to }: { readonly axis: number; readonly from: number; readonly to: number },
+): Value {
+	const bounds = [from, to, axis].map((bound, at) =>
+		writer.constant(["starts", "ends", "axes"][at]!, int64Tensor([1], [bound])),
+	);
+	return writer.emit("Slice", [value, ...bounds], {}, "cut");
+}
 
 /** The one number of a constant. */
 function numberOf(operand: OperandFacts | undefined): number | undefined {
 	const { constant, quantization } = operand ?? {};
 	if (constant !== undefined) return numbersOf(constant)[0];
 	const { codes, scale, zeroPoint } = quantization ?? {};
+	const quantized = codes === undefined && operand && storedOf(operand);
+	if (quantized) return numbersOf(quantized)[0];
 	if (codes === undefined || scale === undefined || zeroPoint === undefined) return undefined;
 	return (numbersOf(codes)[0]! - zeroPoint) * scale;
 }
@@ -88,18 +120,24 @@ interface Appended {
 	readonly encoding: Encoding | undefined;
 }
 
-/** A constant of `shape` of one number, with another one at the end of `axis`. */
-function appended(
+/** Where constant rows go, and which of them is of another number. */
+interface Rows {
+	readonly shape: readonly number[];
+	readonly axis: number;
+	readonly another: number;
+}
+
+/** A constant of one number but for one row. */
+function constantRows(
 	writer: NodeWriter,
-	shape: readonly number[],
-	axis: number,
+	{ shape, axis, another }: Rows,
 	{ number, encoding }: Appended,
 	parametersOf: (name: string, encoding: Encoding) => readonly Value[],
 ): Value {
 	const inner = elementCount(shape.slice(axis + 1));
-	const fill = (usual: number, last: number) =>
+	const fill = (usual: number, other: number) =>
 		Array.from({ length: elementCount(shape) }, (_, at) =>
-			Math.floor(at / inner) % shape[axis]! === shape[axis]! - 1 ? last : usual,
+			Math.floor(at / inner) % shape[axis]! === another ? other : usual,
 		);
 	if (encoding === undefined) return writer.constant("numbers", floatTensor(shape, fill(number, number + 1)));
 	const code = codeOf(number, encoding);

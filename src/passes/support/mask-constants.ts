@@ -57,7 +57,7 @@ export function tameMasks(model: Model, ranges: ActivationRanges, names: NameSco
 		// behind a Where the value stands by itself, behind an Add it is a difference
 		const isAdded = here.every(({ node }) => isOnnxOp(node, "Add"));
 		const to = isAdded ? -needed : Math.min(...here.map(({ scores }) => scores.lo - NOTHING_LEFT));
-		raise({ node: here[0]!.node, mask }, to, ranges, names);
+		raise({ readers: here.map(({ node }) => node), mask }, to, ranges, names);
 		tamed.push({ mask, from: found, to });
 	}
 	return tamed;
@@ -103,9 +103,9 @@ function setThroughViews(value: Value, interval: Interval, ranges: ActivationRan
 	}
 }
 
-/** Lets nothing in front of `node` that makes up its mask be lower than `to`. */
+/** Lets nothing in front of `readers` that makes up their mask be lower than `to`. */
 function raise(
-	{ node, mask }: Pick<Meeting, "node" | "mask">,
+	{ readers, mask }: { readonly readers: readonly Node[]; readonly mask: Value },
 	to: number,
 	ranges: ActivationRanges,
 	names: NameScope,
@@ -115,7 +115,7 @@ function raise(
 	if (known !== undefined && known.lo < to) ranges.set(mask, { lo: to, hi: Math.max(known.hi, 0) });
 	const constant = smallConstantOf(mask);
 	if (constant !== undefined) {
-		replaceLow(mask, node, to, names);
+		replaceLow(mask, readers, to, names);
 		return;
 	}
 	const { producer } = mask;
@@ -124,21 +124,22 @@ function raise(
 	if (!isPath) return;
 	for (const input of [...producer.inputs]) {
 		if (input !== undefined && (lowestOf(input, ranges) ?? 0) < to)
-			raise({ node: producer, mask: input }, to, ranges, names, depth - 1);
+			raise({ readers: [producer], mask: input }, to, ranges, names, depth - 1);
 	}
 }
 
-/** Makes `node` read the constant with `to` in place of what is lower. */
-function replaceLow(value: Value, node: Node, to: number, names: NameScope): void {
+/** Makes `readers` read the constant with `to` in place of what is lower. */
+function replaceLow(value: Value, readers: readonly Node[], to: number, names: NameScope): void {
 	const constant = constantOf(value);
 	if (constant?.tensor.dtype !== DataType.FLOAT) return;
 	const values = Float32Array.from(smallConstantOf(value)!.values, (each) => Math.max(each, to));
-	const raised = addConstant(
-		node.graph!,
-		names.fresh(`${value.name}_tamed`),
-		floatTensor(constant.tensor.shape, values),
-		node,
-	);
-	for (const [index, input] of node.inputs.entries()) if (input === value) node.setInput(index, raised);
+	const tensor = floatTensor(constant.tensor.shape, values);
+	for (const graph of new Set(readers.map((node) => node.graph!))) {
+		const here = readers.filter((node) => node.graph === graph);
+		const raised = addConstant(graph, names.fresh(`${value.name}_tamed`), tensor, here[0]);
+		for (const node of here) {
+			for (const [index, input] of node.inputs.entries()) if (input === value) node.setInput(index, raised);
+		}
+	}
 	removeUnused(value);
 }

@@ -19,7 +19,7 @@ import {
 	retypeResult,
 	unsign,
 } from "./encoding-remedies.js";
-import { appendAnother } from "./fill-remedy.js";
+import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
@@ -218,6 +218,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/pad-average", averageByConv],
 	["htp/pad-ends", padInTurns],
 	["htp/channel-fill", appendAnother],
+	["htp/leading-fill", prependAnother],
 	["htp/reduce-column", exchangeLengths],
 	["htp/pad-pad", joinPads],
 	["htp/max-pool-pads", keepEncoding],

@@ -1,8 +1,9 @@
+import { leadingFill } from "../leading-fill.js";
 import { lostFill } from "../lost-fill.js";
 import type { RuleGroup } from "../rule.js";
 
 export const FILL_RULES: RuleGroup = {
-	title: "Constants behind channels",
+	title: "Constants beside activations",
 	rules: [
 		{
 			id: "htp/channel-fill",
@@ -16,6 +17,20 @@ export const FILL_RULES: RuleGroup = {
 			broken(operator, { types }) {
 				const fill = lostFill(operator, types);
 				return fill && `${fill.count} equal numbers are appended to ${fill.channels} channels, on axis ${fill.axis}`;
+			},
+		},
+		{
+			id: "htp/leading-fill",
+			about:
+				"No Concat with a constant of one number, and no Pad, puts rows in front of a multiple of 4 rows of 16 bits that become more than 32, unless it is a multiple of 4 rows too; where a product with a constant matrix reads them, or adds them to what it makes.",
+			consequence: "refused",
+			measured:
+				"QNN_COMMON_ERROR_MEM_ALLOC while the graph is finalized, on every architecture: 1, 2, 3, 5, 7 and 17 rows in front of 16, 28, 32, 36, 64 and 196 of a MatMul, Transpose, Slice, LayerNormalization, Gelu or sum, of 8 to 384 columns, a class token of zeros among them; 80 dB for 4 and 8 rows, in front of 31, 33, 34 and 50, for 32 rows in all, of 8 bits, with numbers that differ, behind graph inputs, Sigmoid, Tanh and Softmax",
+			remedy: "put one more row of another number in front, and cut it off",
+			appliedBy: "legalize-operators",
+			broken(operator, { types }) {
+				const fill = leadingFill(operator, types);
+				return fill && `${fill.count} rows of equal numbers are in front of ${fill.rows}, on axis ${fill.axis}`;
 			},
 		},
 	],
