@@ -20,6 +20,9 @@ const MOVING =
 	"Cast CastLike Concat Constant ConstantOfShape Expand Flatten Gather Identity Reshape Shape Slice Split Squeeze Tile Transpose Unsqueeze";
 const MOVES: ReadonlySet<string> = new Set(MOVING.split(" "));
 
+/** Element types of what is computed: values, positions, and masks. */
+const COMPUTED: readonly DataType[] = [DataType.FLOAT, DataType.INT64, DataType.INT32, DataType.BOOL];
+
 /** What quantized weights are made of, and what makes something else each time. */
 const LEFT_ALONE = [
 	..."QuantizeLinear DequantizeLinear DynamicQuantizeLinear Bernoulli Dropout Multinomial".split(" "),
@@ -27,24 +30,26 @@ const LEFT_ALONE = [
 ];
 
 /**
- * Computes, with ONNX Runtime, the FLOAT values of the main graph that follow from constants alone: the relative positions
- * of Swin v2, DeBERTa and Conformers behind their layers, position embeddings that are resized. They would have no ranges,
- * as samples do not change them, and need no codes for what made them. Where ONNX Runtime is not installed, or does not run them, nothing changes.
+ * Computes, with ONNX Runtime, the values of the main graph that follow from constants alone: the relative positions of
+ * Swin v2, DeBERTa and Conformers and what layers make of them, causal masks, position embeddings that are resized. They
+ * would have no ranges, as samples do not change them, and need no codes, nor operators on integers, for what made them. Where ONNX Runtime is not installed, or does not run them, nothing changes.
  *
  * @returns how many became constants.
  */
 export async function computeConstants(model: Model): Promise<number> {
-	const wanted = wantedValues(model);
+	const types = inferTypes(model);
+	const wanted = wantedValues(model, types);
 	if (wanted.length === 0) return 0;
-	const results = await run(partOf(model, wanted));
+	const results = await run(partOf(model, wanted, types));
 	const names = new NameScope(model);
 	let count = 0;
 	for (const value of wanted) {
 		const result = results.get(value.name);
-		if (result?.type !== "float32") continue;
+		const dtype = elementTypeOfValue(value, types);
+		if (result === undefined || dtype === undefined || result.type !== elementTypeOf(dtype)) continue;
 		const { graph, name } = value;
 		const producer = value.producer!;
-		const made = tensor(DataType.FLOAT, result.shape, new Uint8Array(result.bytes));
+		const made = tensor(dtype, result.shape, new Uint8Array(result.bytes));
 		const stored = addConstant(graph, names.fresh(`${name}_constant`), made, producer);
 		value.replaceUsesWith(stored);
 		removeUnread(producer);
@@ -55,8 +60,7 @@ export async function computeConstants(model: Model): Promise<number> {
 }
 
 /** Values that follow from constants, by more than moving these, and that something else reads. */
-function wantedValues(model: Model): Value[] {
-	const types = inferTypes(model);
+function wantedValues(model: Model, types: TypeTable): Value[] {
 	/** Whether a known value is computed. */
 	const known = new Map<Value, boolean>();
 	for (const node of model.graph.nodes) {
@@ -68,10 +72,15 @@ function wantedValues(model: Model): Value[] {
 	}
 	const isLast = (value: Value) => value.uses.some(({ node }) => !node.outputs.some((output) => known.has(output)));
 	return [...known].flatMap(([value, isComputed]) => {
-		const type = types.typeOf(value);
-		const isFloat = type?.kind === "tensor" && type.elementType === DataType.FLOAT;
-		return isComputed && isFloat && !value.isGraphOutput && isLast(value) ? [value] : [];
+		const dtype = elementTypeOfValue(value, types);
+		const isWanted = isComputed && dtype !== undefined && COMPUTED.includes(dtype);
+		return isWanted && !value.isGraphOutput && isLast(value) ? [value] : [];
 	});
+}
+
+function elementTypeOfValue(value: Value, types: TypeTable): DataType | undefined {
+	const type = types.typeOf(value);
+	return type?.kind === "tensor" ? type.elementType : undefined;
 }
 
 function canBeRun(node: Node): boolean {
@@ -86,14 +95,14 @@ function isSmallConstant(value: Value): boolean {
 function isSmall(value: Value, types: TypeTable): boolean {
 	if (value.name === "") return true;
 	const shape = types.staticShapeOf(value);
-	const type = types.typeOf(value);
-	const elementType = type?.kind === "tensor" ? elementTypeOf(type.elementType) : undefined;
+	const dtype = elementTypeOfValue(value, types);
+	const elementType = dtype === undefined ? undefined : elementTypeOf(dtype);
 	if (shape === undefined || elementType === undefined) return false;
 	return elementCount(shape) * bytesPerElement(elementType) <= MAX_BYTES;
 }
 
 /** A model that makes `wanted`, with these and no inputs. */
-function partOf({ irVersion, opsetImports, graph }: Model, wanted: readonly Value[]): Model {
+function partOf({ irVersion, opsetImports, graph }: Model, wanted: readonly Value[], types: TypeTable): Model {
 	const part = new Model(new Graph("constants"));
 	part.irVersion = irVersion;
 	for (const [domain, version] of opsetImports) if (isStandardDomain(domain)) part.opsetImports.set(domain, version);
@@ -124,7 +133,7 @@ function partOf({ irVersion, opsetImports, graph }: Model, wanted: readonly Valu
 	}
 	for (const value of wanted) {
 		const copy = copyOf(value);
-		copy.type = tensorType(DataType.FLOAT);
+		copy.type = tensorType(elementTypeOfValue(value, types)!);
 		part.graph.addOutput(copy);
 	}
 	return part;

@@ -14,6 +14,7 @@ import { computeConstants } from "../../src/quantize/compute-constants.js";
 import { quantizeModel } from "../../src/quantize/quantize-model.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { constantOf } from "../../src/weights/constant.js";
+import { numbersOf } from "../../src/weights/numbers.js";
 import { ModelBuilder } from "../support/build.js";
 import { HTP_HOME, prepareHtp } from "../support/htp.js";
 import { mixedSource } from "../support/random.js";
@@ -67,6 +68,35 @@ test("a constant of several readers, one of them computing on, is computed once;
 	expect(await computeConstants(model)).toBe(1);
 	expect(operators(model)).toEqual(["Add", "MatMul", "Add", "Mul"]);
 	expect([...model.graph.initializers].map(({ name }) => name).sort()).toEqual(["ones", "row", "table"]);
+});
+
+test("positions that are integers, and masks, become constants", async () => {
+	const builder = new ModelBuilder();
+	builder.input("x", DataType.FLOAT, [1, 3]);
+	for (const [name, value] of [
+		["from", 0],
+		["to", 3],
+		["step", 1],
+		["limit", 1],
+	] as const)
+		builder.initializer(name, int64Tensor([], [value]));
+	builder.initializer("front", int64Tensor([1], [0]));
+	builder.node("Range", ["from", "to", "step"], ["range"]);
+	builder.node("Sub", ["limit", "range"], ["away"]);
+	builder.node("Abs", ["away"], ["distance"]);
+	builder.node("Unsqueeze", ["distance", "front"], ["index"]);
+	builder.node("Less", ["index", "limit"], ["mask"]);
+	builder.node("GatherElements", ["x", "index"], ["gathered"], { axis: intAttribute(1) });
+	builder.node("Where", ["mask", "gathered", "x"], ["y"]);
+	builder.output("y");
+	const model = builder.build();
+	expect(await computeConstants(model)).toBe(2);
+	expect(operators(model)).toEqual(["GatherElements", "Where"]);
+	const [gather, where] = [...model.graph.nodes];
+	const [index, mask] = [constantOf(gather!.inputs[1])!.tensor, constantOf(where!.inputs[0])!.tensor];
+	expect([index.dtype, index.shape, Array.from(numbersOf(index))]).toEqual([DataType.INT64, [1, 3], [1, 0, 1]]);
+	expect([mask.dtype, mask.shape, Array.from(numbersOf(mask))]).toEqual([DataType.BOOL, [1, 3], [0, 1, 0]]);
+	expect(verifyModel(model)).toEqual([]);
 });
 
 test("one output of two that something reads becomes a constant, the other stays", async () => {

@@ -84,6 +84,17 @@ function kernel(b: Builder, channels: number, isFloat: boolean): string {
 
 export const SHAPE_MODELS: readonly OperatorModel[] = [
 	{
+		rule: "htp/tile-ones",
+		name: "a Tile of rank 5 that repeats nothing",
+		write: (b, rows) =>
+			model(b, [1, 1, 3, rows, 8], (_, x) => {
+				b.initializer("repeats", int64Tensor([5], [1, 1, 1, 1, 1]));
+				b.initializer("shape", int64Tensor([2], [3 * rows, 8]));
+				const tiled = pair(b, node(b, "Tile", [x, "repeats"], "tiled"));
+				return pair(b, node(b, "Reshape", [tiled, "shape"], "reshaped"));
+			}),
+	},
+	{
 		rule: "htp/average-pads",
 		name: "zeros of a Pad, which the pool would take over",
 		...on("floats", image, (b, x) => {

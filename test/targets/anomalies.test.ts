@@ -356,3 +356,17 @@ test.each<[string, string, readonly number[], number, Codes, number, boolean]>([
 	}, architecture);
 	expect(rules).toEqual(isBroken ? ["htp/conv-window"] : []);
 });
+
+test.each([
+	[5, 1, true],
+	[5, 2, false],
+	[4, 1, false],
+])("a Tile of rank %i with repeats up to %i", async (rank, repeats, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, new Array<number>(rank).fill(2));
+		b.initializer("repeats", int64Tensor([rank], [repeats, ...new Array<number>(rank - 1).fill(1)]));
+		b.node("Tile", ["x", "repeats"], ["y"]);
+		b.output("y");
+	});
+	expect(rules.filter((rule) => rule === "htp/tile-ones")).toEqual(isBroken ? ["htp/tile-ones"] : []);
+});

@@ -152,6 +152,16 @@ const dropNothing: Remedy = ({ node }) => {
 	return true;
 };
 
+const repeatNothing: Remedy = ({ node }) => {
+	node.graph!.replaceNode(node, {
+		op: "Identity",
+		name: node.name,
+		inputs: [node.inputs[0]],
+		outputs: [...node.outputs],
+	});
+	return true;
+};
+
 /** Remedies by the rule that they are for. */
 export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Remedy>([
 	["htp/channel-output", separate],
@@ -169,6 +179,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/operator-rank", lowerRank],
 	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
+	["htp/tile-ones", repeatNothing],
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],

@@ -1,4 +1,5 @@
 import { isOnnxOp } from "../../ir/node.js";
+import { numbersOf } from "../../weights/numbers.js";
 import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
@@ -145,6 +146,20 @@ export const SHAPE_RULES: RuleGroup = {
 				const rank = operator.inputs[0]?.shape?.length;
 				if (!isOnnxOp(operator.node, "Relu") || rank !== 5 || formOf(operator) !== "float") return undefined;
 				return "the input is of floats and has rank 5, expected 4 at most";
+			},
+		},
+		{
+			id: "htp/tile-ones",
+			about: "A Tile of rank 5 repeats along one axis at least.",
+			consequence: "crash",
+			measured:
+				"the compiler's process ends (SIGSEGV) with repeats of 1 alone, of 16 and 8 bits, on every architecture; right with a 2 on any axis, of ranks 1 to 4, and as Identity or Expand",
+			remedy: "Identity in its place",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs }) {
+				const repeats = isOnnxOp(node, "Tile") ? inputs[1]?.constant : undefined;
+				if (repeats === undefined || inputs[0]?.shape?.length !== 5) return undefined;
+				return numbersOf(repeats).every((count) => count === 1) ? "all repeats are 1" : undefined;
 			},
 		},
 	],
