@@ -110,6 +110,7 @@ export { annotateBlockQuant } from "./passes/annotate-block-quant.js";
 export { type ApplyEncodingsOptions, applyEncodings } from "./passes/apply-encodings.js";
 export { type ApplyPrecisionRecipeOptions, applyPrecisionRecipe } from "./passes/apply-precision-recipe.js";
 export { type BqToLpbqOptions, bqToLpbq } from "./passes/bq-to-lpbq.js";
+export { computeConstants } from "./passes/compute-constants.js";
 export { type FixInputsOptions, fixInputs } from "./passes/fix-inputs.js";
 export { type FixShapesOptions, fixShapes } from "./passes/fix-shapes.js";
 export { foldAffine } from "./passes/fold-affine.js";
@@ -131,6 +132,7 @@ export {
 	type PassContext,
 	type PassDefinition,
 	type PassFactory,
+	type WeightObserver,
 } from "./passes/infra/pass.js";
 export { PipelineError, type PipelineOptions } from "./passes/infra/pipeline.js";
 export type { PassRecord, PipelineReport, WeightEntry } from "./passes/infra/report.js";
@@ -160,16 +162,12 @@ export { splitBlockScales } from "./passes/split-block-scales.js";
 export { type SplitGraphOptions, splitGraph } from "./passes/split-graph.js";
 export { type WeightAnnotation, weightAnnotation } from "./passes/support/annotation.js";
 export { type UpgradeOpsetOptions, upgradeOpset } from "./passes/upgrade-opset.js";
+export { collectStatisticsOf, type FileStatistics, type FileStatisticsOptions } from "./quantize/collect-for-file.js";
 export type { Gain, OutputGain } from "./quantize/gains.js";
 export type { OperatorPrecision } from "./quantize/operator-precisions.js";
 export type { Quantization, QuantizeOptions } from "./quantize/quantization.js";
 export { quantizeModel } from "./quantize/quantize-model.js";
-export {
-	collectStatisticsOf,
-	type FileStatisticsOptions,
-	type StatisticsFiles,
-	type StatisticsOptions,
-} from "./quantize/statistics.js";
+export type { StatisticsFiles, StatisticsOptions } from "./quantize/statistics.js";
 export { BUILT_IN_RECIPES } from "./recipe/built-in.js";
 export type { Decision, Decisions } from "./recipe/decide.js";
 export { readExecutorchRecipe, writeExecutorchRecipe } from "./recipe/executorch.js";

@@ -2,6 +2,7 @@ import { annotateBlockQuant } from "./annotate-block-quant.js";
 import { applyEncodings } from "./apply-encodings.js";
 import { applyPrecisionRecipe } from "./apply-precision-recipe.js";
 import { bqToLpbq } from "./bq-to-lpbq.js";
+import { computeConstants } from "./compute-constants.js";
 import { fixInputs } from "./fix-inputs.js";
 import { fixShapes } from "./fix-shapes.js";
 import { foldAffine } from "./fold-affine.js";
@@ -60,6 +61,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseRmsNorm,
 	foldAffine,
 	foldWeightTranspose,
+	computeConstants,
 	applyPrecisionRecipe,
 	insertActivationQdq,
 	normalizeWeights,
@@ -99,6 +101,7 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseRmsNorm,
 	foldAffine,
 	foldWeightTranspose,
+	computeConstants,
 	applyPrecisionRecipe,
 	insertActivationQdq,
 ]);
@@ -116,6 +119,7 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 				applyEncodings,
 				applyPrecisionRecipe,
 				bqToLpbq,
+				computeConstants,
 				foldAffine,
 				insertActivationQdq,
 				removeQdq,

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { planPrecision } from "../analysis/plan-precision.js";
 import type { SampleSource } from "../calibration/calibration.js";
-import { RoundObserver } from "../calibration/rounds/round-observer.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
@@ -22,14 +21,14 @@ import { verifyModels } from "../runtime/verify-models.js";
 import { checkModel } from "../targets/check-model.js";
 import { refusalOf } from "../targets/guard.js";
 import { type Target, targetName } from "../targets/target.js";
-import { computeConstants } from "./compute-constants.js";
 import { gainsOf, writeChannelRecipe } from "./gains.js";
 import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { operatorPrecisions } from "./operator-precisions.js";
 import { passesAround, passesBehind } from "./passes-around.js";
 import type { Quantization, QuantizeOptions } from "./quantization.js";
 import { quantizers } from "./quantizers.js";
-import { asksForBits, collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
+import { hasRounds, openRounds } from "./rounds.js";
+import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
 const DEFAULT_RECIPE = "16a8w";
 
@@ -83,7 +82,6 @@ class Quantizer {
 			model,
 			before.map((pass) => pass()),
 		);
-		await computeConstants(model);
 		const recipe = await this.#recipe(model);
 		const statistics = await this.#statistics(model, samples, recipe);
 		await this.#quantize(model, samples?.calibration ?? this.#known?.calibration, recipe, statistics);
@@ -136,18 +134,14 @@ class Quantizer {
 	/** Ranges of values and second moments; without samples the ranges that were given. */
 	async #statistics(model: Model, samples: PreparedSamples | undefined, recipe: string): Promise<StatisticsFiles> {
 		if (this.#known !== undefined) return this.#known.statistics;
-		const { encodings, gptq, observer, headroom, signal } = this.#options;
+		const { encodings, gptq, compensate, observer, headroom, signal } = this.#options;
 		if (samples === undefined) return { encodings: encodings!, hessian: "", samples: 0, diagnostics: [] };
 		const onProgress = (done: number, total: number | undefined) => this.#progress("calibrating", done, total ?? 0);
-		const options = { recipe, observer, headroom, gptq, rounds: this.#hasRounds(recipe), signal, onProgress };
+		const rounds = hasRounds({ recipe, gptq, compensate });
+		const options = { recipe, observer, headroom, gptq, rounds, signal, onProgress };
 		const files = await collectStatistics(model, samples.calibration, this.#folder, options);
 		this.#diagnostics.push(...files.diagnostics);
 		return { ...files, encodings: encodings ?? files.encodings };
-	}
-
-	#hasRounds(recipe: string): boolean {
-		const { gptq = true, compensate = true } = this.#options;
-		return gptq && compensate && asksForBits(recipe, [4]);
 	}
 
 	/** Weights and activations become integers, legal for the target. @param samples that tell of weights' inputs. */
@@ -157,19 +151,18 @@ class Quantizer {
 		recipe: string,
 		statistics: StatisticsFiles,
 	): Promise<void> {
-		const { target, products, existing, signal } = this.#options;
+		const { target, products, existing, gptq, compensate, signal } = this.#options;
 		const passes = [
 			...quantizers({ recipe, ...statistics, products, existing }),
 			...passesBehind(model, target).map((pass) => pass()),
 		];
-		if (samples === undefined || !this.#hasRounds(recipe)) return this.#passes(model, passes);
 		const onProgress = (done: number, total: number) => this.#progress("calibrating layers", done, total);
-		const folder = await mkdtemp(path.join(this.#folder, "rounds-"));
-		const observer = new RoundObserver(samples, folder, { signal, onProgress });
+		const rounds = { recipe, gptq, compensate, signal, onProgress };
+		const observer = samples && (await openRounds(samples, this.#folder, rounds));
 		try {
 			await this.#passes(model, passes, observer);
 		} finally {
-			await observer.close();
+			await observer?.close();
 		}
 	}
 

@@ -6,15 +6,10 @@ import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Diagnostic } from "../diagnostics.js";
 import { writeEncodings } from "../encodings/write-encodings.js";
 import type { Model } from "../ir/model.js";
-import { readModel } from "../onnx/file.js";
-import { fixShapes } from "../passes/fix-shapes.js";
-import type { Pass } from "../passes/infra/pass.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { PRECISION_FACTS } from "../recipe/precision.js";
 import type { Recipe, Setting } from "../recipe/recipe.js";
-import { runPasses } from "../run-passes.js";
 import { inputsOf } from "../runtime/model-inputs.js";
-import type { Target } from "../targets/target.js";
 
 export interface StatisticsOptions {
 	/** What the model is to become: GPTQ has something to do only where it asks for few bits. */
@@ -99,35 +94,6 @@ export async function collectStatisticsOfParts(
 	const ranges = { observer, headroom: headroom ?? headroomFor(settingsIn(findRecipe(recipe)), observer) };
 	writeEncodings(calibrationEncodings(adjust(calibration), ranges), encodings);
 	return { encodings, hessian, samples, diagnostics: calibration.diagnostics };
-}
-
-export interface FileStatisticsOptions extends StatisticsOptions {
-	/** Lengths of dynamic dimensions, as `name=length` or `input:axis=length`. */
-	readonly dim: readonly string[];
-	/** What runs in front of the recipe: what it changes is not there to have ranges. Default none. */
-	readonly passes?: readonly Pass[] | undefined;
-	/** What these passes are for. */
-	readonly target?: Target | undefined;
-}
-
-/**
- * The same for the model file `input`, with the lengths `dim` given to its dynamic dimensions, and those of the first sample
- * to others; returns all of them, too.
- */
-export async function collectStatisticsOf(
-	input: string,
-	data: readonly string[],
-	folder: string,
-	{ dim, passes = [], target, ...options }: FileStatisticsOptions,
-): Promise<StatisticsFiles & { readonly dim: readonly string[] }> {
-	const model = await readModel(input);
-	const signal = options.signal === undefined ? {} : { signal: options.signal };
-	if (dim.length > 0) await runPasses(model, [fixShapes({ dim })], signal);
-	const lengths = await lengthsOfSamples(model, data);
-	if (lengths.length > 0) await runPasses(model, [fixShapes({ dim: lengths })], signal);
-	if (passes.length > 0) await runPasses(model, passes, { ...signal, ...(target === undefined ? {} : { target }) });
-	const files = await collectStatistics(model, openSamples(model, data), folder, options);
-	return { ...files, dim: [...dim, ...lengths] };
 }
 
 /**

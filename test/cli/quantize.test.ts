@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -71,6 +71,8 @@ test.each([
 	[["quantize", model, output, "--data", "random:2", "--min-sqnr", "x"], "--min-sqnr NaN is out of range"],
 	[["quantize", model, output, "--data", "random:2", "--recipe", "16a8w", "--budget", "4bpw"], "mutually exclusive"],
 	[["convert", model, output, "--calibration-data", "random:2"], "--calibration-data needs --recipe"],
+	[["convert", model, output, "--recipe", "16a8w", "--no-compensate"], "--no-compensate needs --calibration-data"],
+	[["convert", model, output, "--recipe", "16a8w", "--headroom", "1"], "--headroom needs --calibration-data"],
 ])("%s", async (args, message) => {
 	const { code, err } = await qgraph(folder, ...args);
 	expect(code).toBe(2);
@@ -82,6 +84,44 @@ test("convert --calibration-data calibrates before it quantizes", async () => {
 	expect(await qgraph(folder, "convert", model, output, ...args)).toMatchObject({ code: 0, err: "" });
 	const verified = await qgraph(folder, "verify", model, output, "--min-sqnr", "35");
 	expect(verified.code).toBe(0);
+});
+
+test("convert --calibration-data makes the same file as quantize with all samples, layers behind others and constants included", async () => {
+	const [float, converted, quantized] = ["deep.onnx", "converted.onnx", "quantized.onnx"].map((name) => {
+		return path.join(folder, name);
+	});
+	const random = mixedSource(3);
+	const numbers = (shape: number[]) => {
+		const count = shape.reduce((product, length) => product * length);
+		return floatTensor(
+			shape,
+			Float32Array.from({ length: count }, () => random() - 0.5),
+		);
+	};
+	const graph = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [6, 64]);
+		for (const [name, shape] of Object.entries({ w1: [64, 96], w2: [96, 64], table: [6, 8], up: [8, 96] })) {
+			b.initializer(name, numbers(shape));
+		}
+		b.node("MatMul", ["table", "up"], ["positions"]);
+		b.node("MatMul", ["x", "w1"], ["first"]);
+		b.node("Add", ["first", "positions"], ["sum"]);
+		b.node("Relu", ["sum"], ["hidden"]);
+		b.node("MatMul", ["hidden", "w2"], ["y"]);
+		b.output("y");
+	});
+	await writeModel(graph, float!);
+	const recipe = ["--recipe", "16a4w_block:32", "--target", "qnn-htp:v79"];
+	const conversion = await qgraph(folder, "convert", float!, converted!, ...recipe, "--calibration-data", "random:12");
+	expect(conversion.out).toContain("calibrate/random");
+	const data = ["--data", "random:12", "--hold-out", "0", "--no-verify"];
+	expect((await qgraph(folder, "quantize", float!, quantized!, ...recipe, ...data)).code).toBe(0);
+	expect(readFileSync(converted!).equals(readFileSync(quantized!))).toBe(true);
+	const plain = [...recipe, "--calibration-data", "random:12", "--force", "-q"];
+	for (const flag of ["--no-compensate", "--no-gptq", "--headroom=0.5", "--observer=percentile"]) {
+		expect((await qgraph(folder, "convert", float!, converted!, ...plain, flag)).code).toBe(0);
+		expect(readFileSync(converted!).equals(readFileSync(quantized!)), flag).toBe(false);
+	}
 });
 
 test("convert --calibration-data sees what stood in the branch of an If", async () => {

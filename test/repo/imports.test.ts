@@ -38,7 +38,7 @@ const RULES: Readonly<Record<string, { readonly imports: readonly string[]; read
 		imports: ["ir", "diagnostics", "quant", "weights", "inference", "onnx", "arrays", "targets", "passes"],
 		packages: ["node:", "onnxruntime-node"],
 	},
-	"run-passes": { imports: ["ir", "onnx", "passes"], packages: [] },
+	"run-passes": { imports: ["ir", "onnx", "passes", "runtime"], packages: [] },
 	calibration: {
 		imports: ["ir", "diagnostics", "quant", "encodings", "weights", "inference", "onnx", "arrays", "passes", "runtime"],
 		packages: ["node:", "sharp"],

@@ -3,6 +3,7 @@ import {
 	type Calibration,
 	calibrate as calibrateModel,
 	calibrationEncodings,
+	computeConstants,
 	type EncodingsVersion,
 	fixShapes,
 	needsHistograms,
@@ -128,7 +129,8 @@ export const calibrate: Command = {
 		const importance = args.importance as string | undefined;
 		for (const written of importance === undefined ? [output] : [output, importance]) checkOutput(written, overwrite);
 		const model = await readModel(file);
-		if (args.dim !== undefined) await runPasses(model, [fixShapes({ dim: args.dim as string[] })], { signal });
+		const shapes = args.dim === undefined ? [] : [fixShapes({ dim: args.dim as string[] })];
+		await runPasses(model, [...shapes, computeConstants()], { signal });
 		const source = openSamples(model, args.data as string[], {
 			seed: args.seed as number | undefined,
 			images: imageOptions(args),

@@ -6,6 +6,7 @@ import {
 	checkModel,
 	collectStatisticsOf,
 	type ExternalDataPolicy,
+	type FileStatistics,
 	missingDataFiles,
 	type Pass,
 	type PipelineReport,
@@ -22,6 +23,7 @@ import {
 	verifyModels,
 	writeModel,
 } from "../../index.js";
+import { calibrationFlags, calibrationOptions, givenCalibrationFlag } from "../calibration-flags.js";
 import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
 import { conversionReport, renderReport } from "../conversion-report.js";
 import { passesFrom, passFlags, unusedOptions } from "../flags.js";
@@ -39,7 +41,7 @@ export const convert: Command = {
 			.positional("input", { type: "string", demandOption: true, describe: "ONNX file" })
 			.positional("output", { type: "string", describe: "ONNX file to write; with --dry-run there is none" });
 		for (const [name, flag] of Object.entries(passFlags())) builder.option(name, flag);
-		return builder
+		return calibrationFlags(builder)
 			.option("target", {
 				type: "string",
 				requiresArg: true,
@@ -49,7 +51,8 @@ export const convert: Command = {
 				type: "array",
 				string: true,
 				requiresArg: true,
-				describe: "With --recipe: samples for the ranges of activations, as 'qgraph calibrate' takes them",
+				describe:
+					"With --recipe: samples for ranges of activations and for GPTQ, as 'qgraph calibrate' takes them; repeatable",
 			})
 			.option("allow-illegal", {
 				type: "boolean",
@@ -116,6 +119,10 @@ function usageProblem(args: Arguments): string | undefined {
 	if (args["calibration-data"] !== undefined && (args.recipe === undefined || args.encodings !== undefined)) {
 		return "--calibration-data needs --recipe, and takes the place of --encodings";
 	}
+	const calibrating = givenCalibrationFlag(args);
+	if (calibrating !== undefined && args["calibration-data"] === undefined) {
+		return `${calibrating} needs --calibration-data`;
+	}
 	const verifying = ["min-sqnr", "inputs", "samples", "seed"].find((flag) => args[flag] !== undefined);
 	if (verifying !== undefined && args.verify !== true) return `--${verifying} needs --verify`;
 	const wrong = wrongNumber(args) ?? samplesProblem(args);
@@ -130,25 +137,26 @@ async function runCalibrated(args: Arguments, context: CommandContext): Promise<
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
 	const folder = await mkdtemp(path.join(tmpdir(), "qgraph-convert-"));
 	const bar = new ProgressBar(terminal);
+	let found: FileStatistics | undefined;
 	try {
-		const { encodings, hessian, dim } = await collectStatisticsOf(
-			args.input as string,
-			args["calibration-data"] as string[],
-			folder,
-			{
-				recipe: args.recipe as string,
-				dim: (args.dim as string[] | undefined) ?? [],
-				passes: passesBefore(args, "apply-precision-recipe"),
-				target: targetOf(args),
-				signal,
-				onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
-			},
-		);
+		found = await collectStatisticsOf(args.input as string, args["calibration-data"] as string[], folder, {
+			...calibrationOptions(args),
+			recipe: args.recipe as string,
+			dim: (args.dim as string[] | undefined) ?? [],
+			inputValues: (args["input-value"] as string[] | undefined) ?? [],
+			passes: passesBefore(args, "apply-precision-recipe"),
+			target: targetOf(args),
+			signal,
+			onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
+			onRounds: (done, total) => bar.update("calibrating layers", done, total),
+		});
 		bar.clear();
-		const statistics = { encodings, "apply-precision-recipe-hessian": hessian };
-		return await runConvert({ ...args, ...statistics, ...(args.target === undefined ? {} : { dim }) }, context);
+		const statistics = { encodings: found.encodings, "apply-precision-recipe-hessian": found.hessian };
+		const lengths = args.target === undefined ? {} : { dim: found.dim };
+		return await runConvert({ ...args, ...statistics, ...lengths }, context, found);
 	} finally {
 		bar.clear();
+		await found?.observer?.close();
 		await rm(folder, { recursive: true, force: true });
 	}
 }
@@ -169,7 +177,11 @@ function passesBefore(args: Arguments, name: string): Pass[] {
 	);
 }
 
-async function runConvert(args: Arguments, { terminal, signal }: CommandContext): Promise<number> {
+async function runConvert(
+	args: Arguments,
+	{ terminal, signal }: CommandContext,
+	{ observer, diagnostics = [] }: Partial<Pick<FileStatistics, "observer" | "diagnostics">> = {},
+): Promise<number> {
 	const passes = passesFrom(args);
 	const target = targetOf(args);
 	if (args["dry-run"] !== true) checkOutput(args.output as string, args.force === true);
@@ -191,6 +203,7 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 		});
 		const result = await runPasses(model, passes, {
 			...(target === undefined ? {} : { target }),
+			...(observer === undefined ? {} : { observer }),
 			signal: AbortSignal.any([signal, failure.signal]),
 			onProgress: (pass, done, total) => bar.update(pass, done, total),
 			onDeferred: (work) => deferred.push(work),
@@ -224,7 +237,8 @@ async function runConvert(args: Arguments, { terminal, signal }: CommandContext)
 				? await verifyConversion(args, target, { signal, onProgress: (...step) => bar.update(...step) })
 				: undefined;
 		bar.clear();
-		const report = conversionReport(args, isWritten, change, result, { ...aimedAt, ...verification });
+		const said = { ...result, diagnostics: [...diagnostics, ...result.diagnostics] };
+		const report = conversionReport(args, isWritten, change, said, { ...aimedAt, ...verification });
 		const json = JSON.stringify(report, null, 2);
 		if (typeof args.report === "string") writeReport(args.report, json);
 		if (args.json === true) terminal.out.write(`${json}\n`);

@@ -1,11 +1,5 @@
-import {
-	OBSERVERS,
-	type ObserverName,
-	parseBudget,
-	parseTarget,
-	type Quantization,
-	quantizeModel,
-} from "../../index.js";
+import { parseBudget, parseTarget, type Quantization, quantizeModel } from "../../index.js";
+import { calibrationFlags, calibrationOptions } from "../calibration-flags.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { checkOutput } from "../output.js";
 import { renderQuantization } from "../quantization-text.js";
@@ -18,7 +12,7 @@ export const quantize: Command = {
 	usage: "quantize <model> <output>",
 	describe: "Take a float model to integers and to a target in one go: calibrate, quantize, make legal, run, compare",
 	flags: (builder) =>
-		builder
+		calibrationFlags(builder)
 			.positional("model", { type: "string", demandOption: true, describe: "ONNX file, float" })
 			.positional("output", { type: "string", demandOption: true, describe: "ONNX file to write" })
 			.option("recipe", {
@@ -49,23 +43,6 @@ export const quantize: Command = {
 				type: "number",
 				requiresArg: true,
 				describe: "Samples to judge by and not to calibrate with [default: a tenth, 8 at most]",
-			})
-			.option("observer", { choices: OBSERVERS, describe: "How ranges are made of what was seen [default: min-max]" })
-			.option("headroom", {
-				type: "number",
-				requiresArg: true,
-				describe: "By what part ranges reach further than what was seen [default: 0.25 for 16-bit activations, else 0]",
-			})
-			.option("gptq", {
-				type: "boolean",
-				default: true,
-				describe: "Choose codes of weights by GPTQ on the samples; --no-gptq: by their own error alone",
-			})
-			.option("compensate", {
-				type: "boolean",
-				default: true,
-				describe:
-					"Let weights of 4 bits make good what those before them got wrong: samples run once more for every layer; --no-compensate: do not, which saves time",
 			})
 			.option("gptq-gain", {
 				type: "boolean",
@@ -147,10 +124,7 @@ function optionsOf(args: Arguments) {
 		dim: args.dim as string[] | undefined,
 		inputValues: args["input-value"] as string[] | undefined,
 		holdOut: args["hold-out"] as number | undefined,
-		observer: args.observer as ObserverName | undefined,
-		headroom: args.headroom as number | undefined,
-		gptq: args.gptq !== false,
-		compensate: args.compensate !== false,
+		...calibrationOptions(args),
 		gptqGain: args["gptq-gain"] !== false,
 		blockGain: args["block-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,

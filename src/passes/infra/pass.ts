@@ -1,3 +1,4 @@
+import type { NumpyArray } from "../../arrays/npz.js";
 import type { DiagnosticCode, Location } from "../../diagnostics.js";
 import { QGraphError } from "../../diagnostics.js";
 import type { TensorData } from "../../ir/data.js";
@@ -75,6 +76,8 @@ export interface PassContext<O> {
 	progress(done: number, total: number): void;
 	/** Reads another model, such as the float original. */
 	readModel(path: string): Promise<Model>;
+	/** Outputs of a model without inputs, by name; undefined where nobody runs models, or this one does not run. */
+	runModel(model: Model): Promise<ReadonlyMap<string, NumpyArray> | undefined>;
 	/** undefined where nobody looks at inputs while weights are quantized. */
 	readonly observer?: WeightObserver | undefined;
 }

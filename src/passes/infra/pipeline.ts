@@ -1,3 +1,4 @@
+import type { NumpyArray } from "../../arrays/npz.js";
 import { CODES, type Diagnostic, type DiagnosticCode, type Location, QGraphError } from "../../diagnostics.js";
 import type { Model } from "../../ir/model.js";
 import { verifyModel } from "../../ir/verify.js";
@@ -23,6 +24,8 @@ export interface PipelineOptions {
 	readonly written?: Promise<void>;
 	/** How passes read other models. */
 	readonly readModel?: (path: string) => Promise<Model>;
+	/** How passes run models without inputs. */
+	readonly runModel?: (model: Model) => Promise<ReadonlyMap<string, NumpyArray> | undefined>;
 	/** Looks at inputs of weights while others are quantized already. */
 	readonly observer?: WeightObserver;
 }
@@ -126,6 +129,7 @@ class PipelineRun {
 				written: this.#options.written ?? Promise.resolve(),
 				progress: (done, total) => this.#options.onProgress?.(pass.name, done, total),
 				readModel: (path) => this.#readModel(path),
+				runModel: async (part) => this.#options.runModel?.(part),
 				observer: this.#options.observer,
 			});
 		} catch (error) {

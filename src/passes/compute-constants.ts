@@ -8,9 +8,8 @@ import { isOnnxOp, isStandardDomain, type Node } from "../ir/node.js";
 import { tensor } from "../ir/tensor.js";
 import { DataType, elementCount, tensorType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
-import { serializeModel } from "../onnx/file.js";
-import { LiveSession } from "../runtime/live-session.js";
 import { addConstant, constantOf } from "../weights/constant.js";
+import { definePass } from "./infra/pass.js";
 
 /** No value that is computed, and no constant that it is computed from, is larger: they are held in memory. */
 const MAX_BYTES = 2 ** 25;
@@ -30,34 +29,40 @@ const LEFT_ALONE = [
 ];
 
 /**
- * Computes, with ONNX Runtime, the values of the main graph that follow from constants alone: the relative positions of
- * Swin v2, DeBERTa and Conformers and what layers make of them, causal masks, position embeddings that are resized. They
- * would have no ranges, as samples do not change them, and need no codes, nor operators on integers, for what made them. Where ONNX Runtime is not installed, or does not run them, nothing changes.
- *
- * @returns how many became constants.
+/**
+ * `Add(x, Relu(MatMul(table, weight)))` -> `Add(x, constant)`: the values of the main graph that follow from constants alone,
+ * computed by whoever runs models for the pipeline: the relative positions of Swin v2, DeBERTa and Conformers and what layers
+ * make of them, causal masks, position embeddings that are resized. They would have no ranges, as samples do not change them,
+ * and need no codes, nor operators on integers, for what made them. Where nothing runs them, nothing changes.
  */
-export async function computeConstants(model: Model): Promise<number> {
-	const types = inferTypes(model);
-	const wanted = wantedValues(model, types);
-	if (wanted.length === 0) return 0;
-	const results = await run(partOf(model, wanted, types));
-	const names = new NameScope(model);
-	let count = 0;
-	for (const value of wanted) {
-		const result = results.get(value.name);
-		const dtype = elementTypeOfValue(value, types);
-		if (result === undefined || dtype === undefined || result.type !== elementTypeOf(dtype)) continue;
-		const { graph, name } = value;
-		const producer = value.producer!;
-		const made = tensor(dtype, result.shape, new Uint8Array(result.bytes));
-		const stored = addConstant(graph, names.fresh(`${name}_constant`), made, producer);
-		value.replaceUsesWith(stored);
-		removeUnread(producer);
-		if (producer.graph === undefined) stored.name = name;
-		count++;
-	}
-	return count;
-}
+export const computeConstants = definePass<Record<never, never>>({
+	name: "compute-constants",
+	summary: "Store what follows from constants alone, computed by ONNX Runtime where that is installed.",
+	options: {},
+	async run(model, context) {
+		const types = inferTypes(model);
+		const wanted = wantedValues(model, types);
+		if (wanted.length === 0) return false;
+		const results = await context.runModel(partOf(model, wanted, types));
+		const names = new NameScope(model);
+		let changed = false;
+		for (const value of wanted) {
+			const result = results?.get(value.name);
+			const dtype = elementTypeOfValue(value, types);
+			if (result === undefined || dtype === undefined || result.type !== elementTypeOf(dtype)) continue;
+			const { graph, name } = value;
+			const producer = value.producer!;
+			const made = tensor(dtype, result.shape, new Uint8Array(result.bytes));
+			const stored = addConstant(graph, names.fresh(`${name}_constant`), made, producer);
+			value.replaceUsesWith(stored);
+			removeUnread(producer);
+			if (producer.graph === undefined) stored.name = name;
+			context.count("values computed");
+			changed = true;
+		}
+		return changed;
+	},
+});
 
 /** Values that follow from constants, by more than moving these, and that something else reads. */
 function wantedValues(model: Model, types: TypeTable): Value[] {
@@ -137,20 +142,6 @@ function partOf({ irVersion, opsetImports, graph }: Model, wanted: readonly Valu
 		part.graph.addOutput(copy);
 	}
 	return part;
-}
-
-async function run(part: Model) {
-	try {
-		const session = await LiveSession.open(await serializeModel(part));
-		try {
-			return await session.run(new Map());
-		} finally {
-			await session.close();
-		}
-	} catch {
-		// whoever runs the whole model says what is wrong with it
-		return new Map<string, never>();
-	}
 }
 
 /** Takes away an operator whose results nobody reads, and what only it read. */
