@@ -14,11 +14,14 @@ import type {
 	ChannelInput,
 	InstrumentOutputs,
 	Instruments,
+	RowInput,
+	RowPicks,
 	SampledValue,
 	Section,
 	Watched,
 } from "./instruments.js";
 import { reductionAxes } from "./reduction.js";
+import { RowPicker } from "./row-picker.js";
 
 /**
  * Adds instruments to a model: reductions inside of it where ranges are wanted, which cost a fraction of handing all
@@ -33,7 +36,7 @@ export function instrument(
 ): { readonly outputs: InstrumentOutputs; readonly remove: () => void } {
 	const builder = new Builder(model, batch);
 	const bodies = builder.bodies(instruments.bodies);
-	const { ranges, sampled, squares } = inOrder(builder, model, instruments);
+	const { ranges, sampled, squares, rows } = inOrder(builder, model, instruments);
 	const outputs: InstrumentOutputs = {
 		ranges,
 		sampled,
@@ -44,11 +47,8 @@ export function instrument(
 			output: builder.expose(value),
 			stacked: batch?.axes.get(value),
 		})),
-		rows: instruments.rows.map(({ value, dtype, rank, ...row }) => ({
-			...row,
-			output: builder.floats({ value, dtype, rank }),
-			stacked: batch?.axes.get(value),
-		})),
+		rows,
+		picks: builder.picks,
 	};
 	builder.finish();
 	return { outputs, remove: () => builder.remove() };
@@ -62,8 +62,8 @@ export function instrument(
 function inOrder(
 	builder: Builder,
 	{ graph }: Model,
-	{ ranges, sampled, squares }: Instruments,
-): Pick<InstrumentOutputs, "ranges" | "sampled" | "squares"> {
+	{ ranges, sampled, squares, rows }: Instruments,
+): Pick<InstrumentOutputs, "ranges" | "sampled" | "squares" | "rows"> {
 	const places = new Map([...graph.nodes].map((node, place) => [node, place] as const));
 	const backwards = <Item extends Watched, Found>(items: readonly Item[], add: (item: Item) => Found) => {
 		const found: Found[] = [];
@@ -77,10 +77,11 @@ function inOrder(
 		backwards(ranges, (item) => builder.range(item)),
 		backwards(sampled, (item) => builder.sampled(item)),
 		backwards(squares, (item) => builder.squares(item)),
+		backwards(rows, (item) => builder.rows(item)),
 	] as const;
 	const tasks = work.flatMap((part): { place: number; run: () => number }[] => part.tasks);
 	for (const { run } of tasks.sort((a, b) => b.place - a.place)) run();
-	return { ranges: work[0].found, sampled: work[1].found, squares: work[2].found };
+	return { ranges: work[0].found, sampled: work[1].found, squares: work[2].found, rows: work[3].found };
 }
 
 class Builder {
@@ -90,6 +91,7 @@ class Builder {
 	readonly #outputs: Value[] = [];
 	readonly #constants: Map<string, Value> = new Map();
 	readonly #flat: Map<Value, Value> = new Map();
+	readonly #picker: RowPicker;
 	/** What is put together in one output, which has this name. */
 	readonly #gathered: Value[] = [];
 	readonly #gatheredName: string;
@@ -101,6 +103,7 @@ class Builder {
 		this.#model = model;
 		this.#batch = batch;
 		this.#names = new NameScope(model);
+		this.#picker = new RowPicker(model, this.#names);
 		this.#gatheredName = this.#names.fresh("qgraph_seen");
 	}
 
@@ -157,9 +160,21 @@ class Builder {
 		};
 	}
 
-	/** Makes an output of a value as FLOAT. */
-	floats(watched: Watched): string {
-		return watched.dtype === DataType.FLOAT ? this.expose(watched.value) : this.#output(this.#floats(watched));
+	/** Hands out what rows are read from. */
+	rows({ value, dtype, rank, ...row }: RowInput): InstrumentOutputs["rows"][number] {
+		const watched = { value, dtype, rank };
+		const stacked = this.#batch?.axes.get(value);
+		const input = stacked === undefined ? this.#picker.inputFor(row) : undefined;
+		if (input === undefined) return { ...row, stacked, picks: undefined, output: this.#exposedFloats(watched) };
+		const [, channels, ...lengths] = row.shape!;
+		const flat = this.#reshape(this.#floats(watched), [channels!, product(lengths)]);
+		const picked = this.#add("Gather", [flat, input], { axis: intAttribute(1) });
+		return { ...row, stacked, picks: input.name, output: this.#output(picked) };
+	}
+
+	/** The inputs that say which windows are handed out. */
+	get picks(): RowPicks[] {
+		return this.#picker.picks;
 	}
 
 	/** To be called when everything is added. */
@@ -171,8 +186,14 @@ class Builder {
 	remove(): void {
 		for (const value of this.#outputs) this.#model.graph.removeOutput(value);
 		for (const node of this.#nodes.reverse()) node.remove();
+		this.#picker.remove();
 		for (const value of this.#constants.values()) this.#model.graph.removeInitializer(value);
 		this.#summary?.remove();
+	}
+
+	/** Makes an output of a value as FLOAT. */
+	#exposedFloats(watched: Watched): string {
+		return watched.dtype === DataType.FLOAT ? this.expose(watched.value) : this.#output(this.#floats(watched));
 	}
 
 	/** Puts values of one axis behind what is gathered, `length` elements in all; unless that is known they are an output. */

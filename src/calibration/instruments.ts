@@ -1,7 +1,7 @@
 import type { DataType } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import type { Body } from "./body-values.js";
-import type { RowPlan } from "./row-plan.js";
+import type { PatchPlan, RowPlan } from "./row-plan.js";
 
 /** Samples that a model computes at once. */
 export interface Batch {
@@ -37,9 +37,19 @@ export interface RowInput extends Watched {
 	/** Rows of one key are summed up together. */
 	readonly key: string;
 	readonly plan: RowPlan;
+	/** Of the value, of one sample; undefined where it is not known. */
+	readonly shape: readonly number[] | undefined;
 	readonly depth: number;
 	readonly groups: number;
 	/** Rows that are enough of one sample. */
+	readonly most: number;
+}
+
+/** Which windows of values of one shape are picked. */
+export interface RowPicks {
+	readonly input: string;
+	readonly plan: PatchPlan;
+	readonly shape: readonly number[];
 	readonly most: number;
 }
 
@@ -60,7 +70,7 @@ export interface Instruments {
 	readonly sampled: readonly SampledValue[];
 	/** Sums of squares by channel. */
 	readonly squares: readonly ChannelInput[];
-	/** All elements, to read rows out of. */
+	/** To read rows out of: all elements, or of large values those that are in the rows. */
 	readonly rows: readonly RowInput[];
 	/** Bodies of control flow with values whose ranges are wanted; such models take samples one by one. */
 	readonly bodies: readonly Body[];
@@ -93,7 +103,11 @@ export interface InstrumentOutputs {
 	readonly rows: readonly (Omit<RowInput, keyof Watched> & {
 		readonly output: string;
 		readonly stacked: number | undefined;
+		/** The input that takes which elements of each channel are handed out; undefined where all are. */
+		readonly picks: string | undefined;
 	})[];
+	/** Such inputs: INT32 offsets of {@link patchPlaces}. */
+	readonly picks: readonly RowPicks[];
 	/** Of values inside of bodies the smallest element and the largest one times -1; undefined where there are none. */
 	readonly bodies: { readonly names: readonly string[]; readonly section: Section } | undefined;
 }

@@ -18,7 +18,7 @@ export interface MomentInput {
 	/** Inputs of a channel, and groups of channels with inputs of their own. */
 	readonly depth: number;
 	readonly groups: number;
-	readonly sources: readonly (Watched & { readonly plan: RowPlan })[];
+	readonly sources: readonly (Watched & { readonly plan: RowPlan; readonly shape: readonly number[] | undefined })[];
 	readonly weights: readonly string[];
 }
 
@@ -53,7 +53,8 @@ function sourceOf(site: WeightSite, types: TypeTable): Source | undefined {
 	const watched = watch(value, types);
 	if (watched.rank === undefined || watched.rank === 0) return undefined;
 	const rows = isOnnxOp(node, "Conv") ? rowsOfConvolution(site) : rowsOfMatrix(site, watched.rank);
-	return rows && { ...watched, ...rows, key: `${value.name} ${JSON.stringify(rows)}` };
+	const shape = types.staticShapeOf(value);
+	return rows && { ...watched, ...rows, shape, key: `${value.name} ${JSON.stringify(rows)}` };
 }
 
 type Rows = Pick<Source, "plan" | "depth" | "groups">;

@@ -5,9 +5,8 @@ import { DataType, tensorType } from "../ir/types.js";
 import { serializeModel } from "../onnx/file.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 
-/** Elements of rows that are collected before they are multiplied: few products of long columns cost least. */
-const BLOCK_ELEMENTS = 2 ** 20;
-const MIN_BLOCK_ROWS = 64;
+/** Rows that are collected before they are multiplied: adding a product up costs less than a tenth of it then. */
+const BLOCK_ROWS = 512;
 
 /** Up to so many inputs are multiplied here; asking ONNX Runtime would take longer. */
 const SMALL_DEPTH = 64;
@@ -112,6 +111,11 @@ export function triangleSize(depth: number): number {
 	return (depth * (depth + 1)) / 2;
 }
 
+/** What a {@link MomentSum} takes: a triangle of doubles a group, and rows that wait. */
+export function momentBytes(depth: number, groups: number): number {
+	return 8 * groups * triangleSize(depth) + (groups > 1 ? 0 : 4 * BLOCK_ROWS * depth);
+}
+
 /** Where element 0 of a row would be; element `column` of it, from the diagonal on, is so many places behind. */
 function triangleRow(row: number, depth: number): number {
 	return row * depth - (row * (row + 1)) / 2;
@@ -147,9 +151,7 @@ export class MomentSum {
 		this.#groups = groups;
 		this.#sums = new Float64Array(groups * triangleSize(depth));
 		// rows of several groups do not wait: there are few inputs, or few groups
-		this.#block = new Float32Array(
-			groups > 1 ? 0 : Math.max(MIN_BLOCK_ROWS, Math.floor(BLOCK_ELEMENTS / depth)) * depth,
-		);
+		this.#block = new Float32Array(groups > 1 ? 0 : BLOCK_ROWS * depth);
 	}
 
 	/** @param rows [groups, rows, depth]. */

@@ -5,16 +5,18 @@ export type RowPlan =
 			/** The axis that runs through a row. */
 			readonly axis: number;
 	  }
-	| {
-			/** What a convolution sees at a position: [channels of a group, kernel]. */
-			readonly kind: "patches";
-			readonly kernel: readonly number[];
-			readonly strides: readonly number[];
-			readonly dilations: readonly number[];
-			/** At the beginnings and at the ends, or one of ONNX's words for them. */
-			readonly pads: readonly number[] | string;
-			readonly groups: number;
-	  };
+	| PatchPlan;
+
+/** What a convolution sees at a position: [channels of a group, kernel]. */
+export interface PatchPlan {
+	readonly kind: "patches";
+	readonly kernel: readonly number[];
+	readonly strides: readonly number[];
+	readonly dilations: readonly number[];
+	/** At the beginnings and at the ends, or one of ONNX's words for them. */
+	readonly pads: readonly number[] | string;
+	readonly groups: number;
+}
 
 /** Second moments gain nothing by more rows, all samples taken together. */
 const ROWS_PER_INPUT = 16;
@@ -70,38 +72,84 @@ function readAlong(
 }
 
 function readPatches(
-	{ kernel, strides, dilations, pads, groups }: RowPlan & { readonly kind: "patches" },
-	[batch, channels, ...lengths]: readonly number[],
+	plan: PatchPlan,
+	shape: readonly number[],
 	elements: Float32Array,
 	most: number,
 	turn: number,
 ): Float32Array {
+	const channels = shape[1]!;
+	const area = product(shape.slice(2));
+	const { images, offsets } = patchPlaces(plan, shape, most, turn);
+	return rowsOfPatches(plan, channels, offsets, (row, channel, _, offset) => {
+		return elements[(images[row]! * channels + channel) * area + offset]!;
+	});
+}
+
+/**
+ * The same out of elements that were picked already.
+ *
+ * @param offsets of {@link patchPlaces}.
+ * @param picked [channels, rows, positions]: of each channel the elements at `offsets`, anything where these are negative.
+ */
+export function readPickedPatches(
+	plan: PatchPlan,
+	channels: number,
+	offsets: Int32Array,
+	picked: Float32Array,
+): Float32Array {
+	return rowsOfPatches(plan, channels, offsets, (_, channel, at) => picked[channel * offsets.length + at]!);
+}
+
+/** @param elementAt by row, channel, place among offsets, and offset. */
+function rowsOfPatches(
+	{ kernel, groups }: PatchPlan,
+	channels: number,
+	offsets: Int32Array,
+	elementAt: (row: number, channel: number, at: number, offset: number) => number,
+): Float32Array {
+	const positions = product(kernel);
+	const count = offsets.length / positions;
+	const groupChannels = channels / groups;
+	const rows = new Float32Array(channels * offsets.length);
+	for (let row = 0; row < count; row++) {
+		for (let channel = 0; channel < channels; channel++) {
+			const group = Math.floor(channel / groupChannels);
+			const to = ((group * count + row) * groupChannels + (channel % groupChannels)) * positions;
+			for (let position = 0, at = row * positions; position < positions; position++, at++) {
+				if (offsets[at]! >= 0) rows[to + position] = elementAt(row, channel, at, offsets[at]!);
+			}
+		}
+	}
+	return rows;
+}
+
+/** Images of rows, and where in a channel their elements are, [rows, positions]; -1 for what lies outside. */
+export interface PatchPlaces {
+	readonly images: Int32Array;
+	readonly offsets: Int32Array;
+}
+
+/** Picks `most` windows of a value [images, channels, ...lengths], or all where there are no more. */
+export function patchPlaces(
+	{ kernel, strides, dilations, pads }: PatchPlan,
+	[batch, , ...lengths]: readonly number[],
+	most: number,
+	turn: number,
+): PatchPlaces {
 	const axes = lengths.map((length, axis) => {
 		const reach = dilations[axis]! * (kernel[axis]! - 1) + 1;
 		return { length, ...windowsAlong(length, reach, strides[axis]!, pads, axis) };
 	});
 	const places = product(axes.map(({ count }) => count));
 	const picked = pick(batch! * places, most, turn);
-	const groupChannels = channels! / groups;
 	const positions = product(kernel);
-	const depth = groupChannels * positions;
-	const area = product(lengths);
-	const rows = new Float32Array(groups * picked.length * depth);
-	const offsets = new Int32Array(positions);
-	picked.forEach((place, index) => {
-		const image = Math.floor(place / places);
-		offsetsAt(place % places, axes, kernel, strides, dilations, offsets);
-		for (let channel = 0; channel < channels!; channel++) {
-			const from = (image * channels! + channel) * area;
-			const group = Math.floor(channel / groupChannels);
-			const to = ((group * picked.length + index) * groupChannels + (channel % groupChannels)) * positions;
-			for (let position = 0; position < positions; position++) {
-				const offset = offsets[position]!;
-				if (offset >= 0) rows[to + position] = elements[from + offset]!;
-			}
-		}
+	const offsets = new Int32Array(picked.length * positions);
+	picked.forEach((place, row) => {
+		const own = offsets.subarray(row * positions, (row + 1) * positions);
+		offsetsAt(place % places, axes, kernel, strides, dilations, own);
 	});
-	return rows;
+	return { images: Int32Array.from(picked, (place) => Math.floor(place / places)), offsets };
 }
 
 interface Axis {

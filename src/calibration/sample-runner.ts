@@ -1,13 +1,14 @@
 import { isFloat } from "../arrays/element-type.js";
 import type { NumpyArray } from "../arrays/npz.js";
+import { bytesOf } from "../ir/tensor.js";
 import { BitHistogram, type FilledBins } from "../quant/bit-histogram.js";
 import { floatsOf, LiveSession } from "../runtime/live-session.js";
 import { stackArrays, unstackArray } from "./batch/stacked-arrays.js";
 import { type Derivation, derivedRange } from "./derived-range.js";
 import { bodyRange } from "./instrument-bodies.js";
-import type { InstrumentOutputs, Section } from "./instruments.js";
+import type { InstrumentOutputs, RowPicks, Section } from "./instruments.js";
 import { GramProduct, MomentSum } from "./moment-sum.js";
-import { readRows } from "./row-plan.js";
+import { patchPlaces, readPickedPatches, readRows } from "./row-plan.js";
 
 /** A model with instruments, as a thread runs it. */
 export interface RunnerJob {
@@ -102,7 +103,7 @@ export class SampleRunner {
 	}
 
 	static async open({ threads, model, isLean, ...job }: RunnerJob): Promise<SampleRunner> {
-		const session = await LiveSession.open(model, { threads, prepacks: !isLean });
+		const session = await LiveSession.open(model, { threads, prepacks: !isLean, pools: false });
 		const product = job.outputs.rows.length > 0 ? new GramProduct(threads) : undefined;
 		return new SampleRunner(session, job, product);
 	}
@@ -119,7 +120,9 @@ export class SampleRunner {
 			...(isWhole ? rows.map(({ output }) => output) : []),
 			...(isWhole && bodies !== undefined ? [bodies.section.output] : []),
 		];
-		const found = await this.#session.run(this.#stacked(samples), [...new Set(wanted)]);
+		const places = new Map(this.#outputs.picks.map((picks) => [picks.input, this.#placesOf(picks)] as const));
+		const picks = [...places].map(([name, offsets]) => [name, arrayOf(offsets)] as const);
+		const found = await this.#session.run(new Map([...this.#stacked(samples), ...picks]), [...new Set(wanted)]);
 		const seen = samples.map((_, sample) => {
 			return counted.flatMap(({ name, output, stacked }) => {
 				const array = found.get(output);
@@ -128,7 +131,7 @@ export class SampleRunner {
 			});
 		});
 		if (!isWhole) return seen.map((of) => ({ ranges: new Float32Array(0), counted: of }));
-		const whole = await this.#readWhole(found, samples.length);
+		const whole = await this.#readWhole(found, samples.length, places);
 		const inner = this.#insideOf(found);
 		return seen.map((of, sample) => ({ ranges: whole[sample]!, counted: [...of, ...inner] }));
 	}
@@ -146,7 +149,11 @@ export class SampleRunner {
 	}
 
 	/** Reads all but counted elements. Returns the ranges of each sample. */
-	async #readWhole(found: ReadonlyMap<string, NumpyArray>, samples: number): Promise<SeenSample["ranges"][]> {
+	async #readWhole(
+		found: ReadonlyMap<string, NumpyArray>,
+		samples: number,
+		places: ReadonlyMap<string, Int32Array>,
+	): Promise<SeenSample["ranges"][]> {
 		const { ranges, sampled, squares, rows } = this.#outputs;
 		const floats = new Map<string, Float32Array>();
 		const read = ({ output, start, length }: Section): Float32Array => {
@@ -175,7 +182,12 @@ export class SampleRunner {
 			}
 		}
 		for (let sample = 0; sample < samples; sample++) {
-			for (const row of rows) await this.#addRows(row, this.#ofSample(found.get(row.output)!, row.stacked, sample));
+			for (const row of rows) {
+				const array = this.#ofSample(found.get(row.output)!, row.stacked, sample);
+				await this.#sumOf(row).add(
+					this.#rowsOf(row, array, row.picks === undefined ? undefined : places.get(row.picks)),
+				);
+			}
 			this.#turn++;
 		}
 		return pairs;
@@ -254,17 +266,32 @@ export class SampleRunner {
 		entry.rows += rows;
 	}
 
-	async #addRows(
-		{ key, plan, depth, groups, most }: InstrumentOutputs["rows"][number],
-		array: NumpyArray,
-	): Promise<void> {
-		let sum = this.#moments.get(key);
-		if (sum === undefined) {
-			sum = new MomentSum(this.#product!, depth, groups);
-			this.#moments.set(key, sum);
-		}
-		await sum.add(readRows(plan, array.shape, floatsOf(array), most, this.#turn));
+	#sumOf({ key, depth, groups }: InstrumentOutputs["rows"][number]): MomentSum {
+		const sum = this.#moments.get(key) ?? new MomentSum(this.#product!, depth, groups);
+		this.#moments.set(key, sum);
+		return sum;
 	}
+
+	/** @param offsets of what was picked; undefined where all elements are there. */
+	#rowsOf(
+		{ plan, most }: InstrumentOutputs["rows"][number],
+		array: NumpyArray,
+		offsets: Int32Array | undefined,
+	): Float32Array {
+		const elements = floatsOf(array);
+		return offsets === undefined || plan.kind !== "patches"
+			? readRows(plan, array.shape, elements, most, this.#turn)
+			: readPickedPatches(plan, array.shape[0]!, offsets, elements);
+	}
+
+	/** Which elements of a channel the next sample hands out. */
+	#placesOf({ plan, shape, most }: RowPicks): Int32Array {
+		return patchPlaces(plan, shape, most, this.#turn).offsets;
+	}
+}
+
+function arrayOf(offsets: Int32Array): NumpyArray {
+	return { type: "int32", shape: [offsets.length], bytes: bytesOf(offsets) };
 }
 
 function integerOf({ bytes }: NumpyArray): number {

@@ -1,5 +1,5 @@
 import type { MomentInput } from "./moment-inputs.js";
-import { triangleSize } from "./moment-sum.js";
+import { momentBytes, triangleSize } from "./moment-sum.js";
 import type { DerivedValue } from "./sample-runner.js";
 import type { WatchedValue, WeightInput } from "./watched-values.js";
 
@@ -36,8 +36,9 @@ export function planStages(options: StageOptions): Stage[] {
 	const valueGroups = histograms
 		? grouped(values, ({ bytes, step }) => (bytes / step) * runners * batch, memory / 2)
 		: [[...values]];
-	// the triangle of a runner and the sum of all of them, in doubles
-	const costOf = ({ depth, groups }: MomentInput) => groups * triangleSize(depth) * 8 * (runners + 1);
+	// what each runner has, and the sum of all of them
+	const costOf = ({ depth, groups }: MomentInput) =>
+		momentBytes(depth, groups) * runners + groups * triangleSize(depth) * 8;
 	const momentGroups = grouped(moments, costOf, memory / 2);
 	if (isResumed && moments.length > 0) momentGroups.unshift([]);
 	const rounds = Math.max(valueGroups.length, momentGroups.length, 1);

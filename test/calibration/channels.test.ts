@@ -5,9 +5,11 @@ import { bytesFrom, numbersOf } from "../../src/arrays/element-type.js";
 import { readNpy, readNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
 import type { SampleSource } from "../../src/calibration/calibration.js";
+import { readRows } from "../../src/calibration/row-plan.js";
 import { writeImportance } from "../../src/calibration/write-importance.js";
 import { intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import type { Model } from "../../src/ir/model.js";
+import { printModel } from "../../src/ir/print.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { ImportanceFile, MomentsFolder } from "../../src/passes/support/input-statistics.js";
@@ -248,6 +250,46 @@ test("of large values some rows are enough, and they are spread over all", async
 	expect(rowsOfMoments(hessian)).toEqual({ point: 6 * 32, deep: 6 * 32 });
 	const found = readMatrix(hessian, "point");
 	for (const [index, value] of [1, 0, 0, 1].entries()) expect(Math.abs(found[index]! - value)).toBeLessThan(0.35);
+});
+
+test("rows that are picked inside of the model are those that are read out of all elements", async () => {
+	const shape = [1, 4, 104, 110];
+	const convolutions = {
+		wide: { weight: [3, 4, 3, 3], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1], groups: 1, most: 576 },
+		same: { weight: [5, 4, 3, 3], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1], groups: 1, most: 576 },
+		grouped: { weight: [4, 2, 2, 3], strides: [2, 1], dilations: [1, 3], pads: [0, 4, 1, 4], groups: 2, most: 192 },
+		upper: { weight: [4, 1, 3, 3], strides: [2, 2], dilations: [1, 1], pads: "SAME_UPPER", groups: 4, most: 144 },
+	} as const;
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, shape);
+		for (const [name, { weight: own, strides, dilations, pads, groups }] of Object.entries(convolutions)) {
+			b.initializer(name, weight(own));
+			b.node("Conv", ["x", name], [`${name}_out`], {
+				strides: intsAttribute(strides),
+				dilations: intsAttribute(dilations),
+				...(typeof pads === "string" ? { auto_pad: stringAttribute(pads) } : { pads: intsAttribute(pads) }),
+				group: intAttribute(groups),
+			});
+			b.output(`${name}_out`);
+		}
+	});
+	const before = printModel(model, { digests: true });
+	const hessian = path.join(temporaryFolder(), "hessian");
+	const { source, values } = samplesOf(shape, 1);
+	await calibrate(model, source, { hessian });
+	expect(printModel(model, { digests: true })).toBe(before);
+	for (const [name, { weight: own, most, groups, ...windows }] of Object.entries(convolutions)) {
+		const plan = { kind: "patches", kernel: own.slice(2), groups, ...windows } as const;
+		const rows = readRows(plan, shape, values[0]!, most, 0);
+		const depth = own[1] * own[2] * own[3];
+		const ofGroup = rowsOf([rows], depth);
+		const count = ofGroup.length / groups;
+		const expected = Array.from({ length: groups }, (_, group) =>
+			momentsOf(ofGroup.slice(group * count, (group + 1) * count)).flat(),
+		);
+		expectClose(readMatrix(hessian, name), expected.flat());
+		expect(rowsOfMoments(hessian)).toMatchObject({ [name]: most });
+	}
 });
 
 test("a weight of several operators has the moments of all their inputs; float16 inputs are cast", async () => {

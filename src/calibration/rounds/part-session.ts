@@ -62,7 +62,7 @@ export class PartSession {
 		const axes = new Map([...(plan?.axes ?? [])].map(([{ name }, axis]) => [name, axis]));
 		const file = path.join(part, "model.onnx");
 		await writeModel(model, file, { externalData: "one-file", ...(signal === undefined ? {} : { signal }) });
-		const session = await LiveSession.open(file);
+		const session = await LiveSession.open(file, { pools: false });
 		return new PartSession(session, inputs, given, isStacked ? { axes, batch } : alone, part);
 	}
 
