@@ -58,14 +58,16 @@ export function groupQueryForm(node: Node, types: TypeTable): GroupQueryForm | O
 	const at = (name: keyof typeof INPUT) => node.inputs[INPUT[name]];
 	const [query, key, value] = [at("query"), at("key"), at("value")];
 	const [heads, keyHeads] = [intOf(node, "num_heads", 0), intOf(node, "kv_num_heads", 0)];
-	if (
-		query === undefined ||
-		heads < 1 ||
-		keyHeads < 1 ||
-		heads % keyHeads !== 0 ||
-		(key === undefined) !== (value === undefined)
-	) {
-		return unsupported(`it has ${heads} heads for ${keyHeads} heads of keys, or an input is missing`);
+	if (heads < 1 || keyHeads < 1 || heads % keyHeads !== 0) {
+		return unsupported(
+			`it has ${heads} heads for ${keyHeads} heads of keys, expected as many for each; set num_heads and kv_num_heads as the model has them`,
+		);
+	}
+	if (query === undefined || (key === undefined) !== (value === undefined)) {
+		const given = [query, key, value].map((input) => (input === undefined ? "none" : "some")).join(", ");
+		return unsupported(
+			`of queries, keys and values it has ${given}, expected all three, or the first alone with all in it; ${EXPORT_AGAIN}`,
+		);
 	}
 	const refusal = refusalOf(node);
 	if (refusal !== undefined) return unsupported(refusal);
@@ -80,12 +82,14 @@ export function groupQueryForm(node: Node, types: TypeTable): GroupQueryForm | O
 	if (headSize === undefined || !Number.isInteger(headSize)) {
 		return {
 			code: "lower/shape",
-			message: `the width of its queries is ${String(width ?? "not known")}, expected a number of whole heads`,
+			message: `the width of its queries is ${String(width ?? "not known")}, expected a number of whole heads; ${width === undefined ? "give the shapes of inputs lengths ('qgraph convert --fix-shapes')" : "set num_heads and kv_num_heads as the model has them"}`,
 		};
 	}
 	const [pastKey, pastValue] = [at("pastKey"), at("pastValue")];
 	if ((pastKey === undefined) !== (pastValue === undefined))
-		return unsupported("it has a past of keys or of values alone");
+		return unsupported(
+			`it has a past of ${pastKey === undefined ? "values" : "keys"} alone, expected both or none; ${EXPORT_AGAIN}`,
+		);
 	const obstacle = pastKey && pastObstacle(node, pastKey, types);
 	if (obstacle !== undefined) return obstacle;
 	const rotary = rotaryOf(node, headSize, types);
@@ -113,6 +117,9 @@ export function groupQueryForm(node: Node, types: TypeTable): GroupQueryForm | O
 	};
 }
 
+/** What to do where an input is missing that every exporter writes. */
+const EXPORT_AGAIN = "export the model again";
+
 function unsupported(message: string): Obstacle {
 	return { code: "lower/unsupported", message };
 }
@@ -133,14 +140,14 @@ function refusalOf(node: Node): string | undefined {
 function pastObstacle(node: Node, past: Value, types: TypeTable): Obstacle | undefined {
 	const batch = types.shapeOf(node.inputs[INPUT.query]!)?.[0] ?? types.shapeOf(past)?.[0];
 	if (batch !== 1) {
-		const message = `its batch is ${String(batch ?? "not known")}, expected 1: sequences of a batch may have pasts of different lengths`;
+		const message = `its batch is ${String(batch ?? "not known")}, expected 1: sequences of a batch may have pasts of different lengths; fix it ('qgraph convert --fix-shapes --dim ${typeof batch === "string" ? batch : "batch"}=1')`;
 		return { code: "lower/shape", message };
 	}
 	const length = types.shapeOf(past)?.[2];
 	const present = node.outputs[1] && types.shapeOf(node.outputs[1])?.[2];
 	if (typeof length !== "number" || length !== present) return undefined;
 	return unsupported(
-		`past and present share a cache of ${length} positions, which only an operator that knows how many are filled can use`,
+		`past and present share a cache of ${length} positions, which only an operator that knows how many are filled can use, expected a present as much longer as there are new tokens; let the lengths of pasts be dynamic`,
 	);
 }
 
@@ -151,7 +158,7 @@ function rotaryOf(node: Node, headSize: number, types: TypeTable): GroupQueryFor
 	if (cos === undefined || sin === undefined || typeof pairs !== "number" || 2 * pairs > headSize) {
 		return {
 			code: "lower/shape",
-			message: "it turns queries and keys by tables whose width is not known, or more than a head's",
+			message: `it turns queries and keys by tables of ${typeof pairs === "number" ? pairs : "an unknown number of"} columns, expected ${headSize / 2} at most, half a head; make the tables constants ('qgraph convert --fold-constants')`,
 		};
 	}
 	const isInterleaved = intOf(node, "rotary_interleaved", 0) !== 0;

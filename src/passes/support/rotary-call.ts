@@ -28,16 +28,23 @@ export function rotaryCall(node: Node, types: TypeTable): RotaryCall | Obstacle 
 	const [x, cos, sin] = isStandard ? node.inputs : [0, 2, 3].map((index) => node.inputs[index]);
 	const positions = node.inputs[isStandard ? 3 : 1];
 	if (x === undefined || cos === undefined || sin === undefined) {
-		return { code: "lower/unsupported", message: "an input is missing that the operator needs" };
+		return {
+			code: "lower/unsupported",
+			message: "its input or one of its tables is missing, expected input, cosines and sines; export the model again",
+		};
 	}
 	if (intOf(node, "is_packed_batching", 0) !== 0) {
-		return { code: "lower/unsupported", message: "sequences of several lengths are packed into one" };
+		return {
+			code: "lower/unsupported",
+			message:
+				"sequences of several lengths are packed into one, expected a row for each; export the model without packing (is_packed_batching)",
+		};
 	}
 	const scale = node.attributes.get("scale");
 	if (scale?.kind === "float" && scale.value !== 1) {
 		return {
 			code: "lower/unsupported",
-			message: `it has scale ${scale.value}, of which ONNX Runtime's CPU kernel takes no notice`,
+			message: `it has scale ${scale.value}, of which ONNX Runtime's CPU kernel takes no notice, expected 1; remove it, or multiply the tables by it`,
 		};
 	}
 	const shape = types.shapeOf(x);
@@ -46,7 +53,8 @@ export function rotaryCall(node: Node, types: TypeTable): RotaryCall | Obstacle 
 	if ((shape?.length !== 3 && shape?.length !== 4) || typeof pairs !== "number" || positionRank === undefined) {
 		return {
 			code: "lower/shape",
-			message: "the rank of its input, of its positions or the width of its tables is not known",
+			message:
+				"the rank of its input, of its positions or the width of its tables is not known; give the shapes of inputs lengths ('qgraph convert --fix-shapes')",
 		};
 	}
 	const rotatedSize = 2 * pairs;
@@ -54,7 +62,7 @@ export function rotaryCall(node: Node, types: TypeTable): RotaryCall | Obstacle 
 	if (headSize === undefined || headSize < rotatedSize) {
 		return {
 			code: "lower/shape",
-			message: `the size of a head is ${headSize ?? "not known"}, of which ${rotatedSize} are turned`,
+			message: `the size of a head is ${headSize ?? "not known"}, expected ${rotatedSize} at least, which are turned; set num_heads and rotary_embedding_dim as the model has them`,
 		};
 	}
 	const form = { headSize, rotatedSize, isInterleaved: intOf(node, "interleaved", 0) !== 0 };
