@@ -4,6 +4,7 @@ import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
+import { RANGE_MODELS } from "./range-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 import { WINDOW_MODELS } from "./window-models.js";
@@ -21,4 +22,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...WINDOW_MODELS,
 	...WRITTEN_MODELS,
 	...PRODUCT_MODELS,
+	...RANGE_MODELS,
 ];

@@ -19,6 +19,7 @@ import { MODE_RULES } from "./modes.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
+import { RANGE_RULES } from "./ranges.js";
 import { RESULT_RULES } from "./results.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
@@ -39,6 +40,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SATURATION_RULES,
 	CODE_RULES,
 	ACTIVATION_RULES,
+	RANGE_RULES,
 	SHAPE_RULES,
 	STORED_RULES,
 	EMBEDDING_RULES,

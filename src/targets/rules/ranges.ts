@@ -1,0 +1,158 @@
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import { constantOf } from "../../weights/constant.js";
+import { numbersOf } from "../../weights/numbers.js";
+import type { OperandFacts } from "../operator-facts.js";
+import { codeInterval } from "../readers.js";
+import type { RuleGroup } from "../rule.js";
+
+/** What a Log of floats makes of 0. */
+const LOG_OF_ZERO = -11 * Math.LN2;
+/** Up to where a Reciprocal of integers reaches. */
+const LARGEST_RECIPROCAL = 64;
+/** How far the results of a Reciprocal of integers have to reach, by bits, or its steps are too few. */
+const LEAST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 1, 16: 2 ** -6 };
+/** Between what a square is no fraction, and no overflow, of a float of 16 bits. */
+const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
+const LEAST_ELU_STEP = 0.01 / 2 ** 15;
+const LARGEST_ELU = 20_000;
+/** Up to where operators are right, and from where on what they make is what they read. */
+const LARGEST_INPUTS: Readonly<Record<string, number>> = { Softplus: 200, Mish: 80 };
+
+/** What the codes of an operand stand for. */
+function rangeOf(operand: OperandFacts | undefined) {
+	return operand?.quantization && codeInterval(operand.quantization);
+}
+
+/** The largest value, without its sign, that the codes of an operand stand for. */
+function reachOf(operand: OperandFacts | undefined): number | undefined {
+	const range = rangeOf(operand);
+	return range && Math.max(range.hi, -range.lo);
+}
+
+function isWide(operand: OperandFacts | undefined): boolean {
+	return operand?.quantization?.dtype === DataType.UINT16;
+}
+
+/** Does each reader of the result of `log` set it elsewhere where the input is equal to a constant? */
+function isSetElsewhere(log: Node, output: OperandFacts): boolean {
+	const readers = output.quantization!.node.outputs[0]!.uses.flatMap(({ node }) => node.outputs[0]?.uses ?? []);
+	return (
+		readers.length > 0 &&
+		readers.every(({ node }) => {
+			const condition = isOnnxOp(node, "Where") ? node.inputs[0]?.producer : undefined;
+			return condition !== undefined && isOnnxOp(condition, "Equal") && condition.inputs[0] === log.inputs[0];
+		})
+	);
+}
+
+/** Does `node` square what it reads? */
+function isSquare(node: Node): boolean {
+	const exponent = isOnnxOp(node, "Pow") ? constantOf(node.inputs[1])?.tensor : undefined;
+	return exponent !== undefined && numbersOf(exponent).length === 1 && numbersOf(exponent)[0] === 2;
+}
+
+export const RANGE_RULES: RuleGroup = {
+	title: "Ranges of values",
+	rules: [
+		{
+			id: "htp/log-zero",
+			about:
+				"What a Log makes of 0 is set by a Where, if it has other types at its input and output, so that it is computed on floats, and can make less than 11 ln 2 below 0.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"-7.62 for 0, whatever the smallest code stands for: 9 to 12 dB with zeros in every tenth place, from UINT16 to INT16 and between 16 and 8 bits; 72 to 78 dB without zeros, 85 dB with the Where; right from 8 bits to the same type, and on v68; a pitch tracker (basic-pitch) loses 12 dB by the silent places of a spectrogram",
+			remedy: "set what the input 0 gives to the smallest code",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const range = isOnnxOp(node, "Log") && output !== undefined ? rangeOf(output) : undefined;
+				const dtype = input?.quantization?.dtype;
+				if (range === undefined || dtype === undefined || dtype === output!.quantization!.dtype) return undefined;
+				if (range.lo >= LOG_OF_ZERO || isSetElsewhere(node, output!)) return undefined;
+				return `0 gives ${LOG_OF_ZERO.toFixed(2)} instead of ${range.lo.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/reciprocal-range",
+			about:
+				"The results of a Reciprocal between codes of one type reach up to 64 at most, of 16 bits over 2^-6 at least, of 8 bits over 1.",
+			consequence: "wrong",
+			measured:
+				"on every architecture, 16 bits: 77 dB up to 64, 14 up to 80, 8 up to 107, 1 up to 640, 46 over 0.02, 26 over 0.006; 8 bits: 58 dB up to 64, 8 up to 107, 18 over 0.6, 0 over 0.06; 65 to 79 dB from UINT16 to INT16, which is computed on floats",
+			remedy: "read it as UINT16 and quantize its output as INT16 first",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const largest = isOnnxOp(node, "Reciprocal") ? reachOf(output) : undefined;
+				const dtype = input?.quantization?.dtype;
+				if (largest === undefined || dtype === undefined || dtype !== output!.quantization!.dtype) return undefined;
+				const least = LEAST_RECIPROCAL[bitsPerElement(dtype) ?? 0];
+				if (least === undefined || (largest >= least && largest <= LARGEST_RECIPROCAL)) return undefined;
+				return `its results reach up to ${largest.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/square-range",
+			about: "A Pow with the exponent 2 between codes reads values up to 256, and down to 2^-9 at least.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"it is computed on floats of 16 bits: 66 dB up to 300, 24 up to 395, 11 up to 500, 2 up to 1000; 62 dB below 0.01, 43 below 0.003, 25 below 0.001; 90 dB on v68; a Mul is right with all of these, 52 dB with 8 bits and 140 dB with 16",
+			remedy: "multiply it with itself",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const largest = isSquare(node) && output?.quantization !== undefined ? reachOf(input) : undefined;
+				if (largest === undefined || (largest >= SQUARED.least && largest <= SQUARED.most)) return undefined;
+				return `'${input!.value.name}' reaches up to ${largest.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/elu-range",
+			about: "An Elu between codes of UINT16 reads values up to 20000.",
+			consequence: "wrong",
+			measured: "3 dB up to 30000, 81 dB up to 20000, on every architecture; 68 dB from UINT16 to INT16",
+			remedy: "quantize its output with another type, and that as it was",
+			appliedBy: "legalize-operators",
+			since: "v69",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const largest = isOnnxOp(node, "Elu") && isWide(input) && isWide(output) ? reachOf(input) : undefined;
+				if (largest === undefined || largest <= LARGEST_ELU) return undefined;
+				return `'${input!.value.name}' reaches up to ${largest.toPrecision(5)}`;
+			},
+		},
+		{
+			id: "htp/elu-small",
+			about: "The steps of what an Elu between codes of UINT16 reads are not below 0.01 / 2^15.",
+			consequence: "wrong",
+			measured:
+				"-7 to 0 dB with steps of 3.04e-7 and less, whatever those of the output and the zero point are, 42 to 49 dB with 3.06e-7, on every architecture; 17 to 35 dB from UINT16 to INT16",
+			remedy: "give what it reads a wider range",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				if (!isOnnxOp(node, "Elu") || !isWide(input) || !isWide(output)) return undefined;
+				const { scale } = input!.quantization!;
+				if (scale === undefined || scale >= LEAST_ELU_STEP) return undefined;
+				return `'${input!.value.name}' has steps of ${scale.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/large-input",
+			about: "No Softplus between codes reads values above 200, and no Mish above 80.",
+			consequence: "wrong",
+			measured:
+				"Softplus of 16 bits 87 dB up to 195, 4 up to 299, on floats too but for v68; Mish 73 dB up to 79, 11 up to 90, of 8 bits 6 dB up to 100, right on v68",
+			remedy: "clip what it reads; what is larger it gives back as it is",
+			broken({ node, inputs: [input], outputs: [output] }, { architecture }) {
+				const limit = isOnnxOp(node, "Softplus", "Mish") ? LARGEST_INPUTS[node.op.type] : undefined;
+				const range = output?.quantization && rangeOf(input);
+				if (limit === undefined || range === undefined || range.hi <= limit) return undefined;
+				if (
+					architecture === "v68" &&
+					(isOnnxOp(node, "Mish") || input!.quantization!.dtype !== output!.quantization!.dtype)
+				)
+					return undefined;
+				if (isOnnxOp(node, "Softplus") && input!.quantization!.dtype !== DataType.UINT16) return undefined;
+				return `'${input!.value.name}' reaches up to ${range.hi.toPrecision(4)}`;
+			},
+		},
+	],
+};

@@ -1,0 +1,73 @@
+import { floatAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { type Builder, type Encoding, K, model, node, type OperatorModel, pair } from "./operator-models.js";
+
+/* Operators between codes whose values reach too far, or not far enough. */
+
+const { UINT8, INT16 } = DataType;
+
+/** x / 66 + 0.06, between codes that reach over a quarter. */
+function smallPositive(b: Builder, x: string, encoding: Encoding): string {
+	b.node("HardSigmoid", [x], ["small"], { alpha: floatAttribute(0.015), beta: floatAttribute(0.06) }, "small");
+	return pair(b, "small", encoding);
+}
+
+export const RANGE_MODELS: readonly OperatorModel[] = [
+	...[[K], [2, 3, K]].map((inner) => ({
+		rule: "htp/log-zero",
+		name: `a Log of what is 0 in places, rank ${inner.length + 1}`,
+		write: (b: Builder, rows: number) =>
+			model(b, [rows, ...inner], (_, x) => {
+				const positive = pair(b, node(b, "Relu", [x], "positive"), { scale: 2 ** -14, zero: 0 });
+				return pair(b, node(b, "Log", [positive], "log"), { dtype: INT16, scale: 2 ** -12, zero: 16384 });
+			}),
+	})),
+	{
+		rule: "htp/reciprocal-range",
+		name: "a Reciprocal up to 200, of UINT16",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const small = smallPositive(b, x, { scale: 2 ** -18, zero: 0 });
+				return pair(b, node(b, "Reciprocal", [small], "inverse"), { scale: 200 / 65535, zero: 0 });
+			}),
+	},
+	{
+		rule: "htp/reciprocal-range",
+		name: "a Reciprocal up to 200, of UINT8",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					const small = smallPositive(b, x, { dtype: UINT8, scale: 2 ** -10, zero: 0 });
+					return pair(b, node(b, "Reciprocal", [small], "inverse"), { dtype: UINT8, scale: 200 / 255, zero: 0 });
+				},
+				{ dtype: UINT8, scale: 2 ** -5 },
+			),
+	},
+	{
+		rule: "htp/square-range",
+		name: "squares of values below 0.001",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer("two", floatTensor([], [2]));
+					return pair(b, node(b, "Pow", [x, "two"], "square"), { scale: 2 ** -36, zero: 0 });
+				},
+				{ scale: 2.3e-8 },
+			),
+	},
+	{
+		rule: "htp/elu-range",
+		name: "an Elu of values up to 32768",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("factor", floatTensor([], [2 ** 15]));
+				const large = pair(b, node(b, "Mul", [x, "factor"], "large"), { scale: 1 });
+				return pair(b, node(b, "Elu", [large], "elu"), { scale: 0.5, zero: 100 });
+			}),
+	},
+];
