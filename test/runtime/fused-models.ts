@@ -21,6 +21,16 @@ function clip(b: Builder, x: string, lo: number, hi: number, encoding = {}): str
 	return pair(b, node(b, "Clip", [x, "lo", "hi"], "clip"), encoding);
 }
 
+/** From -0.375 to 0.3. */
+const UP_TO_THIRD = { scale: 0.675 / 65535, zero: 36408 };
+
+/** A product with values down to -16. */
+function farBelow(b: Builder, x: string, shape?: readonly number[]): string {
+	const w = shape === undefined ? weight(b, "w") : weight(b, "w", { shape, axis: 0 });
+	const product = node(b, shape === undefined ? "MatMul" : "Conv", [x, w], "product");
+	return pair(b, product, { scale: 2 ** -11 });
+}
+
 export const FUSED_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/silu-size",
@@ -133,6 +143,25 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				b.initializer("axes", int64Tensor([2], [-1, -2]));
 				b.node("ReduceMin", [x, "axes"], ["smallest"], { keepdims: intAttribute(0) }, "smallest");
 				return pair(b, "smallest");
+			}),
+	},
+	{
+		rule: "htp/hard-swish-range",
+		name: "a HardSwish of values far below 0 whose encoding ends at 0.3",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, 6],
+				(_, x) => pair(b, node(b, "HardSwish", [farBelow(b, x, [4, 4, 1, 1])], "swish"), UP_TO_THIRD),
+				{ scale: 2 ** -12 },
+			),
+	},
+	{
+		rule: "htp/hard-swish-range",
+		name: "a HardSwish behind a MatMul with such an encoding",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => pair(b, node(b, "HardSwish", [farBelow(b, x)], "swish"), UP_TO_THIRD), {
+				scale: 2 ** -12,
 			}),
 	},
 ];

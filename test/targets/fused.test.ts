@@ -160,3 +160,26 @@ test("a pair behind a Clip from 0 and in front of a Pad by computed numbers cuts
 	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
 	expect(findings.map(({ rule }) => rule)).not.toContain("htp/lost-saturation");
 });
+
+test.each([
+	["v79", "MatMul", 2 ** -13, { scale: 0.675 / 65535, zero: 36408 }, true],
+	["v69", "MatMul", 2 ** -13, { scale: 0.675 / 65535, zero: 36408 }, true],
+	["v68", "MatMul", 2 ** -13, { scale: 0.675 / 65535, zero: 36408 }, false],
+	["v79", "Add", 2 ** -13, { scale: 0.675 / 65535, zero: 36408 }, false],
+	["v79", "MatMul", 2 ** -14, { scale: 0.675 / 65535, zero: 36408 }, false],
+	["v79", "MatMul", 2 ** -13, { scale: 0.3 / 65535, zero: 0 }, false],
+	["v79", "MatMul", 2 ** -13, { scale: 1.375 / 65535, zero: 17874 }, false],
+] as const)(
+	"on %s a HardSwish behind %s in steps of %f, written as %o",
+	async (target, op, scale, encoding, isWrong) => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [6, 6]);
+			const x = pair(b, "x");
+			b.node(op, [x, x], ["z"]);
+			b.node("HardSwish", [pair(b, "z", { scale })], ["y"]);
+			b.output(pair(b, "y", encoding));
+		});
+		const findings = await checkModel(model, parseTarget(`qnn-htp:${target}`));
+		expect(findings.some(({ rule }) => rule === "htp/hard-swish-range")).toBe(isWrong);
+	},
+);

@@ -1,8 +1,18 @@
+import { floatAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
 import { cutRange } from "../../targets/cut-range.js";
-import { addQdq, addQuantizedConstant, coveringEncoding, type Encoding, encodingAt, encodingOf } from "./qdq.js";
+import { NodeWriter } from "./node-writer.js";
+import {
+	addQdq,
+	addQuantizedConstant,
+	codeRange,
+	coveringEncoding,
+	type Encoding,
+	encodingAt,
+	encodingOf,
+} from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { insertPair } from "./separate-output.js";
@@ -39,6 +49,20 @@ export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [
 	if (within.lo <= 0 && within.hi >= 0) insertPair(model, output!.value, coveringEncoding(behind.dtype, within), names);
 	else if (isOnnxOp(node, "Clip")) writeLimits(node, within, before, names);
 	else return false;
+	return true;
+};
+
+/** `HardSwish(x)` -> `Mul(x, DQ(Q(HardSigmoid(x))))`. */
+export const writeHardSwish: Remedy = ({ node, inputs: [input] }, { names }) => {
+	const before = input?.quantization && encodingAt(input.quantization.node);
+	if (before === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const attributes = { alpha: floatAttribute(1 / 6), beta: floatAttribute(0.5) };
+	const gate = writer.emit("HardSigmoid", [input!.value], attributes, "gate");
+	const { min, max } = codeRange(before.dtype);
+	const quantized = addQdq(node.graph!, gate, encodingOf(before.dtype, 1 / (max - min), min), names, node);
+	writer.give(0, writer.emit("Mul", [input!.value, quantized], {}, "product"));
+	writer.finish();
 	return true;
 };
 

@@ -22,7 +22,7 @@ import {
 import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
-import { quantizeWithinLimits, separateGate } from "./fused-remedies.js";
+import { quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
@@ -214,6 +214,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/elu-range", retypeResult],
 	["htp/softplus-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],
+	["htp/hard-swish-range", writeHardSwish],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAlike],

@@ -3,6 +3,7 @@ import { bitsPerElement, type Dimension } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import type { Interval } from "../../quant/grid.js";
 import { type CutRange, cutRange } from "../cut-range.js";
+import { narrowHardSwish } from "../hard-swish.js";
 import { inputFacts, type OperandFacts, type QuantizationFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
@@ -129,6 +130,23 @@ export const FUSED_RULES: RuleGroup = {
 					Math.min(range.hi, cut.all.hi),
 				].map((end) => end.toPrecision(3));
 				return `its codes reach from ${from} to ${to}, its values from ${lo} to ${hi}`;
+			},
+		},
+		{
+			id: "htp/hard-swish-range",
+			about:
+				"The output encoding of a HardSwish of 16 bits behind a Conv, Gemm or MatMul that has values below 0 is at least a quarter as wide as the lower end of its input is away from 0.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"inputs below four times that width come out as other negative values, where -3 and less should be 0, also with a wider encoding in between: behind a Conv of values down to -8, from -0.375 to 0.1 1.5 dB, to 0.3 9 dB, to 0.8 34 dB, to 1.7 76 dB; the same behind MatMul, Gemm, depthwise Conv, a Transpose between; 65 dB or more from 0 on, behind ConvTranspose, Add, LayerNormalization and graph inputs, on a line of 33 to 100 rows that are no multiple of 8, and on a v68",
+			remedy: "write it as a Mul with a HardSigmoid",
+			appliedBy: "legalize-operators",
+			broken(operator, { types }) {
+				const range = narrowHardSwish(operator, types);
+				if (range === undefined) return undefined;
+				const [from, to, lo] = [range.lo, range.hi, range.lowest].map((end) => end.toPrecision(3));
+				return `its codes reach from ${from} to ${to}, its inputs down to ${lo}`;
 			},
 		},
 	],
