@@ -5,6 +5,7 @@ import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
+import { RANK_MODELS } from "./rank-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 import { WINDOW_MODELS } from "./window-models.js";
@@ -15,6 +16,7 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...OPERATOR_MODELS,
 	...MODE_MODELS,
 	...SHAPE_MODELS,
+	...RANK_MODELS,
 	...VOLUME_MODELS,
 	...NETWORK_MODELS,
 	...FUSED_MODELS,

@@ -40,6 +40,7 @@ import { separateOutput } from "./separate-output.js";
 import { addAxis, addRow, exchangeLengths, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { cropLess } from "./spread-kernel.js";
+import { dropUnitAxis } from "./unit-axis.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
 	expandBias,
@@ -226,7 +227,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/computed-parameter", keepDefaults],
 	["htp/operator-form", otherForm],
 	["htp/output-shape", restateShapes],
-	["htp/rank", joinAxes],
+	["htp/rank", (operator, tools) => joinAxes(operator, tools) || dropUnitAxis(operator, tools)],
 	["htp/lp-pool-pads", coverWindows],
 	["htp/operator-never", dropNothing],
 	["htp/operator-mode", otherMode],

@@ -4,6 +4,7 @@ import { int64Tensor } from "../../ir/tensor.js";
 import { tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
+import type { TypeSource } from "../../targets/type-source.js";
 import { addConstant } from "../../weights/constant.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -13,9 +14,10 @@ import { smallConstantOf } from "./small-constant.js";
 const LARGEST_RANK = { v68: 4, others: 5 };
 
 /** `Reshape -> Transpose -> Reshape` of more than five axes -> the same of fewer: those that stay beside each other are one. */
-export const joinAxes: Remedy = ({ node, inputs: [input], outputs: [output] }, { names, architecture }) => {
-	const [from, to] = [fixedShape(input?.shape), fixedShape(output?.shape)];
-	if (!isOnnxOp(node, "Transpose") || from === undefined) return false;
+export const joinAxes: Remedy = ({ node }, { names, architecture, types }) => {
+	if (!isOnnxOp(node, "Transpose")) return false;
+	const [from, to] = [node.inputs[0]!, node.outputs[0]!].map((value) => currentShape(value, types));
+	if (from === undefined || from.length <= LARGEST_RANK.others) return false;
 	const path = valuesTo(node.inputs[0]!);
 	const first = path.at(-1)?.producer;
 	const ends = to && readersOf(node.outputs[0]!, to);
@@ -31,6 +33,12 @@ export const joinAxes: Remedy = ({ node, inputs: [input], outputs: [output] }, {
 	for (const value of ends.flatMap(({ values }) => values)) restate(value, [...groups.keys()].map(lengthOf));
 	return true;
 };
+
+/** The shape that a value has now: those that were inferred are from before anything was changed. */
+export function currentShape(value: Value, types: TypeSource): readonly number[] | undefined {
+	const stated = value.type?.kind === "tensor" ? fixedShape(value.type.shape) : undefined;
+	return stated ?? fixedShape(types.shapeOf(value));
+}
 
 const reversed = (rank: number) => Array.from({ length: rank }, (_, axis) => rank - 1 - axis);
 

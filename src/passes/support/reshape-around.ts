@@ -26,12 +26,27 @@ export interface Reshaping {
 export function reshapeAround(model: Model, node: Node, shapes: Reshaping, names: NameScope, isView = false): void {
 	const graph = node.graph!;
 	const input = node.inputs[0]!;
-	const output = node.outputs[0]!;
 	const flat = graph.createValue(names.fresh(`${input.name}_matrix`));
 	addReshape(node, { from: input, to: flat, shape: shapes.input, name: input.name, suffix: "flatten" }, names, node);
 	const encoding = encodingBehind(input);
 	node.setInput(0, encoding === undefined ? flat : addQdq(graph, flat, encoding, names, node));
 
+	reshapeBehind(model, node, shapes, names, isView);
+}
+
+/**
+ * `node -> Q` -> `node -> Q -> DQ -> Reshape -> Q`: readers get the shape `output` of what has the shape `result` now. With
+ * `isView`, or where nothing is quantized, a Reshape alone.
+ */
+export function reshapeBehind(
+	model: Model,
+	node: Node,
+	shapes: Pick<Reshaping, "result" | "output">,
+	names: NameScope,
+	isView = false,
+): void {
+	const graph = node.graph!;
+	const output = node.outputs[0]!;
 	const quantizer = isView ? undefined : output.uses.find((use) => isOnnxOp(use.node, "QuantizeLinear"))?.node;
 	const behind = quantizer && encodingAt(quantizer);
 	const result = graph.createValue(names.fresh(`${output.name}_reshaped`));

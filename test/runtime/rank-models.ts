@@ -1,0 +1,60 @@
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { type Builder, model, node, type OperatorModel, pair } from "./operator-models.js";
+
+/* Six axes, one of which is a batch of one. */
+
+function integers(b: Builder, name: string, values: readonly number[]): string {
+	b.initializer(name, int64Tensor([values.length], values));
+	return name;
+}
+
+function scalar(b: Builder, name: string, value: number): string {
+	b.initializer(name, floatTensor([], [value]));
+	return pair(b, name);
+}
+
+const WIDE = { scale: 2 ** -11 };
+
+export const RANK_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/rank",
+		name: "offsets and points of deformable attention",
+		count: 10,
+		write: (b, rows) =>
+			model(b, [1, rows, 4 * 3 * 2 * 2 + 4], (_, x) => {
+				b.node("Split", [x, integers(b, "lengths", [48, 4])], ["a", "c"], { axis: intAttribute(2) }, "split");
+				const offsets = pair(
+					b,
+					node(b, "Reshape", [pair(b, "a"), integers(b, "six", [1, rows, 4, 3, 2, 2])], "offsets"),
+				);
+				const boxes = pair(b, node(b, "Reshape", [pair(b, "c"), integers(b, "five", [1, rows, 1, 1, 4])], "boxes"));
+				const points = pair(b, node(b, "Unsqueeze", [boxes, integers(b, "level", [4])], "points"));
+				const part = (name: string, from: number, to: number, axis: number) => {
+					const bounds = [from, to, axis].map((value, at) => integers(b, `${name}${at}`, [value]));
+					return pair(b, node(b, "Slice", [points, ...bounds], name));
+				};
+				const scaled = pair(b, node(b, "Mul", [offsets, part("sizes", 2, 4, -1)], "scaled"), WIDE);
+				const places = pair(b, node(b, "Add", [part("centers", 0, 2, 5), scaled], "places"), WIDE);
+				const grid = pair(b, node(b, "Sub", [places, scalar(b, "half", 0.5)], "grid"), WIDE);
+				b.initializer("second", int64Tensor([], [1]));
+				b.node("Gather", [grid, "second"], ["one"], { axis: intAttribute(3) }, "one");
+				return pair(b, "one", WIDE);
+			}),
+	},
+	{
+		rule: "htp/rank",
+		name: "queries and keys of windows",
+		count: 7,
+		write: (b, rows) =>
+			model(b, [1, 6 * rows, 2 * 2 * 8], (_, x) => {
+				const six = pair(b, node(b, "Reshape", [x, integers(b, "cut", [1, rows, 6, 2, 2, 8])], "six"));
+				b.node("Transpose", [six], ["turned"], { perm: intsAttribute([3, 0, 4, 2, 1, 5]) }, "turn");
+				const parts = [pair(b, "turned"), integers(b, "ones", [1, 1])];
+				b.node("Split", parts, ["q", "k"], { axis: intAttribute(0) }, "split");
+				const front = integers(b, "front", [0]);
+				const [q, k] = ["q", "k"].map((name) => pair(b, node(b, "Squeeze", [pair(b, name), front], `${name}s`)));
+				return pair(b, node(b, "Add", [q!, k!], "sum"), WIDE);
+			}),
+	},
+];
