@@ -24,10 +24,12 @@ function clip(b: Builder, x: string, lo: number, hi: number, encoding = {}): str
 /** From -0.375 to 0.3. */
 const UP_TO_THIRD = { scale: 0.675 / 65535, zero: 36408 };
 
-/** A product with values down to -16. */
+/** A product with values down to -10 or so. */
 function farBelow(b: Builder, x: string, shape?: readonly number[]): string {
+	b.initializer("factor", floatTensor([], [8]));
+	const larger = pair(b, node(b, "Mul", [x, pair(b, "factor", { scale: 2 ** -11 })], "larger"), { scale: 2 ** -10 });
 	const w = shape === undefined ? weight(b, "w") : weight(b, "w", { shape, axis: 0 });
-	const product = node(b, shape === undefined ? "MatMul" : "Conv", [x, w], "product");
+	const product = node(b, shape === undefined ? "MatMul" : "Conv", [larger, w], "product");
 	return pair(b, product, { scale: 2 ** -11 });
 }
 

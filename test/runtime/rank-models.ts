@@ -20,7 +20,7 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/rank",
 		name: "offsets and points of deformable attention",
-		count: 10,
+		count: 8,
 		write: (b, rows) =>
 			model(b, [1, rows, 4 * 3 * 2 * 2 + 4], (_, x) => {
 				b.node("Split", [x, integers(b, "lengths", [48, 4])], ["a", "c"], { axis: intAttribute(2) }, "split");
@@ -45,7 +45,7 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/rank",
 		name: "queries and keys of windows",
-		count: 7,
+		count: 5,
 		write: (b, rows) =>
 			model(b, [1, 6 * rows, 2 * 2 * 8], (_, x) => {
 				const six = pair(b, node(b, "Reshape", [x, integers(b, "cut", [1, rows, 6, 2, 2, 8])], "six"));
@@ -55,6 +55,18 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 				const front = integers(b, "front", [0]);
 				const [q, k] = ["q", "k"].map((name) => pair(b, node(b, "Squeeze", [pair(b, name), front], `${name}s`)));
 				return pair(b, node(b, "Add", [q!, k!], "sum"), WIDE);
+			}),
+	},
+	{
+		rule: "htp/rank",
+		name: "blocks of several windows, no axes of which stay beside each other",
+		count: 3,
+		write: (b, rows) =>
+			model(b, [3 * rows * 2 * 4, 8], (_, x) => {
+				const positive = pair(b, node(b, "Relu", [x], "positive"));
+				const six = pair(b, node(b, "Reshape", [positive, integers(b, "cut", [3, rows, 2, 2, 2, 8])], "six"));
+				b.node("Transpose", [six], ["turned"], { perm: intsAttribute([0, 2, 4, 1, 3, 5]) }, "turn");
+				return pair(b, node(b, "Reshape", [pair(b, "turned"), integers(b, "rows", [-1, 8])], "blocks"));
 			}),
 	},
 ];

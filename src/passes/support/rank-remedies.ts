@@ -1,4 +1,5 @@
 import { intOf, intsAttribute, intsOf } from "../../ir/attribute.js";
+import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import { tensorType } from "../../ir/types.js";
@@ -6,6 +7,8 @@ import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { TypeSource } from "../../targets/type-source.js";
 import { addConstant } from "../../weights/constant.js";
+import { GraphWriter } from "./node-writer.js";
+import { addQdq, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { smallConstantOf } from "./small-constant.js";
@@ -13,7 +16,10 @@ import { smallConstantOf } from "./small-constant.js";
 /** Axes that a Transpose between Reshapes may have; a v68 fails to compile those of five. */
 const LARGEST_RANK = { v68: 4, others: 5 };
 
-/** `Reshape -> Transpose -> Reshape` of more than five axes -> the same of fewer: those that stay beside each other are one. */
+/**
+ * `Reshape -> Transpose -> Reshape` of more than five axes -> the same of fewer: those that stay beside each other are one.
+ * Where these are too many, several Transposes, each of which exchanges two of four axes.
+ */
 export const joinAxes: Remedy = ({ node }, { names, architecture, types }) => {
 	if (!isOnnxOp(node, "Transpose")) return false;
 	const [from, to] = [node.inputs[0]!, node.outputs[0]!].map((value) => currentShape(value, types));
@@ -23,16 +29,64 @@ export const joinAxes: Remedy = ({ node }, { names, architecture, types }) => {
 	const ends = to && readersOf(node.outputs[0]!, to);
 	if (first === undefined || !isOnnxOp(first, "Reshape") || ends === undefined) return false;
 	const groups = joinedAxes(from, intsOf(node, "perm").length > 0 ? intsOf(node, "perm") : reversed(from.length));
-	if (groups.length > (architecture === "v68" ? LARGEST_RANK.v68 : LARGEST_RANK.others)) return false;
 	const order = [...groups.keys()].sort((a, b) => groups[a]![0]! - groups[b]![0]!);
 	const lengthOf = (at: number) => groups[at]!.reduce((length, axis) => length * from[axis]!, 1);
-	reshapeTo(first, order.map(lengthOf), names.fresh(`${first.outputs[0]!.name}_joined`));
+	const isFew = groups.length <= (architecture === "v68" ? LARGEST_RANK.v68 : LARGEST_RANK.others);
+	const turns = isFew ? [wholeTurn(order, lengthOf)] : exchanges(order, lengthOf);
+	reshapeTo(first, turns[0]!.shape, names.fresh(`${first.outputs[0]!.name}_joined`));
 	for (const { reshape, shape } of ends) reshapeTo(reshape, shape, names.fresh(`${reshape.outputs[0]!.name}_shape`));
-	node.attributes.set("perm", intsAttribute([...groups.keys()].map((at) => order.indexOf(at))));
-	for (const value of path) restate(value, order.map(lengthOf));
-	for (const value of ends.flatMap(({ values }) => values)) restate(value, [...groups.keys()].map(lengthOf));
+	const last = turns.at(-1)!;
+	turnBefore(node, turns, names);
+	node.attributes.set("perm", intsAttribute(last.perm));
+	for (const value of path) restate(value, turns[0]!.shape);
+	const result = last.perm.map((axis) => last.shape[axis]!);
+	for (const value of ends.flatMap(({ values }) => values)) restate(value, result);
 	return true;
 };
+
+/** A Transpose of what was reshaped. */
+interface Turn {
+	readonly shape: readonly number[];
+	readonly perm: readonly number[];
+}
+
+/** `order` tells, of every group of axes as they are, where it goes; `lengthOf`, by where it goes, how long it is. */
+function wholeTurn(order: readonly number[], lengthOf: (at: number) => number): Turn {
+	return { shape: order.map(lengthOf), perm: order.map((_, at) => order.indexOf(at)) };
+}
+
+/** The same, as exchanges of two neighbours out of four axes. */
+function exchanges(order: readonly number[], lengthOf: (at: number) => number): Turn[] {
+	const turns: Turn[] = [];
+	let current = [...order];
+	for (const to of order.keys()) {
+		const from = current.indexOf(to);
+		if (from === to) continue;
+		let end = from + 1;
+		while (end < current.length && current[end] === current[end - 1]! + 1) end++;
+		const parts = [current.slice(0, to), current.slice(to, from), current.slice(from, end), current.slice(end)];
+		const shape = parts.map((part) => part.reduce((length, at) => length * lengthOf(at), 1));
+		turns.push({ shape, perm: [0, 2, 1, 3] });
+		current = [parts[0]!, parts[2]!, parts[1]!, parts[3]!].flat();
+	}
+	return turns;
+}
+
+/** All `turns` but the last in front of `node`, with Reshapes between, quantized as what it reads. */
+function turnBefore(node: Node, turns: readonly Turn[], names: NameScope): void {
+	const encoding = encodingBehind(node.inputs[0]);
+	const rounded = (value: Value) =>
+		encoding === undefined ? value : addQdq(node.graph!, value, encoding, names, node);
+	const writer = new GraphWriter(node.graph!, names, node.name || node.outputs[0]!.name, node);
+	let value = node.inputs[0]!;
+	for (const [at, { perm }] of turns.slice(0, -1).entries()) {
+		const turned = rounded(writer.emit("Transpose", [value], { perm: intsAttribute(perm) }, "turned"));
+		const { shape } = turns[at + 1]!;
+		const stated = writer.constant("shape", int64Tensor([shape.length], shape));
+		value = rounded(writer.emit("Reshape", [turned, stated], {}, "reshaped"));
+	}
+	node.setInput(0, value);
+}
 
 /** The shape that a value has now: those that were inferred are from before anything was changed. */
 export function currentShape(value: Value, types: TypeSource): readonly number[] | undefined {
