@@ -1,5 +1,5 @@
 import { floatAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { type Builder, type Encoding, K, model, node, type OperatorModel, pair } from "./operator-models.js";
 
@@ -60,6 +60,17 @@ export const RANGE_MODELS: readonly OperatorModel[] = [
 				{ scale: 2.3e-8 },
 			),
 	},
+	...[2 ** 10, 2 ** -13].map((factor) => ({
+		rule: "htp/norm-range",
+		name: `a ReduceL2 of values around ${factor}`,
+		write: (b: Builder, rows: number) =>
+			model(b, [2, rows, K], (_, x) => {
+				b.initializer("factor", floatTensor([1], [factor]));
+				b.initializer("axis", int64Tensor([1], [-1]));
+				const scaled = pair(b, node(b, "Mul", [x, "factor"], "scaled"), { scale: factor * 2 ** -13 });
+				return pair(b, node(b, "ReduceL2", [scaled, "axis"], "norm"), { scale: (factor * 10) / 65535, zero: 0 });
+			}),
+	})),
 	{
 		rule: "htp/elu-range",
 		name: "an Elu of values up to 32768",

@@ -1,7 +1,18 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { intervalOf } from "../../quant/grid.js";
 import { NodeWriter } from "./node-writer.js";
-import { addParameters, addQdq, codesTensor, type Encoding, encodingAt, recoded } from "./qdq.js";
+import {
+	addParameters,
+	addQdq,
+	addQuantizedConstant,
+	codesTensor,
+	type Encoding,
+	encodingAt,
+	encodingOf,
+	recoded,
+} from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 
@@ -43,3 +54,30 @@ export const multiplyWithItself: Remedy = ({ node }, { names }) => {
 	writer.finish();
 	return true;
 };
+
+/** `ReduceL2(x)` -> `Mul(ReduceL2(Mul(x, f)), 1 / f)` with a power of 2, all of it in the codes that there were. */
+export const normOfScaled: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
+	const before = input?.quantization && encodingAt(input.quantization.node);
+	const behind = output?.quantization && encodingAt(output.quantization.node);
+	if (before === undefined || behind === undefined) return false;
+	const { lo, hi } = intervalOf(behind);
+	const factor = 2 ** -Math.round(Math.log2(Math.max(hi, -lo)));
+	const graph = node.graph!;
+	const writer = new NodeWriter(node, names);
+	const multiplied = (value: Value, by: number, dtype: DataType, label: string) => {
+		const constant = { shape: [1], values: [by], dtype };
+		const factors = addQuantizedConstant(graph, `${node.name}_${label}`, constant, names, node);
+		return writer.emit("Mul", [value, factors], {}, label);
+	};
+	const scaled = multiplied(node.inputs[0]!, factor, before.dtype, "scaled");
+	const read = addQdq(graph, scaled, timesScale(before, factor), names, node);
+	const norm = writer.emit("ReduceL2", [read, ...node.inputs.slice(1)], Object.fromEntries(node.attributes), "norm");
+	const rounded = addQdq(graph, norm, timesScale(behind, factor), names, node);
+	writer.give(0, multiplied(rounded, 1 / factor, behind.dtype, "back"));
+	writer.finish();
+	return true;
+};
+
+function timesScale(encoding: Encoding, factor: number): Encoding {
+	return encodingOf(encoding.dtype, encoding.scale * factor, encoding.zeroPoint);
+}

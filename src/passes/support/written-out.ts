@@ -1,12 +1,15 @@
 import { type Attribute, floatOf, intAttribute, intOf, intsOf } from "../../ir/attribute.js";
+import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor, int64Tensor, tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
+import { intervalOf } from "../../quant/grid.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { NodeWriter } from "./node-writer.js";
+import { addQdq, coveringEncoding, encodingAt } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { reshapeAround } from "./reshape-around.js";
@@ -16,7 +19,7 @@ import { smallConstantOf } from "./small-constant.js";
 const LARGEST_MASK = 2 ** 22;
 
 /** Writes what an operator computes with others; undefined where that is not known. */
-type Write = (operator: OperatorFacts, writer: NodeWriter) => Value | undefined;
+type Write = (operator: OperatorFacts, writer: NodeWriter, names: NameScope) => Value | undefined;
 
 /** Since this version of the operators, reductions take their axes as input. */
 const AXES_AS_INPUT = 18;
@@ -30,10 +33,19 @@ function reduce(writer: NodeWriter, { node, opset }: OperatorFacts, value: Value
 	return writer.emit("ReduceSum", [value, ...node.inputs.slice(1)], attributes, "sum");
 }
 
+/** Squares of codes as codes: on floats of 16 bits they would overflow, or vanish. */
+function quantizedSquare(square: Value, { node, inputs: [input] }: OperatorFacts, names: NameScope): Value {
+	const encoding = input?.quantization && encodingAt(input.quantization.node);
+	if (encoding === undefined) return square;
+	const { lo, hi } = intervalOf(encoding);
+	const squares = coveringEncoding(encoding.dtype, { lo: 0, hi: Math.max(hi, -lo) ** 2 });
+	return addQdq(node.graph!, square, squares, names, node);
+}
+
 const WRITES: Readonly<Record<string, Write>> = {
-	ReduceSumSquare(operator, writer) {
+	ReduceSumSquare(operator, writer, names) {
 		const [x] = operator.node.inputs;
-		return reduce(writer, operator, writer.emit("Mul", [x, x], {}, "square"));
+		return reduce(writer, operator, quantizedSquare(writer.emit("Mul", [x, x], {}, "square"), operator, names));
 	},
 	ReduceL1: (operator, writer) => reduce(writer, operator, writer.emit("Abs", [operator.node.inputs[0]], {}, "size")),
 	ReduceLogSum(operator, writer) {
@@ -120,7 +132,7 @@ export const writeOut: Remedy = (operator, { names, architecture }) => {
 	const isFloat = inputs[0]?.dtype === DataType.FLOAT;
 	if (write === undefined || architecture === "v68" || (!isFloat && !isOnnxOp(node, "Trilu"))) return false;
 	const writer = new NodeWriter(node, names);
-	const result = write(operator, writer);
+	const result = write(operator, writer, names);
 	if (result === undefined) return false;
 	writer.give(0, result);
 	writer.finish();

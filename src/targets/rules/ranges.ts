@@ -15,6 +15,8 @@ const LEAST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 1, 16: 2 ** -6 }
 /** Between what a square is no fraction, and no overflow, of a float of 16 bits. */
 const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
 const LEAST_ELU_STEP = 0.01 / 2 ** 15;
+/** Of what the sum of squares is no fraction, and no overflow, of a float of 16 bits. */
+const NORMS = { least: 2 ** -8, most: 2 ** 8 };
 const LARGEST_ELU = 20_000;
 /** Up to where operators are right, and from where on what they make is what they read. */
 const LARGEST_INPUTS: Readonly<Record<string, number>> = { Softplus: 200, Mish: 80 };
@@ -104,6 +106,21 @@ export const RANGE_RULES: RuleGroup = {
 				const largest = isSquare(node) && output?.quantization !== undefined ? reachOf(input) : undefined;
 				if (largest === undefined || (largest >= SQUARED.least && largest <= SQUARED.most)) return undefined;
 				return `'${input!.value.name}' reaches up to ${largest.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/norm-range",
+			about: "The results of a ReduceL2 between codes reach up to 256, and down to 2^-8 at least.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"it is computed on floats of 16 bits: 72 dB up to 300, 31 up to 400, 10 up to 600; 54 dB up to 0.008, 39 up to 0.004, 24 up to 0.002, 7 up to 0.001; the same with 8 bits but for their rounding",
+			remedy: "multiply what it reads with a power of 2, and what it gives with the inverse",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const largest = isOnnxOp(node, "ReduceL2") && input?.quantization ? reachOf(output) : undefined;
+				if (largest === undefined || (largest >= NORMS.least && largest <= NORMS.most)) return undefined;
+				return `its results reach up to ${largest.toPrecision(3)}`;
 			},
 		},
 		{
