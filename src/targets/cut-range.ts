@@ -27,9 +27,16 @@ function passesThrough(between: Node, source: Node): boolean {
 }
 
 function isTakingOver(source: Node, activation: Node, types: TypeSource): boolean {
+	if (isOnnxOp(activation, "HardSwish")) return isOnnxOp(source, "Conv") || isProductOfWeight(source);
 	if (isOnnxOp(source, ...SUMS)) return isOnnxOp(activation, ...LIMITING);
 	if (!isOnnxOp(source, ...PRODUCTS)) return isOnnxOp(source, ...CONVOLUTIONS);
 	return (types.shapeOf(source.outputs[0]!)?.length ?? 0) < 4;
+}
+
+function isProductOfWeight(source: Node): boolean {
+	const dequantizer = source.inputs[1]?.producer;
+	const stored = dequantizer === undefined ? source.inputs[1] : dequantizer.inputs[0];
+	return isOnnxOp(source, ...PRODUCTS) && constantOf(stored) !== undefined;
 }
 
 /** What quantizers and limits in front of `activation` let through of what a product or sum makes; undefined behind others. */
@@ -108,4 +115,14 @@ export function cutRange(activation: Node, types: TypeSource): CutRange | undefi
 	const before = letThrough(activation, types);
 	if (own === undefined || before === undefined) return undefined;
 	return { own, all: intersection(own, mapped(activation, before)) };
+}
+
+/** Below this a HardSwish is 0 as far as its step matters. */
+const HARD_SWISH_START = -2.95;
+
+/** The lower end of what comes to a HardSwish that a kernel takes over, where values below would come out as something else. */
+export function hardSwishStart(activation: Node, types: TypeSource): number | undefined {
+	if (!isOnnxOp(activation, "HardSwish")) return undefined;
+	const lo = letThrough(activation, types)?.lo ?? Number.NEGATIVE_INFINITY;
+	return lo > HARD_SWISH_START ? lo : undefined;
 }

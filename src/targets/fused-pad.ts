@@ -4,16 +4,18 @@ import { constantOf } from "../weights/constant.js";
 import { numbersOf } from "../weights/numbers.js";
 
 /**
- * Zeros that a Pad of floats puts around the spatial axes of an AveragePool, in front of each and behind each, where ONNX
- * Runtime makes pads of the pool of them, which count; undefined where it does not. A pool with an auto_pad keeps its Pad.
+ * Zeros that a Pad of floats puts around the spatial axes of an AveragePool or Conv, in front of each and behind each, where
+ * ONNX Runtime makes pads of the operator of them, which count; undefined where it does not. One with an auto_pad keeps its Pad.
  */
 export function fusedPads(node: Node): readonly number[] | undefined {
 	const pad = node.inputs[0]?.producer;
-	if (!isOnnxOp(node, "AveragePool") || pad === undefined || !isOnnxOp(pad, "Pad")) return undefined;
+	const isPool = isOnnxOp(node, "AveragePool");
+	if ((!isPool && !isOnnxOp(node, "Conv")) || pad === undefined || !isOnnxOp(pad, "Pad")) return undefined;
 	const isOwn = pad.outputs[0]!.uses.length === 1 && !pad.outputs[0]!.isGraphOutput;
 	const [amounts, value] = [pad.inputs[1], pad.inputs[2]].map((input) => constantOf(input)?.tensor);
 	const isZero = pad.inputs[2] === undefined || (value !== undefined && numbersOf(value)[0] === 0);
-	const padsItself = intsOf(node, "pads").some((amount) => amount !== 0) && intOf(node, "count_include_pad", 0) === 0;
+	const leavesOut = isPool && intOf(node, "count_include_pad", 0) === 0;
+	const padsItself = leavesOut && intsOf(node, "pads").some((amount) => amount !== 0);
 	if (!isOwn || !isZero || padsItself || amounts === undefined || pad.inputs[3] !== undefined) return undefined;
 	if ((stringOf(pad, "mode") ?? "constant") !== "constant" || (stringOf(node, "auto_pad") ?? "NOTSET") !== "NOTSET")
 		return undefined;

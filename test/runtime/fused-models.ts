@@ -33,6 +33,9 @@ function farBelow(b: Builder, x: string, shape?: readonly number[]): string {
 	return pair(b, product, { scale: 2 ** -11 });
 }
 
+/** From -0.1875 to 0.3125. */
+const NARROW = { scale: 2 ** -17, zero: 0x6000 };
+
 export const FUSED_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/silu-size",
@@ -96,6 +99,25 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				b.node("MatMul", [x, weight(b, "w")], ["mm"], {}, "mm");
 				b.node("LeakyRelu", [pair(b, "mm", { scale: 2 ** -16 })], ["leaky"], { alpha: floatAttribute(0.25) }, "leaky");
 				return pair(b, "leaky");
+			}),
+	},
+	{
+		rule: "htp/hard-swish-cut",
+		name: "a HardSwish behind a Conv and a quantizer that cuts off",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const w = weight(b, "w", { shape: [N, 4, 1, 1], axis: 0 });
+				b.node("Conv", [x, w], ["conv"], {}, "conv");
+				return pair(b, node(b, "HardSwish", [pair(b, "conv", { scale: 2 ** -16, zero: 0x2000 })], "swish"), NARROW);
+			}),
+	},
+	{
+		rule: "htp/hard-swish-cut",
+		name: "a HardSwish behind a MatMul of rank 4 and a quantizer from 0 on",
+		write: (b, rows) =>
+			model(b, [1, 3, rows, 24], (_, x) => {
+				const product = node(b, "MatMul", [x, weight(b, "w")], "mm");
+				return pair(b, node(b, "HardSwish", [pair(b, product, { scale: 2 ** -16, zero: 0 })], "swish"), NARROW);
 			}),
 	},
 	{

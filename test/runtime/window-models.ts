@@ -1,5 +1,6 @@
-import { type Attribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
-import { int64Tensor } from "../../src/ir/tensor.js";
+import { type Attribute, intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { normals } from "./models.js";
 import { type Builder, model, N, type OperatorModel, pair, weight } from "./operator-models.js";
 
 /* Windows, pads and averages over images that the compiler gets wrong or does not take. */
@@ -33,6 +34,16 @@ function depthwise(b: Builder, op: string, x: string, kernel: readonly number[],
 	const w = weight(b, "w", { shape: [N, 1, ...kernel], isOne: true });
 	const common = { group: intAttribute(N), kernel_shape: intsAttribute(kernel) };
 	return pair(b, made(b, op, [x, w], "filtered", { ...common, ...attributes }), { scale: 2 ** -15 });
+}
+
+function onFloats(b: Builder, shape: readonly number[], fill: (x: string) => string): void {
+	model(b, shape, (_, x) => fill(x), {}, true);
+}
+
+function resized(b: Builder, x: string, mode: string, scale: number, coordinates = "half_pixel"): string {
+	b.initializer("scales", floatTensor([4], [1, 1, scale, scale]));
+	const attributes = { mode: stringAttribute(mode), coordinate_transformation_mode: stringAttribute(coordinates) };
+	return made(b, "Resize", [x, "", "scales"], "resized", attributes);
 }
 
 export const WINDOW_MODELS: readonly OperatorModel[] = [
@@ -109,6 +120,66 @@ export const WINDOW_MODELS: readonly OperatorModel[] = [
 				const w = weight(b, "w", { shape: [4, 4, 3], isOne: true });
 				const conv = pair(b, made(b, "Conv", [x, w], "conv", { pads: intsAttribute([1, 1]) }));
 				return pair(b, made(b, "GlobalMaxPool", [conv], "largest"), { scale: 2 ** -15 });
+			}),
+	},
+	{
+		rule: "htp/conv-empty-window",
+		name: "a Conv of floats with pads as wide as its kernel",
+		sinceV69: true,
+		write: (b, rows) =>
+			onFloats(b, [1, 4, rows, 7], (x) => {
+				b.initializer("w", floatTensor([N, 4, 3, 3], normals(N * 36, 7)));
+				return made(b, "Conv", [x, "w"], "conv", { pads: intsAttribute([3, 3, 1, 3]) });
+			}),
+	},
+	{
+		rule: "htp/conv-empty-window",
+		name: "a Pad in front of a Conv of floats, across its kernel",
+		sinceV69: true,
+		write: (b, rows) =>
+			onFloats(b, [1, 4, rows, 7], (x) => {
+				b.initializer("w", floatTensor([N, 4, 1, 3], normals(N * 12, 7)));
+				return made(b, "Conv", [padded(b, x, "zeros", AROUND), "w"], "conv");
+			}),
+	},
+	{
+		rule: "htp/resize-scale",
+		name: "a linear Resize of an odd number of elements by 1.5",
+		write: (b, rows) => model(b, [1, 4, 2 * rows + 1, 7], (_, x) => pair(b, resized(b, x, "linear", 1.5))),
+	},
+	{
+		rule: "htp/resize-scale",
+		name: "a linear Resize of floats that takes few of the elements",
+		sinceV69: true,
+		write: (b, rows) => onFloats(b, [1, 4, rows + 4, 13], (x) => resized(b, x, "linear", 0.3, "asymmetric")),
+	},
+	{
+		rule: "htp/resize-cubic",
+		name: "a cubic Resize of an odd number of elements by 1.5",
+		write: (b, rows) => model(b, [1, 4, 2 * rows + 1, 7], (_, x) => pair(b, resized(b, x, "cubic", 1.5))),
+	},
+	{
+		rule: "htp/resize-cubic",
+		name: "a cubic Resize from corner to corner",
+		write: (b, rows) =>
+			model(b, [1, 4, 2 * rows + 1, 7], (_, x) => pair(b, resized(b, x, "cubic", 1.5, "align_corners"))),
+	},
+	{
+		rule: "htp/gather-rank",
+		name: "a Gather of windows",
+		write: (b, rows) =>
+			model(b, [2, rows, 3, 5], (_, x) => {
+				b.initializer("at", int64Tensor([2, 3], [0, 1, 2, 4, 3, 2]));
+				return pair(b, made(b, "Gather", [x, "at"], "taken", { axis: intAttribute(1) }));
+			}),
+	},
+	{
+		rule: "htp/gather-rank",
+		name: "a Gather of a matrix by indices of rank 4",
+		write: (b, rows) =>
+			model(b, [rows, 5], (_, x) => {
+				b.initializer("at", int64Tensor([2, 1, 3, 1], [1, 4, 0, 2, 3, 1]));
+				return pair(b, made(b, "Gather", [x, "at"], "taken"));
 			}),
 	},
 ];

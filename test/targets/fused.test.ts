@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
@@ -12,7 +12,7 @@ const { FLOAT, UINT16, UINT8 } = DataType;
 async function rulesOf(write: (b: GraphBuilder) => void): Promise<string[]> {
 	const model = modelOf(write);
 	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
-	return findings.filter(({ rule }) => /silu-size|clip-range/.test(rule)).map(({ rule }) => rule);
+	return findings.filter(({ rule }) => /silu-size|clip-range|hard-swish-cut/.test(rule)).map(({ rule }) => rule);
 }
 
 /** The quantized largest values of a window of one: an image as a kernel makes it. */
@@ -183,3 +183,27 @@ test.each([
 		expect(findings.some(({ rule }) => rule === "htp/hard-swish-range")).toBe(isWrong);
 	},
 );
+
+describe("a HardSwish behind a Conv", () => {
+	/** With the zero point of what comes to it, in steps of 2^-13, and the lowest code's value of its result. */
+	async function rulesOfHardSwish(op: string, zero: number, lo: number): Promise<string[]> {
+		return rulesOf((b) => {
+			b.input("x", FLOAT, [1, 2, 5, 6]);
+			b.initializer("w", floatTensor([2, 2, 1, 1], [1, 2, 3, 4]));
+			b.node(op, [pair(b, "x"), "w"], ["made"]);
+			b.node("HardSwish", [pair(b, "made", { scale: 2 ** -13, zero })], ["y"]);
+			b.output(pair(b, "y", { scale: 2 ** -14, zero: Math.round(-lo * 2 ** 14) }));
+		});
+	}
+
+	test.each([
+		["Conv", 3 * 2 ** 13, -0.375, []],
+		["Conv", 2.5 * 2 ** 13, -0.375, ["htp/hard-swish-cut"]],
+		["Conv", 2 ** 13, -0.375, ["htp/hard-swish-cut"]],
+		["Conv", 0, -0.375, ["htp/hard-swish-cut"]],
+		["Conv", 0, 0, []],
+		["ConvTranspose", 2 ** 13, -0.375, []],
+	] as const)("%s, codes from %d on, to a result from %d on", async (op, zero, lo, expected) => {
+		expect(await rulesOfHardSwish(op, zero, lo)).toEqual(expected);
+	});
+});

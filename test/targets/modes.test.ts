@@ -250,3 +250,89 @@ test.each([
 	});
 	expect(found).toEqual(isBroken ? ["htp/conv-int4-volume"] : []);
 });
+
+describe("scales of a Resize", () => {
+	async function rulesOfResize(length: number, scale: number, mode: string, coordinates: string): Promise<string[]> {
+		return rulesOf((b) => {
+			b.input("x", FLOAT, [1, 4, length, 8]);
+			b.initializer("scales", floatTensor([4], [1, 1, scale, 2]));
+			const attributes = { mode: stringAttribute(mode), coordinate_transformation_mode: stringAttribute(coordinates) };
+			b.node("Resize", [quantized(b, "x"), "", "scales"], ["y"], attributes);
+			b.output(quantized(b, "y"));
+		});
+	}
+
+	test.each([
+		[7, 1.5, "linear", "half_pixel", ["htp/resize-scale"]],
+		[7, 1.5, "linear", "asymmetric", ["htp/resize-scale"]],
+		[9, 0.5, "linear", "pytorch_half_pixel", ["htp/resize-scale"]],
+		[7, 1.5, "linear", "align_corners", []],
+		[8, 1.5, "linear", "half_pixel", []],
+		[10, 0.6, "linear", "half_pixel", []],
+		[7, 1.5, "cubic", "half_pixel", ["htp/resize-cubic"]],
+		[7, 1.5, "cubic", "align_corners", ["htp/resize-cubic"]],
+		[7, 3, "cubic", "half_pixel", []],
+		[7, 3, "linear", "half_pixel_symmetric", ["htp/operator-mode"]],
+	] as const)("%d elements times %d, %s, %s", async (length, scale, mode, coordinates, expected) => {
+		expect(await rulesOfResize(length, scale, mode, coordinates)).toEqual(expected);
+	});
+});
+
+describe("a Conv of floats", () => {
+	async function rulesOfConv(kernel: readonly number[], pads: readonly number[], fill: Record<string, Attribute> = {}) {
+		return rulesOf((b) => {
+			b.input("x", FLOAT, IMAGE);
+			b.initializer("w", floatTensor([4, 4, ...kernel], new Float32Array(16 * elementCount(kernel))));
+			b.node("Conv", ["x", "w"], ["y"], { pads: ints(...pads), ...fill });
+			b.output("y");
+		});
+	}
+	const found = ["htp/conv-empty-window"];
+
+	test.each([
+		[[3, 3], [3, 1, 1, 1], {}, found],
+		[[3, 3], [1, 3, 1, 1], {}, found],
+		[[1, 3], [1, 1, 1, 1], {}, found],
+		[[3, 3], [2, 2, 3, 3], {}, []],
+		[[1, 1], [2, 2, 2, 2], {}, []],
+		[[3, 3], [4, 4, 4, 4], { strides: ints(2, 2) }, []],
+		[[3, 3], [5, 5, 5, 5], { dilations: ints(2, 2) }, []],
+	] as const)("of %j with pads %j and %o", async (kernel, pads, attributes, expected) => {
+		expect(await rulesOfConv(kernel, pads, attributes as Record<string, Attribute>)).toEqual(expected);
+	});
+});
+
+test("a Gather of rank 5 by a matrix, no axes, scales that are an input, small types and no elements are refused", async () => {
+	const gathered = (shape: readonly number[], indices: readonly number[]) =>
+		rulesOf((b) => {
+			b.input("x", FLOAT, shape);
+			b.initializer("at", int64Tensor(indices, new Array<number>(elementCount(indices)).fill(0)));
+			b.node("Gather", ["x", "at"], ["y"]);
+			b.output("y");
+		});
+	expect(await gathered([3, 4, 5, 6], [2, 3])).toEqual(["htp/gather-rank"]);
+	expect(await gathered([3, 4, 5, 6, 2], [2])).toEqual([]);
+	expect(await gathered([3, 4, 5], [2, 3])).toEqual([]);
+	expect(await gathered([3, 4, 5], [0])).toEqual(["htp/empty"]);
+	const reduced = await rulesOf((b) => {
+		b.input("x", FLOAT, IMAGE);
+		b.initializer("axes", int64Tensor([0], []));
+		b.node("ReduceSum", ["x", "axes"], ["y"], { noop_with_empty_axes: intAttribute(1) });
+		b.output("y");
+	});
+	expect(reduced).toEqual(["htp/operator-form"]);
+	const scaled = await rulesOf((b) => {
+		b.input("x", FLOAT, IMAGE);
+		b.input("scale", FLOAT, []);
+		b.node("QuantizeLinear", ["x", "scale"], ["q"]);
+		b.node("DequantizeLinear", ["q", "scale"], ["y"]);
+		b.output("y");
+	});
+	expect(scaled).toEqual(["htp/computed-parameter", "htp/computed-parameter"]);
+	const small = await rulesOf((b) => {
+		b.input("x", DataType.BFLOAT16, IMAGE);
+		b.node("Cast", ["x"], ["y"], { to: intAttribute(FLOAT) });
+		b.output("y");
+	});
+	expect(small).toEqual(["htp/element-type"]);
+});

@@ -52,7 +52,8 @@ export const otherForm: Remedy = (operator, tools) => {
 	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization")) return normalizeFlat(operator, tools);
 	if (isOnnxOp(node, "Conv")) return spreadKernel(operator, tools);
 	const [input] = node.inputs;
-	if (isOnnxOp(node, "Max", "Mean", "Min", "Sum") && node.inputs.length === 1) {
+	const isOfOne = isOnnxOp(node, "Max", "Mean", "Min", "Sum") && node.inputs.length === 1;
+	if (isOfOne || isOnnxOp(node, "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")) {
 		node.graph!.replaceNode(node, { op: "Identity", name: node.name, inputs: [input], outputs: [...node.outputs] });
 		return true;
 	}

@@ -2,7 +2,7 @@ import { floatAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
-import { cutRange } from "../../targets/cut-range.js";
+import { cutRange, hardSwishStart } from "../../targets/cut-range.js";
 import { NodeWriter } from "./node-writer.js";
 import {
 	addQdq,
@@ -86,3 +86,20 @@ function writeLimits(clip: Node, { lo, hi }: Interval, encoding: Encoding, names
 	graph.replaceNode(clip, { op: "Min", name: clip.name, inputs, outputs: [result!] });
 	for (const limit of limits) if (limit !== undefined) removeUnused(limit);
 }
+
+/** `DQ -> HardSwish` -> `DQ -> Max -> Q -> DQ -> HardSwish` with the lower end of what is let through. */
+export const limitFirst: Remedy = ({ node, inputs: [input] }, { names, types }) => {
+	const start = hardSwishStart(node, types);
+	const encoding = input?.quantization && encodingAt(input.quantization.node);
+	if (start === undefined || encoding === undefined) return false;
+	const graph = node.graph!;
+	const limit = { shape: [], values: [start], dtype: encoding.dtype };
+	const lowest = addQuantizedConstant(graph, `${node.name}_lo`, limit, names, node);
+	const raised = graph.createValue(names.fresh(`${input!.value.name}_raised`), input!.value.type);
+	graph.createNode(
+		{ op: "Max", name: names.fresh(`${node.name}_Max`), inputs: [input!.value, lowest], outputs: [raised] },
+		node,
+	);
+	node.setInput(0, addQdq(graph, raised, encoding, names, node));
+	return true;
+};

@@ -15,7 +15,7 @@ import type { Remedy, Tools } from "./remedy.js";
 import { spreadKernel } from "./spread-kernel.js";
 
 /** Writes what takes the place of an operator: what only moves elements stays in the encoding that they have. */
-class Rewrite {
+export class Rewrite {
 	readonly writer: NodeWriter;
 	readonly #encoding: Encoding | undefined;
 	readonly #operator: OperatorFacts;

@@ -22,11 +22,12 @@ import {
 import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
-import { quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
+import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale } from "./norm-remedies.js";
+import { padFirst } from "./pad-first.js";
 import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
@@ -36,8 +37,18 @@ import { computeOnFloats, multiplyWithItself, normOfScaled, setLogOfZero } from 
 import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
+import { resizeWhole } from "./resize-remedy.js";
 import { separateOutput } from "./separate-output.js";
-import { addAxis, addRow, exchangeLengths, flatten, lowerRank, square, throughVector } from "./shape-remedies.js";
+import {
+	addAxis,
+	addRow,
+	exchangeLengths,
+	flatten,
+	gatherRow,
+	lowerRank,
+	square,
+	throughVector,
+} from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { cropLess } from "./spread-kernel.js";
 import { dropUnitAxis } from "./unit-axis.js";
@@ -179,6 +190,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/fixed-output-bias", encodeProducer],
 	["htp/lost-saturation", clampInputs],
 	["htp/operator-rank", lowerRank],
+	["htp/gather-rank", gatherRow],
 	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
 	["htp/tile-ones", repeatNothing],
@@ -190,6 +202,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/relu-int4-rows", widenProduct],
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
+	["htp/conv-empty-window", padFirst],
 	["htp/conv-int4-volume", widenCodes],
 	["htp/depthwise-int4", widenCodes],
 	["htp/depthwise-scale-small", raiseDepthwiseSteps],
@@ -217,6 +230,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softplus-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],
 	["htp/hard-swish-range", writeHardSwish],
+	["htp/hard-swish-cut", limitFirst],
 	["htp/transposed-conv-groups", joinGroups],
 	["htp/transposed-conv-add", exchangeOperands],
 	["htp/scatter-updates", encodeAlike],
@@ -235,6 +249,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/operator-mode-wrong", otherMode],
 	["htp/average-pads", coverWindows],
 	["htp/pad-average", averageByConv],
+	["htp/resize-scale", resizeWhole],
+	["htp/resize-cubic", resizeWhole],
 	["htp/pad-ends", padInTurns],
 	["htp/channel-fill", appendAnother],
 	["htp/leading-fill", prependAnother],

@@ -3,8 +3,10 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import { elementCount, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
+import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { addConstant } from "../../weights/constant.js";
+import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { replaceValue } from "./replace-value.js";
@@ -184,3 +186,19 @@ function lengthen(value: Value, axis: number): void {
 	const longer = type.shape.map((dim, index) => (index === axis && typeof dim === "number" ? dim + 1 : dim));
 	value.type = tensorType(type.elementType, longer);
 }
+
+/** A Gather with indices of several axes -> Gather with a row of them, Reshape. */
+export const gatherRow: Remedy = ({ node, inputs: [data, indices], outputs: [output] }, { names }) => {
+	const [from, at, to] = [data, indices, output].map((operand) => fixedShape(operand?.shape));
+	if (from === undefined || at === undefined || to === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const shape = (label: string, lengths: readonly number[]) =>
+		writer.constant(label, int64Tensor([lengths.length], lengths));
+	const row = writer.emit("Reshape", [node.inputs[1], shape("row_shape", [elementCount(at)])], {}, "row");
+	const taken = writer.emit("Gather", [node.inputs[0], row], Object.fromEntries(node.attributes), "taken");
+	const encoding = encodingBehind(node.inputs[0]);
+	const rounded = encoding === undefined ? taken : addQdq(node.graph!, taken, encoding, names, node);
+	writer.give(0, writer.emit("Reshape", [rounded, shape("shape", to)], {}, "shaped"));
+	writer.finish();
+	return true;
+};

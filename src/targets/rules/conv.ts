@@ -3,6 +3,7 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
+import { axisOfEmptyWindow, convWindows } from "../conv-windows.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
 import { quantizerBehind, vectorAddsBehind } from "../readers.js";
@@ -221,6 +222,24 @@ export const CONV_RULES: RuleGroup = {
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.dtype !== DataType.INT4) return undefined;
 				if (weight.scheme !== "per-channel" || weight.shape.length !== 5) return undefined;
 				return `weight '${weight.name}' is INT4 [${weight.shape.join(", ")}]`;
+			},
+		},
+		{
+			id: "htp/conv-empty-window",
+			about:
+				"On floats a Conv of more than one position, without steps and dilations, pads in front of an axis by less than its kernel is long; a Pad of zeros in front counts.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"-5 to 17 dB with pads of 3 and more and a kernel of 3, of 2 with one of 2, of 1 across a kernel of [1, 3], of one, two and three dimensions, depthwise too, with quantized weights, from codes to floats and back, on v73, v79 and v81; a kernel of 5 with pads of 6 crashes the compiler; 66 to 71 dB with one less, with so many behind only, with steps of 2, dilations of 2 or one position; between codes 77 to 88 dB, and on v68 138 dB",
+			remedy: "put a Pad in front, and pads of 0 with the auto_pad VALID, which keeps both apart",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, inputs, result } = operator;
+				const axis = axisOfEmptyWindow(operator);
+				if (axis === undefined || (inputs[0]?.quantization !== undefined && result !== undefined)) return undefined;
+				const { kernel, pads } = convWindows(operator)!;
+				return `${node.op.type} pads by ${pads[axis]} in front of axis ${axis + 2}, whose kernel is ${kernel[axis]} long`;
 			},
 		},
 		{

@@ -13,11 +13,13 @@ const PARAMETERS: Readonly<Record<string, readonly number[]>> = {
 	BatchNormalization: [1, 2, 3, 4],
 	Clip: [1, 2],
 	CumSum: [1],
+	DequantizeLinear: [1, 2],
 	Expand: [1],
 	GRU: [4],
 	LSTM: [4],
 	Pad: [1, 2, 3],
 	Pow: [1],
+	QuantizeLinear: [1, 2],
 	ReduceL2: [1],
 	ReduceMax: [1],
 	ReduceMean: [1],
@@ -102,7 +104,14 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 			return "it puts out means or deviations, too";
 	}
 	if (isOnnxOp(node, "SimplifiedLayerNormalization") && shape?.at(-1) === 1) return "it normalizes single numbers";
+	if (isOnnxOp(node, "SimplifiedLayerNormalization") && (inputs[1]?.shape?.length ?? 1) !== 1)
+		return "its scale is no vector";
+	if (intOf(node, "noop_with_empty_axes", 0) === 1 && hasNoAxes(inputs[1])) return "it reduces no axis";
 	return undefined;
+}
+
+function hasNoAxes(axes: OperatorFacts["inputs"][number]): boolean {
+	return axes === undefined || axes.constant?.shape[0] === 0;
 }
 
 /** A depthwise Conv with steps, where it is not the one that is taken with dilations: 3x3 on codes, steps and dilations of 2. */
@@ -145,7 +154,7 @@ export const FORM_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/computed-parameter",
-			about: `What says how an operator works is constant, or follows from fixed shapes: ${Object.keys(PARAMETERS).join(", ")} take axes, shapes, lengths, limits and exponents so.`,
+			about: `What says how an operator works is constant, or follows from fixed shapes: ${Object.keys(PARAMETERS).join(", ")} take axes, shapes, lengths, limits, exponents, scales and zero points so.`,
 			consequence: "refused",
 			measured: "models of one operator whose second input is one of the model, with a default and without",
 			remedy: "make it a constant; that is done for what has a default, which stays",
@@ -164,12 +173,12 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more; operators have an input of rank 1 or more.",
 			consequence: "refused",
 			measured:
 				"models of one operator, on v73; depthwise Convs of kernels from 1x1 to 7x7, steps and dilations from 1 to 4 on v79, some on all four",
 			remedy:
-				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input and the grid",
+				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input, no axes and the grid",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const what = isFolded(operator.node) ? undefined : refusedForm(operator);

@@ -2,7 +2,7 @@ import { isOnnxOp, type Node } from "../../ir/node.js";
 import { bitsPerElement, type Dimension } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import type { Interval } from "../../quant/grid.js";
-import { type CutRange, cutRange } from "../cut-range.js";
+import { type CutRange, cutRange, hardSwishStart } from "../cut-range.js";
 import { narrowHardSwish } from "../hard-swish.js";
 import { inputFacts, type OperandFacts, type QuantizationFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
@@ -147,6 +147,24 @@ export const FUSED_RULES: RuleGroup = {
 				if (range === undefined) return undefined;
 				const [from, to, lo] = [range.lo, range.hi, range.lowest].map((end) => end.toPrecision(3));
 				return `its codes reach from ${from} to ${to}, its inputs down to ${lo}`;
+			},
+		},
+		{
+			id: "htp/hard-swish-cut",
+			about:
+				"What Clips and quantizers let through of a Conv, or of a MatMul or Gemm with a weight, to a HardSwish reaches down to -3; from 0 on its output encoding may cut off as much.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"the limit is lost: 12 to 23 dB behind a quantizer from -0.1, -1 or -2 on, of 16 and 8 bits, MatMul of rank 2 to 4, 34 to 40 dB from -2.9 on, 77 to 84 dB from -3 on and with a Max in front; right behind ConvTranspose, Add and a product of two activations, and on v68",
+			remedy: "put a Max with the lower end in front",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }, { types }) {
+				const start = input?.quantization === undefined ? undefined : hardSwishStart(node, types);
+				const range = output?.quantization && codeInterval(output.quantization);
+				if (start === undefined || (start >= 0 && range !== undefined && range.lo >= (start * (start + 3)) / 6))
+					return undefined;
+				return `what is below ${Number(start.toPrecision(3))} is cut off in front of it`;
 			},
 		},
 	],
