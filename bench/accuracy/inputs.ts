@@ -15,6 +15,9 @@ export interface WantedInput {
 	readonly shape: readonly (number | string)[];
 }
 
+/** What is shorter is hardly a sentence. */
+const LEAST_TOKENS = 6;
+
 /** Token ids of BERT's uncased vocabulary for the paragraphs of texts in Markdown. */
 export class Tokenizer {
 	readonly #ids: ReadonlyMap<string, number>;
@@ -33,6 +36,17 @@ export class Tokenizer {
 			.filter((paragraph) => /^[A-Z].{80,}/s.test(paragraph))
 			.slice(0, count)
 			.map((paragraph) => this.#encode(paragraph).slice(0, 128));
+	}
+
+	/** The first `count` sentences of a file with no more than `length` tokens, the marks of beginning and end among them. */
+	sentences(file: string, count: number, length: number): number[][] {
+		const text = readFileSync(file, "utf8").replace(/```.*?```/gs, "");
+		return text
+			.split(/\n\s*\n|(?<=[.!?])\s+/)
+			.filter((sentence) => /^[A-Z].*[.!?]$/s.test(sentence))
+			.map((sentence) => this.#encode(sentence))
+			.filter((ids) => ids.length >= LEAST_TOKENS && ids.length <= length)
+			.slice(0, count);
 	}
 
 	#encode(text: string): number[] {
@@ -56,12 +70,14 @@ export class Tokenizer {
 	}
 }
 
-/** One sentence for every input of an encoder. */
-export function textFeeds(inputs: readonly WantedInput[], ids: readonly number[]): Feeds {
+/** One sentence for every input of an encoder, padded to `length` tokens as tokenizers do it. */
+export function textFeeds(inputs: readonly WantedInput[], ids: readonly number[], length = ids.length): Feeds {
 	return Object.fromEntries(
 		inputs.map(({ name }) => {
 			const value = /mask/.test(name) ? () => 1n : /type/.test(name) ? () => 0n : (id: number) => BigInt(id);
-			return [name, new Tensor("int64", BigInt64Array.from(ids, value), [1, ids.length])];
+			const tokens = new BigInt64Array(length);
+			tokens.set(BigInt64Array.from(ids, value));
+			return [name, new Tensor("int64", tokens, [1, length])];
 		}),
 	);
 }

@@ -2,10 +2,11 @@
  * What statistics of the inputs gain for each layer: signal to noise at the outputs of MatMuls, dB, with weights in LPBQ
  * blocks of 32 and float inputs that nothing was calibrated with.
  *
- *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000] [--text folder] model.onnx
+ *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000] [--length 32] [--text folder] model.onnx
  *
  * Texts are the paragraphs of Markdown and plain text below the folder (this repository's packages when left out), every
- * fifth of them held out; sentences are cut after 128 tokens, none is padded. With M the second moments of the inputs that
+ * fifth of them held out; they are cut after 128 tokens, none is padded. With a length, they are sentences of no more
+ * tokens, padded to it, as a model of fixed lengths reads them, and padding counts. With M the second moments of the inputs that
  * were held out, W a weight and E its error, the signal is the trace of W^T M W and the noise that of E^T M E.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -37,6 +38,7 @@ const { values, positionals } = parseArgs({
 	options: {
 		vocabulary: { type: "string" },
 		tokens: { type: "string", default: "12000" },
+		length: { type: "string" },
 		text: { type: "string", default: path.join(REPO, "node_modules") },
 	},
 });
@@ -53,18 +55,21 @@ const METHODS: readonly (readonly [title: string, options: Partial<ApplyPrecisio
 ];
 
 try {
-	await measureLayers(new Tokenizer(values.vocabulary), Number(values.tokens));
+	const length = values.length === undefined ? undefined : Number(values.length);
+	await measureLayers(new Tokenizer(values.vocabulary), Number(values.tokens), length);
 } finally {
 	rmSync(folder, { recursive: true, force: true });
 }
 
-async function measureLayers(tokenizer: Tokenizer, tokens: number): Promise<void> {
+/** @param length of all samples; where it is left out, each has its own. */
+async function measureLayers(tokenizer: Tokenizer, tokens: number, length: number | undefined): Promise<void> {
 	const model = await prepared();
 	const names = model.graph.inputs.map(({ name }) => ({ name, type: "int64", shape: [] }));
-	const paragraphs = spread(
-		textFiles(values.text).flatMap((text) => tokenizer.paragraphs(text, 8)),
-		tokens,
-	);
+	const lengthOf = (sentence: readonly number[]) => length ?? sentence.length;
+	const texts = textFiles(values.text).flatMap((text) => {
+		return length === undefined ? tokenizer.paragraphs(text, 8) : tokenizer.sentences(text, 8, length);
+	});
+	const paragraphs = spread(texts, lengthOf, tokens);
 	const heldOut = paragraphs.filter((_, index) => index % 5 === 4);
 	const others = paragraphs.filter((_, index) => index % 5 !== 4);
 	const source = (ids: readonly (readonly number[])[]): SampleSource => ({
@@ -73,7 +78,7 @@ async function measureLayers(tokenizer: Tokenizer, tokens: number): Promise<void
 		isRandom: false,
 		async *samples(first) {
 			for (const sentence of ids.slice(first)) {
-				const feeds = Object.entries(textFeeds(names, sentence)).map(([name, { data, dims }]) => {
+				const feeds = Object.entries(textFeeds(names, sentence, lengthOf(sentence))).map(([name, { data, dims }]) => {
 					const bytes = new Uint8Array((data as BigInt64Array).buffer);
 					return [name, { type: "int64" as const, shape: [...dims], bytes }] as const;
 				});
@@ -86,7 +91,7 @@ async function measureLayers(tokenizer: Tokenizer, tokens: number): Promise<void
 	writeImportance(meanSquares, place("importance.npz"));
 	const seconds = (performance.now() - started) / 1000;
 	await calibrate(model, source(heldOut), { hessian: place("unseen") });
-	const count = (ids: readonly (readonly number[])[]) => ids.reduce((sum, sentence) => sum + sentence.length, 0);
+	const count = (ids: readonly (readonly number[])[]) => ids.reduce((sum, sentence) => sum + lengthOf(sentence), 0);
 	console.log(`${count(others)} tokens to calibrate with (${seconds.toFixed(0)} s), ${count(heldOut)} held out`);
 
 	const weights = await weightsOf(model);
@@ -176,8 +181,12 @@ function textFiles(parent: string): string[] {
 }
 
 /** Paragraphs from all over, of about so many tokens together. */
-function spread(paragraphs: readonly number[][], tokens: number): number[][] {
-	const all = paragraphs.reduce((sum, sentence) => sum + sentence.length, 0);
+function spread(
+	paragraphs: readonly number[][],
+	lengthOf: (paragraph: readonly number[]) => number,
+	tokens: number,
+): number[][] {
+	const all = paragraphs.reduce((sum, sentence) => sum + lengthOf(sentence), 0);
 	const step = Math.max(1, all / tokens);
 	return Array.from(
 		{ length: Math.floor(paragraphs.length / step) },

@@ -1,7 +1,9 @@
 import { linkSync, mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { writeNpy } from "../arrays/npz.js";
+import { QGraphError } from "../diagnostics.js";
 import { bytesOf } from "../ir/tensor.js";
+import { reasonOf } from "../onnx/io-error.js";
 import { MomentsFolder } from "../passes/support/input-statistics.js";
 import type { MomentInput } from "./moment-inputs.js";
 import { triangleSize, wholeMatrix } from "./moment-sum.js";
@@ -56,8 +58,21 @@ export class ChannelTotals {
 		return found;
 	}
 
-	/** Writes the second moments of inputs, one file a weight, and forgets them. Weights that share an input share a file. */
+	/**
+	 * Writes the second moments of inputs, one file a weight, and forgets them. Weights that share an input share a file.
+	 *
+	 * @throws QGraphError `write/failed`.
+	 */
 	writeMoments(inputs: readonly MomentInput[], folder: string): void {
+		try {
+			this.#writeMoments(inputs, folder);
+		} catch (error) {
+			const message = `cannot write second moments into '${folder}': ${reasonOf(error)}`;
+			throw new QGraphError("write/failed", message, { file: folder }, { cause: error });
+		}
+	}
+
+	#writeMoments(inputs: readonly MomentInput[], folder: string): void {
 		mkdirSync(folder, { recursive: true });
 		const counts = new Map<string, number>();
 		for (const { key, depth, groups, weights } of inputs) {

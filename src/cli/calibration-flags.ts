@@ -1,10 +1,11 @@
 import type { Argv } from "yargs";
 import { OBSERVERS, type ObserverName } from "../index.js";
 import type { Arguments } from "./command.js";
+import { imageFlags, imageOptions } from "./image-flags.js";
 
 /** Flags of the commands that calibrate a model and quantize it with what they find. */
 export function calibrationFlags(builder: Argv): Argv {
-	return builder
+	return imageFlags(builder)
 		.option("observer", { choices: OBSERVERS, describe: "How ranges are made of what was seen [default: min-max]" })
 		.option("headroom", {
 			type: "number",
@@ -29,6 +30,7 @@ export function calibrationOptions(args: Arguments) {
 	return {
 		observer: args.observer as ObserverName | undefined,
 		headroom: args.headroom as number | undefined,
+		images: imageOptions(args),
 		gptq: args.gptq !== false,
 		compensate: args.compensate !== false,
 	};
@@ -36,7 +38,8 @@ export function calibrationOptions(args: Arguments) {
 
 /** The first of these flags that was given, as it is written; undefined where none was. */
 export function givenCalibrationFlag(args: Arguments): string | undefined {
-	const given = ["observer", "headroom"].find((flag) => args[flag] !== undefined);
+	const images = ["size", "mean", "std", "order", "fit"].map((name) => `image-${name}`);
+	const given = ["observer", "headroom", ...images].find((flag) => args[flag] !== undefined);
 	const denied = ["gptq", "compensate"].find((flag) => args[flag] === false);
 	return given !== undefined ? `--${given}` : denied && `--no-${denied}`;
 }

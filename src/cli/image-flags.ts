@@ -1,5 +1,27 @@
+import type { Argv } from "yargs";
 import { type ImageOptions, QGraphError } from "../index.js";
 import type { Arguments } from "./command.js";
+
+/** How images become samples. */
+export function imageFlags(builder: Argv): Argv {
+	return builder
+		.option("image-size", {
+			type: "string",
+			requiresArg: true,
+			describe: "Of images, 224x224 [default: the input's]",
+		})
+		.option("image-mean", {
+			type: "string",
+			requiresArg: true,
+			describe: "Taken from channels, which lie from 0 to 1",
+		})
+		.option("image-std", { type: "string", requiresArg: true, describe: "What channels are divided by then" })
+		.option("image-order", { choices: ["rgb", "bgr"] as const, describe: "Order of channels [default: rgb]" })
+		.option("image-fit", {
+			choices: ["cover", "stretch", "pad"] as const,
+			describe: "What becomes of images of another shape [default: cover]",
+		});
+}
 
 /** `--image-...`; throws `cli/key-value` for what is no number. */
 export function imageOptions(args: Arguments): ImageOptions {

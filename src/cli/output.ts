@@ -15,6 +15,7 @@ export function checkOutput(output: string, force: boolean): void {
 }
 
 export function checkFolder(file: string): void {
-	if (existsSync(path.dirname(path.resolve(file)))) return;
+	const folder = statSync(path.dirname(path.resolve(file)), { throwIfNoEntry: false });
+	if (folder?.isDirectory() === true) return;
 	throw new QGraphError("write/failed", `cannot write '${file}': there is no such folder`, { file });
 }

@@ -1,3 +1,4 @@
+import type { ImageOptions } from "../calibration/sources/image-source.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import { readModel } from "../onnx/file.js";
 import { fixInputs } from "../passes/fix-inputs.js";
@@ -11,6 +12,8 @@ import { collectStatistics, lengthsOfSamples, type StatisticsFiles, type Statist
 export interface FileStatisticsOptions extends Omit<StatisticsOptions, "rounds">, Pick<RoundsOptions, "compensate"> {
 	/** Lengths of dynamic dimensions, as `name=length` or `input:axis=length`. */
 	readonly dim: readonly string[];
+	/** How images become samples. */
+	readonly images?: ImageOptions | undefined;
 	/** Inputs that always are the same, `sr=16000`, as `fix-inputs` takes them. */
 	readonly inputValues?: readonly string[] | undefined;
 	/** What runs in front of the recipe: what it changes is not there to have ranges. Default none. */
@@ -40,16 +43,16 @@ export async function collectStatisticsOf(
 	input: string,
 	data: readonly string[],
 	folder: string,
-	{ dim, inputValues = [], passes = [], target, compensate, onRounds, ...options }: FileStatisticsOptions,
+	{ dim, images, inputValues = [], passes = [], target, compensate, onRounds, ...options }: FileStatisticsOptions,
 ): Promise<FileStatistics> {
 	const model = await readModel(input);
 	const { recipe, gptq } = options;
 	const signal = options.signal === undefined ? {} : { signal: options.signal };
 	if (inputValues.length > 0) await runPasses(model, [fixInputs({ inputValue: inputValues })], signal);
 	if (dim.length > 0) await runPasses(model, [fixShapes({ dim })], signal);
-	const lengths = await lengthsOfSamples(model, data);
+	const lengths = await lengthsOfSamples(model, data, { images });
 	if (lengths.length > 0) await runPasses(model, [fixShapes({ dim: lengths })], signal);
-	const source = openSamples(model, data);
+	const source = openSamples(model, data, { images });
 	if (passes.length > 0) await runPasses(model, passes, { ...signal, ...(target === undefined ? {} : { target }) });
 	const rounds = { recipe, gptq, compensate, ...signal, onProgress: onRounds };
 	const files = await collectStatistics(model, source, folder, { ...options, rounds: hasRounds(rounds) });

@@ -1,5 +1,6 @@
 import type { Budget } from "../analysis/budget.js";
 import type { ObserverName } from "../calibration/calibration-encodings.js";
+import type { ImageOptions } from "../calibration/sources/image-source.js";
 import type { Diagnostic } from "../diagnostics.js";
 import type { WeightEntry } from "../passes/infra/report.js";
 import type { Verification } from "../runtime/verification.js";
@@ -15,6 +16,8 @@ export interface QuantizeOptions {
 	readonly budget?: Budget | undefined;
 	/** Samples to calibrate with, as `openSamples` takes them. */
 	readonly data?: readonly string[] | undefined;
+	/** How images become samples. */
+	readonly images?: ImageOptions | undefined;
 	/** Instead of samples: an encodings file with the ranges of values. */
 	readonly encodings?: string | undefined;
 	readonly target?: Target | undefined;

@@ -2,7 +2,7 @@ import path from "node:path";
 import { calibrate } from "../calibration/calibrate.js";
 import type { Calibration, SampleSource, ValueStatistics } from "../calibration/calibration.js";
 import { calibrationEncodings, needsHistograms, type ObserverName } from "../calibration/calibration-encodings.js";
-import { openSamples } from "../calibration/sources/open-samples.js";
+import { openSamples, type SampleSourceOptions } from "../calibration/sources/open-samples.js";
 import type { Diagnostic } from "../diagnostics.js";
 import { writeEncodings } from "../encodings/write-encodings.js";
 import type { Model } from "../ir/model.js";
@@ -123,10 +123,14 @@ export function settingsIn({ default: setting, rules }: Recipe): Setting[] {
 }
 
 /** Lengths of the first sample for dimensions that the model leaves open, as `input:axis=length`. */
-export async function lengthsOfSamples(model: Model, data: readonly string[]): Promise<string[]> {
+export async function lengthsOfSamples(
+	model: Model,
+	data: readonly string[],
+	options: SampleSourceOptions = {},
+): Promise<string[]> {
 	const open = inputsOf(model).filter(({ shape }) => shape?.some((dimension) => typeof dimension !== "number"));
 	if (open.length === 0) return [];
-	for await (const { arrays } of openSamples(model, data).samples(0)) {
+	for await (const { arrays } of openSamples(model, data, options).samples(0)) {
 		return open.flatMap(({ name, shape }) =>
 			shape!.flatMap((dimension, axis) =>
 				typeof dimension === "number" ? [] : [`${name}:${axis}=${arrays.get(name)?.shape[axis]}`],

@@ -85,6 +85,14 @@ test("refuses before it works, and writes nothing then", async () => {
 		const result = await calibrate(...args);
 		expect([result.code, result.err]).toEqual([code, expect.stringContaining(message)]);
 	}
+	const below = path.join(model, "x.encodings");
+	const misplaced = await qgraph(folder, "calibrate", model, "--data", "random:4", "--dim", "batch=1", "-o", below);
+	expect([misplaced.code, misplaced.err]).toEqual([1, expect.stringContaining("there is no such folder")]);
+	const moments = await calibrate("--force", "--hessian", path.join(model, "moments"));
+	expect([moments.code, moments.err]).toEqual([
+		1,
+		expect.stringContaining("write/failed: cannot write second moments"),
+	]);
 	const dynamic = await qgraph(folder, "calibrate", model, "--data", "random:4", "-o", output);
 	expect([dynamic.code, dynamic.err]).toEqual([1, expect.stringContaining("--dim batch=LENGTH")]);
 	expect(existsSync(output)).toBe(false);

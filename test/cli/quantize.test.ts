@@ -1,8 +1,10 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { writeNpz } from "../../src/arrays/npz.js";
+import { bytesOf, floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { writeModel } from "../../src/onnx/file.js";
 import { modelOf } from "../support/build.js";
@@ -124,6 +126,47 @@ test("convert --calibration-data makes the same file as quantize with all sample
 	}
 });
 
+test("convert and quantize prepare images as they are told", async () => {
+	const [float, images] = [path.join(folder, "sees.onnx"), path.join(folder, "images")];
+	const outputs = ["arrays", "converted", "quantized", "plain"].map((name) => path.join(folder, `images-${name}.onnx`));
+	const graph = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, 3, 8, 8]);
+		b.initializer("w", floatTensor([2, 3, 1, 1], [1, -2, 3, -4, 5, 6]));
+		b.node("Conv", ["x", "w"], ["y"]);
+		b.output("y");
+	});
+	await writeModel(graph, float);
+	mkdirSync(images);
+	const pixels = Array.from({ length: 3 }, (_, image) =>
+		Uint8Array.from({ length: 192 }, (_, at) => (at * 37 + image * 91) % 256),
+	);
+	for (const [index, raw] of pixels.entries()) {
+		await sharp(raw, { raw: { width: 8, height: 8, channels: 3 } })
+			.png()
+			.toFile(path.join(images, `${index}.png`));
+	}
+	const values = pixels.flatMap((raw) => {
+		return Array.from({ length: 192 }, (_, at) => (raw[(at % 64) * 3 + Math.floor(at / 64)]! / 255 - 0.5) / 0.25);
+	});
+	const arrays = { type: "float32", shape: [3, 1, 3, 8, 8], bytes: bytesOf(Float32Array.from(values)) } as const;
+	writeNpz(path.join(folder, "images.npz"), new Map([["x", arrays]]));
+	const how = ["--image-mean", "0.5", "--image-std", "0.25"];
+	const recipe = ["--recipe", "16a8w", "-q"];
+	for (const [output, ...args] of [
+		[outputs[0]!, "--calibration-data", path.join(folder, "images.npz")],
+		[outputs[1]!, "--calibration-data", images, ...how],
+		[outputs[3]!, "--calibration-data", images],
+	] as const) {
+		expect(await qgraph(folder, "convert", float, output, ...recipe, ...args)).toMatchObject({ code: 0 });
+	}
+	const own = ["--data", images, ...how, "--hold-out", "0", "--no-verify"];
+	expect(await qgraph(folder, "quantize", float, outputs[2]!, ...recipe, ...own)).toMatchObject({ code: 0 });
+	const [fromArrays, converted, quantized, plain] = outputs.map((file) => readFileSync(file));
+	expect(converted!.equals(fromArrays!)).toBe(true);
+	expect(quantized!.equals(fromArrays!)).toBe(true);
+	expect(plain!.equals(fromArrays!)).toBe(false);
+});
+
 test("convert --calibration-data sees what stood in the branch of an If", async () => {
 	const [conditional, quantized] = [path.join(folder, "if.onnx"), path.join(folder, "if-out.onnx")];
 	const random = mixedSource(2);
@@ -151,4 +194,6 @@ test("convert --calibration-data sees what stood in the branch of an If", async 
 	expect(code).toBe(0);
 	expect(out).toContain("gptq");
 	expect(out).not.toContain("qdq/bound");
+	const anywhere = ["--calibration-data", "random:8", "--dim", "batch=1", "--recipe", "16a8w", "--force"];
+	expect(await qgraph(folder, "convert", conditional, quantized, ...anywhere)).toMatchObject({ code: 0 });
 });

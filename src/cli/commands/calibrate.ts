@@ -17,7 +17,7 @@ import {
 	writeImportance,
 } from "../../index.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
-import { imageOptions } from "../image-flags.js";
+import { imageFlags, imageOptions } from "../image-flags.js";
 import { checkOutput } from "../output.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { ProgressBar, plain } from "../terminal.js";
@@ -42,7 +42,7 @@ export const calibrate: Command = {
 	usage: "calibrate <model>",
 	describe: "Run a float model on samples and write the ranges of its values as an encodings file",
 	flags: (builder) =>
-		builder
+		imageFlags(builder)
 			.version(false)
 			.positional("model", { type: "string", demandOption: true, describe: "ONNX file, float" })
 			.option("data", {
@@ -86,22 +86,6 @@ export const calibrate: Command = {
 				string: true,
 				requiresArg: true,
 				describe: "Length of a dynamic dimension, name=length or input:axis=length; repeatable",
-			})
-			.option("image-size", {
-				type: "string",
-				requiresArg: true,
-				describe: "Of images, 224x224 [default: the input's]",
-			})
-			.option("image-mean", {
-				type: "string",
-				requiresArg: true,
-				describe: "Taken from channels, which lie from 0 to 1",
-			})
-			.option("image-std", { type: "string", requiresArg: true, describe: "What channels are divided by then" })
-			.option("image-order", { choices: ["rgb", "bgr"] as const, describe: "Order of channels [default: rgb]" })
-			.option("image-fit", {
-				choices: ["cover", "stretch", "pad"] as const,
-				describe: "What becomes of images of another shape [default: cover]",
 			})
 			.option("seed", { type: "number", requiresArg: true, describe: "Of random samples [default: 0]" })
 			.option("version", {

@@ -112,15 +112,17 @@ export const convert: Command = {
 };
 
 function usageProblem(args: Arguments): string | undefined {
-	const unused = unusedOptions(args.verify === true ? { ...args, dim: undefined } : args);
+	const isCalibrated = args["calibration-data"] !== undefined;
+	const taken = isCalibrated ? quantizing(args) : args;
+	const unused = unusedOptions(args.verify === true || isCalibrated ? { ...taken, dim: undefined } : taken);
 	if (unused.length > 0) return unused.join("; ");
 	if (args["allow-illegal"] === true && args.target === undefined) return "--allow-illegal needs --target";
 	if (args.verify === true && args["dry-run"] === true) return "--verify needs an output to run";
-	if (args["calibration-data"] !== undefined && (args.recipe === undefined || args.encodings !== undefined)) {
+	if (isCalibrated && (args.recipe === undefined || args.encodings !== undefined)) {
 		return "--calibration-data needs --recipe, and takes the place of --encodings";
 	}
 	const calibrating = givenCalibrationFlag(args);
-	if (calibrating !== undefined && args["calibration-data"] === undefined) {
+	if (calibrating !== undefined && !isCalibrated) {
 		return `${calibrating} needs --calibration-data`;
 	}
 	const verifying = ["min-sqnr", "inputs", "samples", "seed"].find((flag) => args[flag] !== undefined);
@@ -144,7 +146,7 @@ async function runCalibrated(args: Arguments, context: CommandContext): Promise<
 			recipe: args.recipe as string,
 			dim: (args.dim as string[] | undefined) ?? [],
 			inputValues: (args["input-value"] as string[] | undefined) ?? [],
-			passes: passesBefore(args, "apply-precision-recipe"),
+			passes: passesBefore(quantizing(args), "apply-precision-recipe"),
 			target: targetOf(args),
 			signal,
 			onProgress: (done, total) => bar.update("calibrating", done, total ?? 0),
@@ -159,6 +161,11 @@ async function runCalibrated(args: Arguments, context: CommandContext): Promise<
 		await found?.observer?.close();
 		await rm(folder, { recursive: true, force: true });
 	}
+}
+
+/** Arguments with ranges, which are still to be found, so that they choose the passes that these make possible. */
+function quantizing(args: Arguments): Arguments {
+	return { ...args, encodings: args.encodings ?? "" };
 }
 
 function targetOf({ target }: Arguments): Target | undefined {
