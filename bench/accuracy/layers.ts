@@ -2,11 +2,12 @@
  * What statistics of the inputs gain for each layer: signal to noise at the outputs of MatMuls, dB, with weights in LPBQ
  * blocks of 32 and float inputs that nothing was calibrated with.
  *
- *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000] [--length 32] [--text folder] model.onnx
+ *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000] [--length 32 [--longest 19]] [--text folder]
+ *     model.onnx
  *
  * Texts are the paragraphs of Markdown and plain text below the folder (this repository's packages when left out), every
  * fifth of them held out; they are cut after 128 tokens, none is padded. With a length, they are sentences of no more
- * tokens, padded to it, as a model of fixed lengths reads them, and padding counts. With M the second moments of the inputs that
+ * tokens, or than the longest may have, padded to it, as a model of fixed lengths reads them, and padding counts. With M the second moments of the inputs that
  * were held out, W a weight and E its error, the signal is the trace of W^T M W and the noise that of E^T M E.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -39,6 +40,7 @@ const { values, positionals } = parseArgs({
 		vocabulary: { type: "string" },
 		tokens: { type: "string", default: "12000" },
 		length: { type: "string" },
+		longest: { type: "string" },
 		text: { type: "string", default: path.join(REPO, "node_modules") },
 	},
 });
@@ -67,7 +69,9 @@ async function measureLayers(tokenizer: Tokenizer, tokens: number, length: numbe
 	const names = model.graph.inputs.map(({ name }) => ({ name, type: "int64", shape: [] }));
 	const lengthOf = (sentence: readonly number[]) => length ?? sentence.length;
 	const texts = textFiles(values.text).flatMap((text) => {
-		return length === undefined ? tokenizer.paragraphs(text, 8) : tokenizer.sentences(text, 8, length);
+		return length === undefined
+			? tokenizer.paragraphs(text, 8)
+			: tokenizer.sentences(text, 8, Number(values.longest ?? length));
 	});
 	const paragraphs = spread(texts, lengthOf, tokens);
 	const heldOut = paragraphs.filter((_, index) => index % 5 === 4);
