@@ -30,6 +30,7 @@ import { findSensitivityUnits, type SensitivityUnit } from "./find-sensitivity-u
 import { IsolatedNoise } from "./isolated-noise.js";
 import { keepInputs } from "./keep-inputs.js";
 import type { ActivationBits, InputKeeper } from "./layer-inputs.js";
+import { located } from "./located.js";
 import type { IsolatedUnit, MeasureOptions, MeasureSamples, QuantizedNoise } from "./measure-options.js";
 import type { OutputNoise } from "./output-noise.js";
 import { prepared, runOn } from "./prepare-model.js";
@@ -156,12 +157,13 @@ export class SensitivityMeasure {
 		const places = new Map(this.units.map((unit, index) => [unit, index] as const));
 		const measured = mapAhead(this.units, UNITS_AHEAD, async (unit) => {
 			signal?.throwIfAborted();
-			return this.#state.once(isolatedName(unit, settingsOf), async () => {
+			const result = await this.#state.once(isolatedName(unit, settingsOf), async () => {
 				const candidates = await noise.measure(unit, `unit-${places.get(unit)}`, settingsOf(unit));
 				const read = await inputs;
 				const causes = await causesOf(unit, read, (part) => noise.spreadOf(part), this.#pool);
 				return { candidates, notFinite: notFiniteIn(unit, read), causes };
 			});
+			return located(result, folder);
 		});
 		try {
 			for await (const [unit, result] of measured) {
@@ -179,7 +181,7 @@ export class SensitivityMeasure {
 		return new Map(
 			this.units.flatMap((unit) => {
 				const found = this.#state.get<IsolatedUnit>(isolatedName(unit, settingsOf));
-				return found === undefined ? [] : [[unit.name, found] as const];
+				return found === undefined ? [] : [[unit.name, located(found, this.#options.folder)] as const];
 			}),
 		);
 	}
@@ -232,6 +234,7 @@ export class SensitivityMeasure {
 	async quantized(recipe: string, name: string, suggested?: string): Promise<QuantizedNoise> {
 		return this.#state.once(`quantized ${suggested ?? name}`, async () => {
 			await this.#ranges();
+			await this.#closeSwitched();
 			const { folder, target, products, fit, signal } = this.#options;
 			this.#progress(`quantizing: ${name}`, 0, 1);
 			const { model } = await prepared(this.#options);
@@ -299,11 +302,19 @@ export class SensitivityMeasure {
 	async close(): Promise<void> {
 		try {
 			this.#state.save();
-			await this.#switched?.close();
+			await this.#closeSwitched();
 			await this.#pool.close();
 		} finally {
 			this.#lock.release();
 		}
+	}
+
+	/** So that no two models are in memory; the next run end to end loads it again. */
+	async #closeSwitched(): Promise<void> {
+		const switched = this.#switched;
+		this.#switched = undefined;
+		this.#floatSamples.clear();
+		await switched?.close();
 	}
 
 	#progress(step: string, done: number, total: number): void {

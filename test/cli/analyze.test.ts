@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -58,7 +58,7 @@ test("analyze --json prints units", async () => {
 	}
 });
 
-test("Ctrl-C leaves an analysis that can be used, and --resume goes on", async () => {
+test("Ctrl-C leaves an analysis that can be used, and --resume goes on, in another place, too", async () => {
 	const cut = path.join(folder, "cut");
 	const args = (output: string) => {
 		const measures = ["--recipe", "16a4w", "--budget", "6bpw", "--fit", "max", "--data", "random:6"];
@@ -79,12 +79,14 @@ test("Ctrl-C leaves an analysis that can be used, and --resume goes on", async (
 	expect(known).toBeGreaterThan(0);
 	expect(known).toBeLessThan(partial.units.length);
 	expect(readFileSync(path.join(cut, "report.html"), "utf8")).toContain("isPartial");
-	const second = await qgraph(folder, ...args(cut), "--resume");
+	const moved = path.join(folder, "moved");
+	renameSync(cut, moved);
+	const second = await qgraph(folder, ...args(moved), "--resume");
 	expect([second.code, second.err]).toEqual([0, ""]);
-	expect(existsSync(path.join(cut, "work"))).toBe(false);
+	expect(existsSync(path.join(moved, "work"))).toBe(false);
 	const whole = path.join(folder, "whole");
 	expect((await qgraph(folder, ...args(whole))).code).toBe(0);
-	expect(read(cut)).toBe(read(whole));
+	expect(read(moved)).toBe(read(whole));
 });
 
 test("analyze refuses wrong usage", async () => {

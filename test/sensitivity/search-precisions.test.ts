@@ -3,20 +3,21 @@ import { settingOf } from "../../src/recipe/recipe.js";
 import { type ChosenCandidates, PrecisionChoice } from "../../src/sensitivity/choose-precisions.js";
 import type { SensitivityUnit } from "../../src/sensitivity/find-sensitivity-units.js";
 import type { CandidateNoise } from "../../src/sensitivity/isolated-noise.js";
+import { LossModel } from "../../src/sensitivity/loss-model.js";
 import type { OutputNoise } from "../../src/sensitivity/output-noise.js";
 import { type KnownUnit, Prediction } from "../../src/sensitivity/prediction.js";
 import { searchPrecisions, startsWithin } from "../../src/sensitivity/search-precisions.js";
 
 const UNITS = 8;
 
-/** Units of one size, a little less sensitive from one to the next as far as predicted: 4 bits in 50 bytes, 8 in 100. */
-function units(): KnownUnit[] {
+/** Units of one size, by `step` less sensitive from one to the next as far as predicted: 4 bits in 50 bytes, 8 in 100. */
+function units(step: number): KnownUnit[] {
 	return Array.from({ length: UNITS }, (_, index) => {
 		const candidate = (precision: "16a4w" | "16a8w", bytes: number, error: number): CandidateNoise => ({
 			setting: settingOf(precision),
 			bytes,
 			weights: { signal: 1, error },
-			output: { signal: 1, error: error * (1 - 0.02 * index) },
+			output: { signal: 1, error: error * (1 - step * index) },
 			constants: [],
 		});
 		const unit: SensitivityUnit = {
@@ -41,7 +42,7 @@ const BYTES = 600;
 
 /** Searches where `lossOf` a choice is what a run measures, of two samples with the same. */
 async function search(lossOf: (eightBits: readonly number[]) => readonly number[]) {
-	const known = units();
+	const known = units(0.02);
 	const choice = new PrecisionChoice(
 		known.map((one) => ({ known: one, weight: 1 })),
 		new Prediction(known, 0),
@@ -84,4 +85,22 @@ test("what is better by the chance of a sample is left", async () => {
 		[0, 1, 2, 3],
 		[0, 1, 2, 3],
 	]);
+});
+
+test.each([
+	["samples differ in which is better", [0.2, 3, 0.1, 2.6, 0.3, 0.4], [0.1, 0.3, 2.4, 0.2, 3, 0.4], [0, 1, 2, 3]],
+	["samples agree", [1.2, 1.1, 1, 1.1, 1.2, 1], [1.1, 1, 0.9, 1, 1.1, 0.9], [4, 5, 6, 7]],
+])("what measures least of two simple choices is taken as far as samples tell: %s", (_, first, second, expected) => {
+	const known = units(0.1);
+	const choice = new PrecisionChoice(
+		known.map((one) => ({ known: one, weight: 1 })),
+		new Prediction(known, 0),
+	);
+	const withEightBits = (indexes: readonly number[]): ChosenCandidates =>
+		new Map(known.map(({ unit, candidates }, index) => [unit.name, candidates[indexes.includes(index) ? 1 : 0]!]));
+	const [better, worse] = [withEightBits([0, 1, 2, 3]), withEightBits([4, 5, 6, 7])];
+	const model = new LossModel(choice);
+	model.add(better, first);
+	model.add(worse, second);
+	expect(model.best([better, worse])).toEqual(withEightBits(expected));
 });
