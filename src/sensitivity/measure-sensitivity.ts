@@ -173,6 +173,7 @@ export class SensitivityMeasure {
 		} finally {
 			await noise.close();
 		}
+		await this.#pool.close();
 		return found;
 	}
 
