@@ -69,4 +69,17 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "Reshape", [pair(b, "turned"), integers(b, "rows", [-1, 8])], "blocks"));
 			}),
 	},
+	{
+		rule: "htp/rank",
+		name: "the largest of queries that are pooled",
+		count: 2,
+		write: (b, rows) =>
+			model(b, [1, 2, 3 * 4 * rows, 8], (_, x) => {
+				const positive = pair(b, node(b, "Relu", [x], "positive"));
+				const six = pair(b, node(b, "Reshape", [positive, integers(b, "cut", [1, 2, 3, 4, rows, 8])], "six"));
+				const attributes = { keepdims: intAttribute(0) };
+				b.node("ReduceMax", [six, integers(b, "axes", [3])], ["largest"], attributes, "largest");
+				return pair(b, "largest");
+			}),
+	},
 ];

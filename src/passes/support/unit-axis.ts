@@ -30,6 +30,8 @@ const ELEMENTWISE: readonly string[] = [
 /** Operators along the axis that their attribute names. */
 const ALONG_AXIS: readonly string[] = ["Concat", "Split", "Softmax", "Gather"];
 
+const REDUCTIONS: readonly string[] = ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"];
+
 /** Which axis goes, by value. */
 type Axes = Map<Value, number>;
 
@@ -111,7 +113,21 @@ function axesAt(node: Node, value: Value, axis: number, shapes: Shapes): [Value,
 			? undefined
 			: [input, output].map((one) => [one, axis]);
 	}
+	if (isOnnxOp(node, ...REDUCTIONS)) {
+		const along = reducedAxes(node, shapes);
+		if (along === undefined || along.includes(axis) || value !== input) return undefined;
+		return [[input, axis]];
+	}
 	return isOnnxOp(node, ...ALONG_AXIS) ? axesAlong(node, value, axis, shapes) : undefined;
+}
+
+/** The axes that a reduction names and leaves out, counted from the front; undefined where it keeps them or they are computed. */
+function reducedAxes(node: Node, shapes: Shapes): readonly number[] | undefined {
+	const rank = shapes.of(node.inputs[0]!)?.length;
+	const stated = node.inputs[1] === undefined ? intsOf(node, "axes") : smallConstantOf(node.inputs[1])?.values;
+	if (rank === undefined || stated === undefined || stated.length === 0 || intOf(node, "keepdims", 1) !== 0)
+		return undefined;
+	return Array.from(stated, (one) => (one + rank) % rank);
 }
 
 function permOf(node: Node, shapes: Shapes): readonly number[] {
@@ -177,6 +193,8 @@ function dropAxes(axes: Axes, shapes: Shapes, model: Model, names: NameScope): v
 			const perm = permOf(node, shapes).filter((at) => at !== gone);
 			node.attributes.set("perm", intsAttribute(perm.map((at) => (at > gone ? at - 1 : at))));
 		} else if (isOnnxOp(node, "Slice")) sliceAlong(node, axes.get(node.inputs[0]!)!, shapes, names);
+		else if (isOnnxOp(node, ...REDUCTIONS))
+			reduceAlong(node, axes.get(node.inputs[0]!)!, { axes, shapes, model, names });
 		else if (isOnnxOp(node, ...ALONG_AXIS)) {
 			const [along, gone] = [alongOf(node, shapes), axes.get(node.inputs[0]!)!];
 			node.attributes.set("axis", intAttribute(along > gone ? along - 1 : along));
@@ -216,6 +234,22 @@ function reshapeTo(view: Node, shape: readonly number[], names: NameScope): void
 		view.attributes.delete("allowzero");
 	} else view.graph!.replaceNode(view, { op: "Reshape", name: view.name, inputs: [input!, stated], outputs: [output] });
 	if (old !== undefined) removeUnused(old);
+}
+
+/** A reduction over the axes that are left of those that it named, and the axis back behind it. */
+function reduceAlong(node: Node, gone: number, { shapes, model, names }: Dropping): void {
+	const along = reducedAxes(node, shapes)!;
+	const left = along.map((one) => (one > gone ? one - 1 : one));
+	const old = node.inputs[1];
+	if (old === undefined) node.attributes.set("axes", intsAttribute(left));
+	else {
+		const name = names.fresh(`${node.outputs[0]!.name}_axes`);
+		node.setInput(1, addConstant(node.graph!, name, int64Tensor([left.length], left), node));
+		removeUnused(old);
+	}
+	const shape = shapes.of(node.outputs[0]!)!;
+	const at = gone - along.filter((one) => one < gone).length;
+	reshapeBehind(model, node, { result: shape.toSpliced(at, 1), output: shape }, names);
 }
 
 function sliceAlong(node: Node, gone: number, shapes: Shapes, names: NameScope): void {
