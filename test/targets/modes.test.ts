@@ -314,6 +314,12 @@ test("a Gather of rank 5 by a matrix, no axes, scales that are an input, small t
 	expect(await gathered([3, 4, 5, 6, 2], [2])).toEqual([]);
 	expect(await gathered([3, 4, 5], [2, 3])).toEqual([]);
 	expect(await gathered([3, 4, 5], [0])).toEqual(["htp/empty"]);
+	const ranges = await rulesOf((b) => {
+		b.input("x", FLOAT, IMAGE);
+		b.node("Shape", ["x"], ["y"], { start: intAttribute(2), end: intAttribute(1) });
+		b.output("y").type = tensorType(DataType.INT64, [0]);
+	});
+	expect(ranges).toEqual([]);
 	const reduced = await rulesOf((b) => {
 		b.input("x", FLOAT, IMAGE);
 		b.initializer("axes", int64Tensor([0], []));

@@ -4,7 +4,7 @@ import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { formOf } from "./compiled-form.js";
-import { isFolded } from "./known-value.js";
+import { isFolded, isKnown } from "./known-value.js";
 
 function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | undefined {
 	if (!isOnnxOp(node, "MatMul") || weight === undefined) return undefined;
@@ -138,8 +138,8 @@ export const SHAPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "the graph fails to compile: Gather of no elements, on v79",
 			remedy: "compute it outside of the model",
-			broken({ node, outputs }) {
-				const empty = isFolded(node) ? undefined : outputs.find(({ shape }) => shape?.includes(0));
+			broken({ outputs }) {
+				const empty = outputs.find(({ value, shape }) => shape?.includes(0) && !isKnown(value));
 				return empty && `'${empty.value.name}' is [${empty.shape!.join(", ")}]`;
 			},
 		},
