@@ -150,6 +150,7 @@ export {
 } from "./passes/lower-gather-block-quantized.js";
 export { type LowerGemmOptions, lowerGemm } from "./passes/lower-gemm.js";
 export { lowerGroupQueryAttention } from "./passes/lower-group-query-attention.js";
+export { lowerIf } from "./passes/lower-if.js";
 export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-matmul-nbits.js";
 export { lowerRotaryEmbedding } from "./passes/lower-rotary-embedding.js";
 export { lowerSkipLayerNorm } from "./passes/lower-skip-layer-norm.js";

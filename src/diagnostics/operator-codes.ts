@@ -18,6 +18,9 @@ export const OPERATOR_CODES = {
 	"fold/condition": remark(
 		"An If chooses its branch when the model runs, which the HTP cannot. `--dim` may settle it, or `--input-value` where it follows from an input.",
 	),
+	"if/kept": remark(
+		"An If whose condition is data stays: a branch may fail or be random where it is not taken, or the branches' results are not known to have one shape.",
+	),
 	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 	"dynamic/form": remark(

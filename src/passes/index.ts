@@ -26,6 +26,7 @@ import { lowerDynamicQuantization } from "./lower-dynamic-quantization.js";
 import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerGroupQueryAttention } from "./lower-group-query-attention.js";
+import { lowerIf } from "./lower-if.js";
 import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
 import { lowerRotaryEmbedding } from "./lower-rotary-embedding.js";
 import { lowerSkipLayerNorm } from "./lower-skip-layer-norm.js";
@@ -53,6 +54,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	lowerRotaryEmbedding,
 	lowerGroupQueryAttention,
 	foldIf,
+	lowerIf,
 	foldShapes,
 	foldConstants,
 	fuseGelu,

@@ -7,7 +7,14 @@ import { addConstant } from "../../weights/constant.js";
 
 /** Puts the nodes of a branch of `node`, an If, in its place. Values of the branch get names that are free around it. */
 export function inlineBranch(node: Node, branch: Graph, names: NameScope): void {
+	giveResults(node, moveBranch(node, branch, names), names);
+	node.remove();
+}
+
+/** Puts the nodes of a branch of `node` in front of it, and returns what the branch hands out. */
+export function moveBranch(node: Node, branch: Graph, names: NameScope): Value[] {
 	const graph = node.graph!;
+	const taken = new Set([...graph.nodes].map(({ name }) => name));
 	const moved = new Map<Value, Value>();
 	const outer = (value: Value) => moved.get(value) ?? value;
 	for (const value of branch.initializers) {
@@ -26,7 +33,8 @@ export function inlineBranch(node: Node, branch: Graph, names: NameScope): void 
 			moved.set(value, other);
 			return other;
 		});
-		const { op, name, attributes } = inner;
+		const { op, attributes } = inner;
+		const name = inner.name !== "" && taken.has(inner.name) ? names.fresh(inner.name) : inner.name;
 		const copy = graph.createNode({ op, name, inputs: inner.inputs, outputs, attributes }, node);
 		copy.docString = inner.docString;
 		for (const [key, value] of inner.metadata) copy.metadata.set(key, value);
@@ -36,8 +44,7 @@ export function inlineBranch(node: Node, branch: Graph, names: NameScope): void 
 		inner.attributes.clear();
 	}
 	for (const [value, other] of moved) value.replaceUsesWith(other);
-	giveResults(node, branch.outputs.map(outer), names);
-	node.remove();
+	return branch.outputs.map(outer);
 }
 
 /** Graphs may hand out values from around them. */
@@ -49,7 +56,7 @@ function moveOutputs(graph: Graph, outer: (value: Value) => Value): void {
 }
 
 /** Makes whatever reads the results of `node` read these; outputs of the graph keep their names. */
-function giveResults(node: Node, results: readonly Value[], names: NameScope): void {
+export function giveResults(node: Node, results: readonly Value[], names: NameScope): void {
 	const graph = node.graph!;
 	for (const [index, output] of node.outputs.entries()) {
 		const result = results[index]!;

@@ -198,7 +198,9 @@ export const OPERATOR_RULES: RuleGroup = {
 			about: "There are no operators with graphs in them.",
 			consequence: "refused",
 			measured: "If is refused, and its bodies stay on the CPU",
-			remedy: "take the branch that is meant, or unroll the loop",
+			remedy:
+				"take the branch that is meant, compute both where neither fails for the other's input, or unroll the loop",
+			appliedBy: "lower-if",
 			broken({ node }) {
 				return isOnnxOp(node, ...CONTROL_FLOW) ? `operator ${node.op.type}` : undefined;
 			},
