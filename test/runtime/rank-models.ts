@@ -82,4 +82,18 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 				return pair(b, "largest");
 			}),
 	},
+	{
+		rule: "htp/rank",
+		name: "neighbours in rows, gathered as exporters write im2col",
+		count: 3,
+		write: (b, rows) =>
+			model(b, [1, 6, rows + 2], (_, x) => {
+				const line = pair(b, node(b, "Reshape", [x, integers(b, "five", [1, 3, 1, 2, rows + 2])], "line"));
+				const places = [0, 1, 2].flatMap((at) => Array.from({ length: rows }, (_, row) => at + row));
+				b.initializer("places", int64Tensor([3, rows], places));
+				b.node("Gather", [line, "places"], ["windows"], { axis: intAttribute(4) }, "windows");
+				b.node("Transpose", [pair(b, "windows")], ["turned"], { perm: intsAttribute([0, 1, 2, 4, 3, 5]) }, "turn");
+				return pair(b, node(b, "Reshape", [pair(b, "turned"), integers(b, "channels", [1, 9, 2, rows])], "columns"));
+			}),
+	},
 ];

@@ -51,7 +51,7 @@ import {
 } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
 import { cropLess } from "./spread-kernel.js";
-import { dropUnitAxis } from "./unit-axis.js";
+import { dropUnitAxis, MAX_RANK } from "./unit-axis.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
 	expandBias,
@@ -175,6 +175,17 @@ const repeatNothing: Remedy = ({ node }) => {
 	return true;
 };
 
+/** A Gather that makes more axes than its table has, whose result alone is too deep. */
+const gatherInRow: Remedy = (operator, tools) => {
+	const [data, indices] = operator.inputs;
+	const isShallow = (data?.shape?.length ?? MAX_RANK + 1) <= MAX_RANK && (indices?.shape?.length ?? 0) <= MAX_RANK;
+	return isOnnxOp(operator.node, "Gather") && isShallow && gatherRow(operator, tools);
+};
+
+/** More than five axes: those of a permutation joined, those of indices in a row, one of length 1 left out. */
+const lowerDepth: Remedy = (operator, tools) =>
+	joinAxes(operator, tools) || gatherInRow(operator, tools) || dropUnitAxis(operator, tools);
+
 /** Remedies by the rule that they are for. */
 export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Remedy>([
 	["htp/channel-output", separate],
@@ -242,7 +253,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/computed-parameter", keepDefaults],
 	["htp/operator-form", otherForm],
 	["htp/output-shape", restateShapes],
-	["htp/rank", (operator, tools) => joinAxes(operator, tools) || dropUnitAxis(operator, tools)],
+	["htp/rank", lowerDepth],
 	["htp/lp-pool-pads", coverWindows],
 	["htp/operator-never", dropNothing],
 	["htp/operator-mode", otherMode],

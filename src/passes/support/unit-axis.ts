@@ -14,7 +14,7 @@ import { reshapeBehind } from "./reshape-around.js";
 import { smallConstantOf } from "./small-constant.js";
 
 /** The target has no more axes. */
-const MAX_RANK = 5;
+export const MAX_RANK = 5;
 
 const VIEWS: readonly string[] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten"];
 const QUANTIZERS: readonly string[] = ["QuantizeLinear", "DequantizeLinear"];
@@ -167,7 +167,7 @@ function axesAlong(node: Node, value: Value, axis: number, shapes: Shapes): [Val
 	}
 	const [data, indices] = node.inputs;
 	const more = shapes.of(indices!)?.length;
-	if (more === undefined || value === indices) return undefined;
+	if (more === undefined || value === indices || !shapes.isDeep(data!)) return undefined;
 	const shift = more - 1;
 	const at = value === data ? axis : axis < along ? axis : axis - shift;
 	if (at === along || (value !== data && axis >= along && axis < along + more)) return undefined;

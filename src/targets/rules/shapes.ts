@@ -66,7 +66,8 @@ export const SHAPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured:
 				"rank 6 and 7 refused for Relu, Add, Reshape, Transpose, Exp and Gather, on floats and codes; of a Reshape, Transpose and Reshape that cut images into windows some are taken where the batch is 1",
-			remedy: "permute fewer axes at a time, those that stay beside each other as one; leave out an axis of length 1",
+			remedy:
+				"permute fewer axes at a time, those that stay beside each other as one; leave out an axis of length 1; gather with a row of indices",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs, outputs }) {
 				if (isFolded(node) || isOnnxOp(node, "Shape", "Size", "QuantizeLinear", "DequantizeLinear")) return undefined;
