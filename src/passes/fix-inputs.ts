@@ -8,6 +8,7 @@ import { elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { addConstant } from "../weights/constant.js";
 import { definePass } from "./infra/pass.js";
+import { restateTypes } from "./support/restate-types.js";
 
 /** Options of {@link fixInputs}. */
 export interface FixInputsOptions {
@@ -16,7 +17,7 @@ export interface FixInputsOptions {
 
 /**
  * `Equal(sr, 16000)` -> `Equal(sr_value, 16000)`: what reads an input reads a constant, so that all that follows from it is
- * known. The input stays, unused, so that callers may go on giving it.
+ * known, shapes too. The input stays, unused, so that callers may go on giving it.
  */
 export const fixInputs = definePass<FixInputsOptions>({
 	name: "fix-inputs",
@@ -31,7 +32,7 @@ export const fixInputs = definePass<FixInputsOptions>({
 		const names = new NameScope(model);
 		let changed = false;
 		for (const text of context.options.inputValue) {
-			const { input, constant } = parse(model, text);
+			const { input, constant } = inputConstant(model, text);
 			if (input.uses.length === 0) continue;
 			input.replaceUsesWith(addConstant(model.graph, names.fresh(`${input.name}_value`), constant, undefined));
 			if (input.isGraphOutput) {
@@ -41,12 +42,13 @@ export const fixInputs = definePass<FixInputsOptions>({
 			context.count("inputs fixed");
 			changed = true;
 		}
+		if (changed) restateTypes(model);
 		return changed;
 	},
 });
 
-/** Throws `inputs/bad-value` and `inputs/unknown`. */
-function parse(model: Model, text: string): { readonly input: Value; readonly constant: Tensor } {
+/** What 'name=4' makes an input of `model`, and the input. Throws `inputs/bad-value` and `inputs/unknown`. */
+export function inputConstant(model: Model, text: string): { readonly input: Value; readonly constant: Tensor } {
 	const at = text.indexOf("=");
 	const numbers = text
 		.slice(at + 1)

@@ -1,11 +1,8 @@
-import { inferTypes } from "../inference/index.js";
 import { statedType } from "../inference/stated.js";
 import type { Model } from "../ir/model.js";
-import type { ValueType } from "../ir/types.js";
-import type { Value } from "../ir/value.js";
-import { allGraphs } from "../ir/walk.js";
 import { definePass } from "./infra/pass.js";
 import { type FixedDimensions, fixedDimensions, withLengths } from "./support/fixed-dimensions.js";
+import { restateTypes, statedValues } from "./support/restate-types.js";
 
 /** Options of {@link fixShapes}. */
 export interface FixShapesOptions {
@@ -29,7 +26,7 @@ export const fixShapes = definePass<FixShapesOptions>({
 		const fixed = fixedDimensions(model, context.options.dim);
 		const changed = applyLengths(model, fixed);
 		if (changed) {
-			restate(model);
+			restateTypes(model);
 			context.count(
 				"dimensions fixed",
 				fixed.byName.size + [...fixed.byInput.values()].reduce((n, axes) => n + axes.size, 0),
@@ -47,7 +44,7 @@ export const fixShapes = definePass<FixShapesOptions>({
 	},
 });
 
-/** Puts the lengths into every stated type; function bodies have names of their own and stay. */
+/** Puts the lengths into every stated type. */
 function applyLengths(model: Model, { byName, byInput }: FixedDimensions): boolean {
 	let changed = false;
 	for (const value of statedValues(model)) {
@@ -61,25 +58,4 @@ function applyLengths(model: Model, { byName, byInput }: FixedDimensions): boole
 		changed = true;
 	}
 	return changed;
-}
-
-/** Writes what follows over what was stated of values that nodes compute. */
-function restate(model: Model): void {
-	const types = inferTypes(model);
-	for (const value of statedValues(model)) {
-		if (value.producer === undefined || value.type === undefined) continue;
-		const type = types.typeOf(value);
-		if (type !== undefined && !isSame(type, value.type)) value.type = type;
-	}
-}
-
-function* statedValues(model: Model): Generator<Value> {
-	for (const { graph, function: definition } of allGraphs(model)) {
-		if (definition !== undefined) continue;
-		yield* new Set([...graph.inputs, ...graph.outputs, ...graph.valueInfo]);
-	}
-}
-
-function isSame(a: ValueType, b: ValueType): boolean {
-	return JSON.stringify(a) === JSON.stringify(b);
 }

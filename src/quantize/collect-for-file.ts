@@ -48,11 +48,11 @@ export async function collectStatisticsOf(
 	const model = await readModel(input);
 	const { recipe, gptq } = options;
 	const signal = options.signal === undefined ? {} : { signal: options.signal };
-	if (inputValues.length > 0) await runPasses(model, [fixInputs({ inputValue: inputValues })], signal);
 	if (dim.length > 0) await runPasses(model, [fixShapes({ dim })], signal);
+	if (inputValues.length > 0) await runPasses(model, [fixInputs({ inputValue: inputValues })], signal);
 	const lengths = await lengthsOfSamples(model, data, { images });
 	if (lengths.length > 0) await runPasses(model, [fixShapes({ dim: lengths })], signal);
-	const source = openSamples(model, data, { images });
+	const source = openSamples(model, data, { images, inputValues });
 	if (passes.length > 0) await runPasses(model, passes, { ...signal, ...(target === undefined ? {} : { target }) });
 	const rounds = { recipe, gptq, compensate, ...signal, onProgress: onRounds };
 	const files = await collectStatistics(model, source, folder, { ...options, rounds: hasRounds(rounds) });

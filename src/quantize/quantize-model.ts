@@ -108,12 +108,12 @@ class Quantizer {
 	/** Fixes lengths and opens the samples; those of the first sample where lengths are left open. */
 	async #prepare(model: Model): Promise<PreparedSamples | undefined> {
 		const { data, images, dim = [], holdOut, inputValues = [] } = this.#options;
-		if (inputValues.length > 0) await this.#passes(model, [fixInputs({ inputValue: inputValues })]);
 		if (dim.length > 0) await this.#passes(model, [fixShapes({ dim })]);
+		if (inputValues.length > 0) await this.#passes(model, [fixInputs({ inputValue: inputValues })]);
 		if (data === undefined) return undefined;
 		const lengths = await lengthsOfSamples(model, data, { images });
 		if (lengths.length > 0) await this.#passes(model, [fixShapes({ dim: lengths })]);
-		const source = openSamples(model, data, { images });
+		const source = openSamples(model, data, { images, inputValues });
 		return { source, dim: [...dim, ...lengths], ...(await splitSamples(source, holdOut)) };
 	}
 

@@ -112,6 +112,14 @@ describe("arrays", () => {
 		expect((await all(source, 1))[0]).toEqual(TWO[1]);
 	});
 
+	test("random samples have what inputs always are", async () => {
+		const source = openSamples(XI, ["random:2"], { inputValues: ["ids=7,8,9"] });
+		const samples = await all(source);
+		expect(samples.map(({ ids }) => ids)).toEqual([7, 8].map(() => ["1x3", 7, 8, 9]));
+		expect(samples[0]!.x).not.toEqual(samples[1]!.x);
+		expect(() => openSamples(XI, ["random:2"], { inputValues: ["rate=7"] })).toThrow("no input is named 'rate'");
+	});
+
 	test("folders: of .npz files, of one .npy file an input, of one folder an input", async () => {
 		mkdirSync(at("npz"));
 		writeNpz(at("npz", "b.npz"), new Map([["x", floats([1, 2], 3, 4)]]));

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
-import { DataType, type Dimension } from "../../src/ir/types.js";
+import { DataType, type Dimension, tensorType } from "../../src/ir/types.js";
 import { fixInputs } from "../../src/passes/fix-inputs.js";
+import { fixShapes } from "../../src/passes/fix-shapes.js";
 import { foldIf } from "../../src/passes/fold-if.js";
+import { allPasses } from "../../src/passes/index.js";
 import { runPasses } from "../../src/run-passes.js";
 import { modelOf } from "../support/build.js";
 import { golden } from "../support/golden.js";
@@ -58,6 +60,22 @@ describe("fix-inputs", () => {
 		["bool", BOOL, [], "a=true"],
 	])("%s", async (name, type, shape, text) => {
 		await golden(fixInputs({ inputValue: [text] }), name, given(type, shape));
+	});
+
+	test("lengths are fixed before, and shapes follow from the numbers", async () => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [1, 4]);
+			b.input("size", INT64, ["rank"]);
+			b.node("Expand", ["x", "size"], ["y"]);
+			b.output("y").type = tensorType(FLOAT, ["rows", 4]);
+		});
+		const made = [fixInputs({ inputValue: ["size=3,1"] }), fixShapes({ dim: ["rank=2"] })];
+		const order = allPasses.map(({ definition }) => definition.name);
+		await runPasses(
+			model,
+			made.toSorted((a, b) => order.indexOf(a.name) - order.indexOf(b.name)),
+		);
+		expect(model.graph.outputs[0]!.type).toEqual(tensorType(FLOAT, [3, 4]));
 	});
 
 	test("an input that is an output, too", async () => {

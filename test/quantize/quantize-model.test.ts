@@ -239,6 +239,22 @@ describe("quantizeModel", () => {
 		);
 	});
 
+	test("an input that always is the same is that in random samples, of which lengths are given, too", async () => {
+		const builder = new ModelBuilder();
+		builder.input("x", DataType.FLOAT, ["batch", 8]);
+		builder.input("count", DataType.INT64, ["batch"]);
+		builder.node("Cast", ["count"], ["many"], { to: intAttribute(DataType.FLOAT) });
+		const random = mixedSource(4);
+		builder.initializer("w", floatTensor([8, 4], Float32Array.from({ length: 32 }, random)));
+		builder.node("MatMul", ["x", "w"], ["product"]);
+		builder.node("Mul", ["product", "many"], ["y"]);
+		builder.output("y");
+		await writeModel(builder.model, place("counted.onnx"));
+		const options = { data: ["random:8"], dim: ["batch=1"], inputValues: ["count=12"], gptqGain: false };
+		const { onCpu } = await quantizeModel(place("counted.onnx"), place("twelve.onnx"), options);
+		expect(onCpu!.worstSqnrDb).toBeGreaterThan(30);
+	});
+
 	test.each(["16a4w", "16a4w_block:32"])("later weights make good what earlier ones got wrong, %s", async (recipe) => {
 		const steps = new Set<string>();
 		const onProgress = (step: string) => void steps.add(step);

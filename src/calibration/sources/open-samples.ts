@@ -17,6 +17,8 @@ export interface SampleSourceOptions {
 	readonly seed?: number | undefined;
 	/** How images become samples. */
 	readonly images?: ImageOptions | undefined;
+	/** What inputs always are, as 'sr=16000': random samples have it. */
+	readonly inputValues?: readonly string[] | undefined;
 }
 
 /**
@@ -30,9 +32,9 @@ export function openSamples(model: Model, places: readonly string[], options: Sa
 	return joinedSource(places.map((place) => openPlace(model, place, options)));
 }
 
-function openPlace(model: Model, place: string, { seed, images = {} }: SampleSourceOptions): SampleSource {
+function openPlace(model: Model, place: string, { seed, images = {}, inputValues }: SampleSourceOptions): SampleSource {
 	const random = /^random:(\d+)$/.exec(place);
-	if (random !== null) return randomSource(model, Number(random[1]), seed);
+	if (random !== null) return randomSource(model, Number(random[1]), seed, inputValues);
 	const inputs = inputsOf(model);
 	const found = statSync(place, { throwIfNoEntry: false });
 	if (found === undefined) {
