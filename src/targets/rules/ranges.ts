@@ -5,6 +5,7 @@ import { numbersOf } from "../../weights/numbers.js";
 import type { OperandFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
+import type { HtpArchitecture } from "../target.js";
 
 /** What a Log of floats makes of 0. */
 const LOG_OF_ZERO = -11 * Math.LN2;
@@ -18,8 +19,20 @@ const LEAST_ELU_STEP = 0.01 / 2 ** 15;
 /** Of what the sum of squares is no fraction, and no overflow, of a float of 16 bits. */
 const NORMS = { least: 2 ** -8, most: 2 ** 8 };
 const LARGEST_ELU = 20_000;
-/** Up to where operators are right, and from where on what they make is what they read. */
-const LARGEST_INPUTS: Readonly<Record<string, number>> = { Softplus: 200, Mish: 80 };
+/** Above that they are wrong, and what they should make is what they read. */
+const LARGEST_SOFTPLUS: Readonly<Partial<Record<DataType, number>>> = { [DataType.UINT16]: 200, [DataType.INT16]: 88 };
+const LARGEST_MISH = 80;
+
+/** Up to what a Softplus or Mish between codes of these types may read. */
+function largestInput(
+	node: Node,
+	{ from, to }: { readonly from: DataType; readonly to: DataType },
+	architecture: HtpArchitecture,
+): number | undefined {
+	const isOld = architecture === "v68";
+	if (isOnnxOp(node, "Mish")) return isOld ? undefined : LARGEST_MISH;
+	return isOnnxOp(node, "Softplus") && !(isOld && from !== to) ? LARGEST_SOFTPLUS[from] : undefined;
+}
 
 /** What the codes of an operand stand for. */
 function rangeOf(operand: OperandFacts | undefined) {
@@ -32,8 +45,10 @@ function reachOf(operand: OperandFacts | undefined): number | undefined {
 	return range && Math.max(range.hi, -range.lo);
 }
 
-function isWide(operand: OperandFacts | undefined): boolean {
-	return operand?.quantization?.dtype === DataType.UINT16;
+/** Are both codes of one type of 16 bits? */
+function areWide(a: OperandFacts | undefined, b: OperandFacts | undefined): boolean {
+	const dtype = a?.quantization?.dtype;
+	return (dtype === DataType.UINT16 || dtype === DataType.INT16) && b?.quantization?.dtype === dtype;
 }
 
 /** Does each reader of the result of `log` set it elsewhere where the input is equal to a constant? */
@@ -125,27 +140,27 @@ export const RANGE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/elu-range",
-			about: "An Elu between codes of UINT16 reads values up to 20000.",
+			about: "An Elu between codes of one type of 16 bits reads values up to 20000.",
 			consequence: "wrong",
 			measured: "3 dB up to 30000, 81 dB up to 20000, on every architecture; 68 dB from UINT16 to INT16",
 			remedy: "quantize its output with another type, and that as it was",
 			appliedBy: "legalize-operators",
 			since: "v69",
 			broken({ node, inputs: [input], outputs: [output] }) {
-				const largest = isOnnxOp(node, "Elu") && isWide(input) && isWide(output) ? reachOf(input) : undefined;
+				const largest = isOnnxOp(node, "Elu") && areWide(input, output) ? reachOf(input) : undefined;
 				if (largest === undefined || largest <= LARGEST_ELU) return undefined;
 				return `'${input!.value.name}' reaches up to ${largest.toPrecision(5)}`;
 			},
 		},
 		{
 			id: "htp/elu-small",
-			about: "The steps of what an Elu between codes of UINT16 reads are not below 0.01 / 2^15.",
+			about: "The steps of what an Elu between codes of one type of 16 bits reads are not below 0.01 / 2^15.",
 			consequence: "wrong",
 			measured:
 				"-7 to 0 dB with steps of 3.04e-7 and less, whatever those of the output and the zero point are, 42 to 49 dB with 3.06e-7, on every architecture; 17 to 35 dB from UINT16 to INT16",
 			remedy: "give what it reads a wider range",
 			broken({ node, inputs: [input], outputs: [output] }) {
-				if (!isOnnxOp(node, "Elu") || !isWide(input) || !isWide(output)) return undefined;
+				if (!isOnnxOp(node, "Elu") || !areWide(input, output)) return undefined;
 				const { scale } = input!.quantization!;
 				if (scale === undefined || scale >= LEAST_ELU_STEP) return undefined;
 				return `'${input!.value.name}' has steps of ${scale.toPrecision(3)}`;
@@ -153,21 +168,17 @@ export const RANGE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/large-input",
-			about: "No Softplus between codes reads values above 200, and no Mish above 80.",
+			about: "No Softplus between codes of UINT16 reads values above 200, of INT16 above 88, and no Mish above 80.",
 			consequence: "wrong",
 			measured:
-				"Softplus of 16 bits 87 dB up to 195, 4 up to 299, on floats too but for v68; Mish 73 dB up to 79, 11 up to 90, of 8 bits 6 dB up to 100, right on v68",
+				"Softplus of UINT16 96 dB up to 195, 4 up to 299, on floats too but for v68, of INT16 88 dB up to 88, 13 up to 90, right with 8 bits; Mish 73 dB up to 79, 11 up to 90, of 8 bits 6 dB up to 100, right on v68",
 			remedy: "clip what it reads; what is larger it gives back as it is",
 			broken({ node, inputs: [input], outputs: [output] }, { architecture }) {
-				const limit = isOnnxOp(node, "Softplus", "Mish") ? LARGEST_INPUTS[node.op.type] : undefined;
-				const range = output?.quantization && rangeOf(input);
+				const [from, to] = [input?.quantization?.dtype, output?.quantization?.dtype];
+				if (from === undefined || to === undefined) return undefined;
+				const limit = largestInput(node, { from, to }, architecture);
+				const range = rangeOf(input);
 				if (limit === undefined || range === undefined || range.hi <= limit) return undefined;
-				if (
-					architecture === "v68" &&
-					(isOnnxOp(node, "Mish") || input!.quantization!.dtype !== output!.quantization!.dtype)
-				)
-					return undefined;
-				if (isOnnxOp(node, "Softplus") && input!.quantization!.dtype !== DataType.UINT16) return undefined;
 				return `'${input!.value.name}' reaches up to ${range.hi.toPrecision(4)}`;
 			},
 		},
