@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { checkModel } from "../../src/targets/check-model.js";
+import { parseTarget } from "../../src/targets/target.js";
+import { type Encoding, pair } from "../runtime/operator-models.js";
+import { modelOf } from "../support/build.js";
+
+const { FLOAT, UINT8, UINT16, INT16 } = DataType;
+
+async function rulesOf(op: string, input: Encoding, output: Encoding, architecture = "v79"): Promise<string[]> {
+	const model = modelOf((b) => {
+		b.input("x", FLOAT, [6, 24]);
+		b.initializer("two", floatTensor([], [2]));
+		b.node(op, op === "Pow" ? [pair(b, "x", input), "two"] : [pair(b, "x", input)], ["y"]);
+		b.output(pair(b, "y", output));
+	});
+	const findings = await checkModel(model, parseTarget(`qnn-htp:${architecture}`));
+	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
+}
+
+/** Codes that reach up to `largest`, from 0 or from as far below it. */
+function upTo(largest: number, dtype: NonNullable<Encoding["dtype"]> = UINT16, isPositive = false): Encoding {
+	const codes = dtype === UINT8 ? 255 : 65535;
+	const middle = dtype === INT16 ? 0 : (codes + 1) / 2;
+	return isPositive
+		? { dtype, scale: largest / codes, zero: 0 }
+		: { dtype, scale: (2 * largest) / codes, zero: middle };
+}
+
+test.each<[op: string, input: Encoding, output: Encoding, rule: string | undefined, architecture?: string]>([
+	["Log", upTo(1, UINT16, true), { dtype: INT16, scale: 2 ** -12, zero: 16384 }, "htp/log-zero"],
+	["Log", upTo(1, UINT16, true), { dtype: INT16, scale: 2 ** -12, zero: 16384 }, undefined, "v68"],
+	["Log", upTo(1, UINT16, true), { dtype: INT16, scale: 2 ** -13, zero: 16384 }, undefined],
+	["Log", upTo(1, UINT8, true), upTo(16, UINT8), undefined],
+	["Reciprocal", upTo(1, UINT16, true), upTo(80, UINT16, true), "htp/reciprocal-range"],
+	["Reciprocal", upTo(1, UINT16, true), upTo(60, UINT16, true), undefined],
+	["Reciprocal", upTo(1e4, UINT16, true), upTo(0.01, UINT16, true), "htp/reciprocal-range"],
+	["Reciprocal", upTo(100, UINT8, true), upTo(0.5, UINT8, true), "htp/reciprocal-range"],
+	["Reciprocal", upTo(100, UINT16, true), upTo(0.5, UINT16, true), undefined],
+	["Pow", upTo(400), upTo(160_000, UINT16, true), "htp/square-range"],
+	["Pow", upTo(400), upTo(160_000, UINT16, true), undefined, "v68"],
+	["Pow", upTo(200), upTo(40_000, UINT16, true), undefined],
+	["Pow", upTo(0.001), upTo(1e-6, UINT16, true), "htp/square-range"],
+	["Elu", upTo(30_000), upTo(30_000), "htp/elu-range"],
+	["Elu", upTo(30_000, INT16), upTo(30_000, INT16), "htp/elu-range"],
+	["Elu", upTo(30_000), upTo(30_000, INT16), undefined],
+	["Elu", upTo(0.005), upTo(0.005), "htp/elu-small"],
+	["Elu", upTo(0.02), upTo(0.02), undefined],
+	["Softplus", upTo(250), upTo(250, UINT16, true), "htp/large-input"],
+	["Softplus", upTo(150), upTo(150, UINT16, true), undefined],
+	["Softplus", upTo(100, INT16), upTo(100, INT16), "htp/large-input"],
+	["Softplus", upTo(250, UINT8), upTo(250, UINT8, true), undefined],
+	["Mish", upTo(100, UINT8), upTo(100, UINT8), "htp/large-input"],
+	["Mish", upTo(100, UINT8), upTo(100, UINT8), undefined, "v68"],
+	["Mish", upTo(70), upTo(70), undefined],
+])("%s from %o to %o: %s", async (op, input, output, rule, architecture) => {
+	expect(await rulesOf(op, input, output, architecture)).toEqual(rule === undefined ? [] : [rule]);
+});
