@@ -5,8 +5,8 @@ import type { Interval } from "../quant/grid.js";
 import { constantOf } from "../weights/constant.js";
 import { eachNumber } from "../weights/numbers.js";
 import { clipLimits } from "./clip-limits.js";
-import { inputFacts } from "./operator-facts.js";
-import { codeInterval } from "./readers.js";
+import { inputFacts, outputFacts, type QuantizationFacts } from "./operator-facts.js";
+import { codeInterval, isSuperfluous, MOVED_ACROSS, quantizerBehind } from "./readers.js";
 import type { TypeSource } from "./type-source.js";
 
 /* What the compiler makes one operator of, a product or sum and the activation behind it, keeps none of the limits between. */
@@ -109,12 +109,47 @@ export interface CutRange {
 }
 
 /** Limits that the kernel of a product or sum forgets when it takes over `activation` behind it; undefined where none does. */
-export function cutRange(activation: Node, types: TypeSource): CutRange | undefined {
+function cutRange(activation: Node, types: TypeSource): CutRange | undefined {
 	if (!isOnnxOp(activation, ...LIMITING, ...CURVED)) return undefined;
 	const own = limitsOf(activation);
 	const before = letThrough(activation, types);
 	if (own === undefined || before === undefined) return undefined;
 	return { own, all: intersection(own, mapped(activation, before)) };
+}
+
+/** What an activation that a kernel takes over is quantized to, and the limits that are lost where that reaches further. */
+export interface LimitedResult extends CutRange {
+	readonly result: QuantizationFacts;
+}
+
+export function limitedResult(activation: Node, types: TypeSource): LimitedResult | undefined {
+	const quantizer = quantizerBehind(activation.outputs[0]!, ["MaxPool", ...MOVED_ACROSS]);
+	if (quantizer === undefined || !isOnnxOp(quantizer, "QuantizeLinear")) return undefined;
+	const result = outputFacts(quantizer.inputs[0]!, types).quantization;
+	const cut =
+		result && (isBehindCodes(activation, types) ? cutRange(activation, types) : cutByTwo(activation, result, types));
+	return cut && { ...cut, result };
+}
+
+function isBehindCodes(activation: Node, types: TypeSource): boolean {
+	return inputFacts(activation.inputs[0]!, types).quantization !== undefined;
+}
+
+/**
+ * Of two limiting activations with no codes between the compiler leaves the second one out where the quantizer does the same,
+ * and makes one of a Relu and a Clip behind it. Others are computed as they are.
+ */
+function cutByTwo(second: Node, result: QuantizationFacts, types: TypeSource): CutRange | undefined {
+	const [between] = second.inputs;
+	const first = between?.producer;
+	if (first === undefined || !isOnnxOp(first, ...LIMITING) || !isOnnxOp(second, ...LIMITING)) return undefined;
+	if (between!.uses.length > 1 || between!.isGraphOutput || !isBehindCodes(first, types)) return undefined;
+	const cut = cutRange(second, types);
+	if (isOnnxOp(first, "Relu") && isOnnxOp(second, "Clip")) {
+		const positive = { lo: 0, hi: Number.POSITIVE_INFINITY };
+		return cut && { own: intersection(cut.own, positive), all: intersection(cut.all, positive) };
+	}
+	return isSuperfluous(second, result) ? cut : undefined;
 }
 
 /** Below this a HardSwish is 0 as far as its step matters. */

@@ -129,7 +129,8 @@ function fusedAddFacts(node: Node, types: TypeSource): FusedAddFacts | undefined
 	return { node: add, addend: facts, output: outputFacts(add.outputs[0]!, types) };
 }
 
-function outputFacts(value: Value, types: TypeSource): OperandFacts {
+/** Facts of a value that an operator makes. */
+export function outputFacts(value: Value, types: TypeSource): OperandFacts {
 	const quantizer = movedQuantizer(value);
 	const moved = quantizer && quantizationFacts(quantizer, quantizer.outputs[0], types);
 	return {

@@ -10,7 +10,7 @@ import type { OperatorFacts, QuantizationFacts } from "./operator-facts.js";
 const VIEWS: readonly string[] = ["Reshape", "Transpose"];
 
 /** Operators that ONNX Runtime moves quantizers across: what is behind them is between quantized values, too. */
-const MOVED_ACROSS: readonly string[] = ["Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"];
+export const MOVED_ACROSS: readonly string[] = ["Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"];
 
 /** The only reader of `value`, where that is its first input. */
 function onlyReader(value: Value): Node | undefined {

@@ -15,10 +15,14 @@ function silu(b: Builder, x: string): string {
 	return pair(b, node(b, "Mul", [x, gate], "product"));
 }
 
-function clip(b: Builder, x: string, lo: number, hi: number, encoding = {}): string {
+function clipNode(b: Builder, x: string, lo: number, hi: number): string {
 	b.initializer("lo", floatTensor([], [lo]));
 	b.initializer("hi", floatTensor([], [hi]));
-	return pair(b, node(b, "Clip", [x, "lo", "hi"], "clip"), encoding);
+	return node(b, "Clip", [x, "lo", "hi"], "clip");
+}
+
+function clip(b: Builder, x: string, lo: number, hi: number, encoding = {}): string {
+	return pair(b, clipNode(b, x, lo, hi), encoding);
 }
 
 /** From -0.375 to 0.3. */
@@ -99,6 +103,34 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				b.node("MatMul", [x, weight(b, "w")], ["mm"], {}, "mm");
 				b.node("LeakyRelu", [pair(b, "mm", { scale: 2 ** -16 })], ["leaky"], { alpha: floatAttribute(0.25) }, "leaky");
 				return pair(b, "leaky");
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a MaxPool behind a Clip of a convolution, quantized further than the Clip's limits",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const window = { kernel_shape: intsAttribute([2, 2]) };
+				b.node("MaxPool", [clipNode(b, convolved(b, x, 4), -0.5, 0.75)], ["largest"], window, "largest");
+				return pair(b, "largest");
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Relu right behind a Clip of a product",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
+				return pair(b, node(b, "Relu", [clipNode(b, product, -0.5, 0.5)], "relu"), { scale: 2 ** -14, zero: 0 });
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Clip right behind a Relu of a sum",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				const positive = node(b, "Relu", [pair(b, node(b, "Add", [x, x], "sum"))], "relu");
+				return pair(b, clipNode(b, positive, -0.5, 0.5), { scale: 2 ** -16 });
 			}),
 	},
 	{

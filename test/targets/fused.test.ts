@@ -129,6 +129,60 @@ test.each([
 	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);
 });
 
+/** A sum, quantized, Clips from -1 to 1 and other activations behind it, and a quantizer. */
+function limitedSum(b: GraphBuilder, operators: readonly string[], encoding: { scale: number; zero: number }): void {
+	b.input("x", FLOAT, [1, 4, 5, 6]);
+	const x = pair(b, "x");
+	b.node("Add", [x, x], ["sum"]);
+	b.initializer("lo", floatTensor([], [-1]));
+	b.initializer("hi", floatTensor([], [1]));
+	let at = pair(b, "sum");
+	for (const [index, op] of operators.entries()) {
+		const inputs = op === "Clip" ? [at, "lo", "hi"] : op === "Concat" ? [at, at] : [at];
+		const attributes =
+			op === "MaxPool"
+				? { kernel_shape: intsAttribute([2, 2]) }
+				: op === "Concat"
+					? { axis: intAttribute(1) }
+					: ({} as Record<string, never>);
+		b.node(op, inputs, [`v${index}`], attributes);
+		at = `v${index}`;
+	}
+	b.output(pair(b, at, encoding));
+}
+
+const FROM_0_TO_4 = { scale: 2 ** -14, zero: 0 };
+const TO_4 = { scale: 2 ** -13, zero: 2 ** 15 };
+const TO_1 = { scale: 2 ** -15, zero: 2 ** 15 };
+
+test.each([
+	[["Clip", "MaxPool"], TO_4, true],
+	[["Clip", "Transpose", "Identity"], TO_4, true],
+	[["Clip", "MaxPool"], TO_1, false],
+	[["Clip", "Flatten"], TO_4, false],
+	[["Clip", "Concat"], TO_4, false],
+	[["Transpose", "Clip"], TO_4, false],
+	[["Clip", "Relu"], FROM_0_TO_4, true],
+	[["Clip", "Relu", "MaxPool"], FROM_0_TO_4, true],
+	[["Clip", "Relu"], TO_4, false],
+	[["Clip", "Relu"], { scale: 2 ** -16, zero: 0 }, false],
+	[["Relu", "Clip"], FROM_0_TO_4, true],
+	[["Relu", "Clip"], TO_1, true],
+	[["Relu", "Clip"], { scale: 2 ** -16, zero: 0 }, false],
+	[["Clip", "Clip"], TO_4, false],
+] as const)("%j with no quantizer between, behind a sum, in %j", async (operators, encoding, isWrong) => {
+	const rules = await rulesOf((b) => limitedSum(b, operators, encoding));
+	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);
+});
+
+test("limits that two operators share are kept where another one reads the value between", async () => {
+	const rules = await rulesOf((b) => {
+		limitedSum(b, ["Clip", "Relu"], FROM_0_TO_4);
+		b.output("v0");
+	});
+	expect(rules).toEqual([]);
+});
+
 test.each([
 	["Flatten", "MatMul", true],
 	["Transpose", "MatMul", false],

@@ -2,7 +2,7 @@ import { floatAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
-import { cutRange, hardSwishStart } from "../../targets/cut-range.js";
+import { hardSwishStart, limitedResult } from "../../targets/cut-range.js";
 import { NodeWriter } from "./node-writer.js";
 import {
 	addQdq,
@@ -40,14 +40,15 @@ function isSigmoid(dequantize: Node | undefined): boolean {
  * 0, which every encoding has, is outside of these, `Max -> Q -> DQ -> Min -> Q`.
  */
 export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names, types }) => {
-	const limits = cutRange(node, types)?.all;
-	const [before, behind] = [input, output].map((one) => one?.quantization && encodingAt(one.quantization.node));
-	if (limits === undefined || before === undefined || behind === undefined) return false;
+	const limited = limitedResult(node, types);
+	const behind = limited && encodingAt(limited.result.node);
+	if (behind === undefined) return false;
 	const range = intervalOf(behind);
-	const within = { lo: Math.max(limits.lo, range.lo), hi: Math.min(limits.hi, range.hi) };
+	const within = { lo: Math.max(limited!.all.lo, range.lo), hi: Math.min(limited!.all.hi, range.hi) };
 	if (within.lo > within.hi) return false;
+	const before = input?.quantization && encodingAt(input.quantization.node);
 	if (within.lo <= 0 && within.hi >= 0) insertPair(model, output!.value, coveringEncoding(behind.dtype, within), names);
-	else if (isOnnxOp(node, "Clip")) writeLimits(node, within, before, names);
+	else if (isOnnxOp(node, "Clip") && before !== undefined) writeLimits(node, within, before, names);
 	else return false;
 	return true;
 };
