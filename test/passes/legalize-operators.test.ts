@@ -25,6 +25,7 @@ const OLD_RULES = [
 	"htp/conv-volume-float",
 	"htp/wide-weight",
 	"htp/float-operand-v68",
+	"htp/float-island-v68",
 	"htp/max-pool-pads",
 ];
 

@@ -1,4 +1,5 @@
 import { FUSED_MODELS } from "./fused-models.js";
+import { ISLAND_MODELS } from "./island-models.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
@@ -25,4 +26,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...WRITTEN_MODELS,
 	...PRODUCT_MODELS,
 	...RANGE_MODELS,
+	...ISLAND_MODELS,
 ];

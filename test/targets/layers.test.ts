@@ -131,6 +131,25 @@ test.each([
 });
 
 test.each([
+	["Exp", "float", "MatMul", "v68", ["htp/float-island-v68"]],
+	["Exp", "codes", "MatMul", "v68", []],
+	["Exp", "float", "Relu", "v68", []],
+	["Exp", "float", "MatMul", "v69", []],
+	["Sigmoid", "float", "MatMul", "v68", []],
+] as const)("a %s of %s in front of a %s on %s", async (op, kind, reader, target, expected) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [5, 8]);
+		b.initializer("c", floatTensor([8], new Array(8).fill(0.5)));
+		b.node("Add", [quantized(b, "x"), "c"], ["sum"]);
+		b.node(op, [kind === "codes" ? quantized(b, "sum") : "sum"], ["made"]);
+		const codes = quantized(b, "made");
+		b.node(reader, reader === "MatMul" ? [codes, channelWeight(b, "w", [8, 4], 1)] : [codes], ["y"]);
+		b.output(quantized(b, "y"));
+	}, target);
+	expect(found).toEqual(expected);
+});
+
+test.each([
 	[0, "v79", []],
 	[7, "v79", ["htp/int16-product"]],
 	[0, "v68", ["htp/int16-product"]],

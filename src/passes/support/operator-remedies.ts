@@ -23,6 +23,7 @@ import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
+import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
@@ -146,12 +147,16 @@ const copyCodes: Remedy = ({ node }, { names }) => {
 	return true;
 };
 
-/** Float constants beside codes as codes. */
+/** Floats beside codes as codes. */
 const encodeOperands: Remedy = ({ node, inputs }, { names }) => {
 	const coded = inputs.findIndex((input) => input?.quantization !== undefined);
 	if (coded < 0 || isOnnxOp(node, "Mean")) return false;
-	const isData = (index: number) => index !== coded && inputs[index]?.dtype === DataType.FLOAT;
-	const done = inputs.map((_, index) => isData(index) && quantizeOperand(node, index, names, coded));
+	const isFloat = (index: number) => index !== coded && inputs[index]?.dtype === DataType.FLOAT;
+	const encode = (index: number) =>
+		quantizeOperand(node, index, names, coded) ||
+		(inputs[index]?.quantization === undefined &&
+			encodeFloats(node, index, inputs[coded]!.quantization!.dtype!, names));
+	const done = inputs.map((_, index) => isFloat(index) && encode(index));
 	return done.includes(true);
 };
 
@@ -230,6 +235,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/wide-right", keepRightBits],
 	["htp/int16-product", symmetricProduct],
 	["htp/float-operand-v68", encodeOperands],
+	["htp/float-island-v68", encodeIsland],
 	["htp/tanh-small", retypeResult],
 	["htp/div-norm", retypeResult],
 	["htp/silu-size", separateGate],

@@ -11,6 +11,7 @@ import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
 import { FILL_RULES } from "./fills.js";
+import { FLOAT_ISLAND_RULES } from "./float-islands.js";
 import { FORM_RULES } from "./forms.js";
 import { FUSED_RULES } from "./fused.js";
 import { GEMM_RULES } from "./gemm.js";
@@ -40,6 +41,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SATURATION_RULES,
 	CODE_RULES,
 	ACTIVATION_RULES,
+	FLOAT_ISLAND_RULES,
 	RANGE_RULES,
 	SHAPE_RULES,
 	STORED_RULES,

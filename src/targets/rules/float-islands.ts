@@ -1,0 +1,178 @@
+import { stringOf } from "../../ir/attribute.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import type { Value } from "../../ir/value.js";
+import { nodeLabel } from "../../ir/walk.js";
+import { constantOf } from "../../weights/constant.js";
+import { scalarOf } from "../../weights/numbers.js";
+import { dataCodes, floatInputs, isFloatOperand, resultCodes } from "../float-sides.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import type { RuleGroup } from "../rule.js";
+import { LINEAR } from "./producers.js";
+import { typeName } from "./type-name.js";
+
+/** Operators for which a v68 has a kernel of its own on floats, beside the modes in `hasFloatKernel`. */
+const FLOAT_KERNELS: readonly string[] = [
+	"Sub",
+	"Div",
+	"Max",
+	"Min",
+	"Where",
+	"Exp",
+	"Sqrt",
+	"Gelu",
+	"Elu",
+	"HardSigmoid",
+	"LogSoftmax",
+	"Round",
+	"Reciprocal",
+	"ReduceSum",
+	"LpNormalization",
+	"CumSum",
+	"Gather",
+];
+
+/** Those that htp/float-operand-v68 is about where the result is quantized. */
+const OF_OPERANDS: readonly string[] = ["Sub", "Div", "Max", "Min", "Where"];
+
+/** Operators that turn images, and so what is joined with them. */
+const IMAGE: readonly string[] = [
+	"Conv",
+	"ConvTranspose",
+	"AveragePool",
+	"MaxPool",
+	"GlobalAveragePool",
+	"GlobalMaxPool",
+	"InstanceNormalization",
+	"Resize",
+];
+
+/** Operators on codes that do not compile where floats went into these. */
+const FAILING: readonly string[] = [
+	...LINEAR,
+	...IMAGE,
+	"Div",
+	"Pad",
+	"Pow",
+	"Split",
+	"Gather",
+	"Floor",
+	"Reciprocal",
+	"Where",
+	"CumSum",
+	"LeakyRelu",
+	"PRelu",
+	"ReduceL2",
+	"SpaceToDepth",
+];
+
+function hasFloatKernel(node: Node): boolean {
+	if (isOnnxOp(node, "Pad")) return stringOf(node, "mode") === "edge" || stringOf(node, "mode") === "reflect";
+	return isNearest(node) || isPower(node) || isOnnxOp(node, ...FLOAT_KERNELS);
+}
+
+/** A square is a product. */
+function isPower(node: Node): boolean {
+	return isOnnxOp(node, "Pow") && scalarOf(constantOf(node.inputs[1])) !== 2;
+}
+
+function isNearest(node: Node): boolean {
+	return isOnnxOp(node, "Resize") && (stringOf(node, "mode") ?? "nearest") === "nearest";
+}
+
+/** Why a v68 computes the operator on floats; undefined where it does not, or where another rule says so. */
+function reasonForFloats(operator: OperatorFacts): string | undefined {
+	const { node, inputs, outputs } = operator;
+	if (!hasFloatKernel(node)) return undefined;
+	const [before, behind] = [dataCodes(operator), resultCodes(operator)];
+	if (isOnnxOp(node, "Gather") && (before?.codes ?? inputs[0]?.constant) !== undefined) return undefined;
+	const isOthers =
+		isOnnxOp(node, ...OF_OPERANDS) &&
+		outputs[0]?.quantization !== undefined &&
+		inputs.some((operand) => operand?.quantization !== undefined);
+	const [float] = floatInputs(operator);
+	if (float !== undefined) {
+		return isOthers ? undefined : `${node.op.type} reads the floats '${inputs[float]!.value.name}'`;
+	}
+	if (behind === undefined) {
+		return isFloatOperand(outputs[0]) ? `the result of ${node.op.type} is not quantized` : undefined;
+	}
+	if (before === undefined) return undefined;
+	if (before.dtype !== behind.dtype) {
+		return `${node.op.type} is from ${typeName(before.dtype)} to ${typeName(behind.dtype)}`;
+	}
+	if (!isNearest(node) && !isOnnxOp(node, "Gather")) return undefined;
+	if (before.scale === behind.scale && before.zeroPoint === behind.zeroPoint) return undefined;
+	return `${node.op.type} reads steps of ${before.scale} around ${before.zeroPoint} and writes ${behind.scale} around ${behind.zeroPoint}`;
+}
+
+/** The nodes that `values` go into, those included that these go into; without what is behind those that `ends` names. */
+function readersOf(values: readonly Value[], ends: readonly string[] = []): Set<Node> {
+	const found = new Set<Node>();
+	const open = [...values];
+	for (let value = open.pop(); value !== undefined; value = open.pop()) {
+		for (const { node } of value.uses) {
+			if (found.has(node)) continue;
+			found.add(node);
+			if (!isOnnxOp(node, ...ends)) open.push(...node.outputs);
+		}
+	}
+	return found;
+}
+
+/** Is an image operator among those that `nodes` come from? */
+function comeFromImages(nodes: readonly Node[]): boolean {
+	const seen = new Set<Node>();
+	const open = [...nodes];
+	for (let node = open.pop(); node !== undefined; node = open.pop()) {
+		if (seen.has(node)) continue;
+		seen.add(node);
+		if (isOnnxOp(node, ...IMAGE)) return true;
+		for (const input of node.inputs) if (input?.producer !== undefined) open.push(input.producer);
+	}
+	return false;
+}
+
+function isComputed(value: Value | undefined): boolean {
+	let at = value;
+	while (at?.producer !== undefined && isOnnxOp(at.producer, "QuantizeLinear", "DequantizeLinear")) {
+		at = at.producer.inputs[0];
+	}
+	return at !== undefined && constantOf(at) === undefined;
+}
+
+/** The operator on codes that does not compile behind the floats of `node`. */
+function failingBehind(node: Node): Node | undefined {
+	const quantizers = [...readersOf(node.outputs, ["QuantizeLinear"])].filter((reader) =>
+		isOnnxOp(reader, "QuantizeLinear"),
+	);
+	const behind = [...readersOf(quantizers.flatMap(({ outputs }) => outputs))];
+	const failing = behind.find((reader) => isOnnxOp(reader, ...FAILING));
+	if (failing !== undefined) return failing;
+	const joining = behind.filter(
+		(reader) =>
+			isOnnxOp(reader, "Add", "Sub", "Mul", "Max", "Min", "Concat") && reader.inputs.filter(isComputed).length > 1,
+	);
+	return comeFromImages(joining) ? joining[0] : undefined;
+}
+
+export const FLOAT_ISLAND_RULES: RuleGroup = {
+	title: "Floats between codes",
+	rules: [
+		{
+			id: "htp/float-island-v68",
+			about:
+				"No operator that a v68 computes on floats (Sub, Div, Max, Min, Where, Exp, Sqrt, Gelu, Elu, HardSigmoid, LogSoftmax, Round, Reciprocal, ReduceSum, LpNormalization, CumSum, Gather, Pow but for squares, Resize to the nearest, Pad with mode edge or reflect) reads or makes floats, codes of two types or, where it moves values only, of two encodings, in front of codes that products, image operators and their like read.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"'memory allocation related error' with what was computed so, quantized, going into MatMul, Gemm, Conv, pools, Div, Pad, Resize, Split, Gather, Where and others, directly or further on, or into an Add or Mul beside images; 68 to 97 dB with a pair in between; right in front of Mul, Add, Softmax, Relu, Tanh, reductions and outputs, and with Add, Mul, Sigmoid, Tanh, Relu, Softmax, ReduceMean and pools on floats",
+			remedy: "quantize what it reads and makes with one type",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const reason = reasonForFloats(operator);
+				const failing = reason === undefined ? undefined : failingBehind(operator.node);
+				return failing && `${reason}, and ${failing.op.type} '${nodeLabel(failing)}' is behind it`;
+			},
+		},
+	],
+};

@@ -1,0 +1,73 @@
+import { intAttribute, stringAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { type Builder, K, model, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
+
+/* What a v68 computes on floats in front of operators on codes that do not compile behind these. */
+
+const rule = "htp/float-island-v68";
+
+/** The small positive encoding of exponentials. */
+const GROWN = { scale: 2 ** -9, zero: 0 };
+
+function product(b: Builder, x: string, scale = 2 ** -13): string {
+	return pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"), { scale });
+}
+
+/** Exp(x + c), the sum on floats. */
+function grown(b: Builder, x: string): string {
+	return pair(b, node(b, "Exp", [node(b, "Add", [x, vector(b, "c", K, 0.1)], "sum")], "grown"), GROWN);
+}
+
+export const ISLAND_MODELS: readonly OperatorModel[] = [
+	{
+		rule,
+		name: "an Exp of floats in front of a product",
+		write: (b, rows) => model(b, [rows, K], (_, x) => product(b, grown(b, x), 2 ** -10)),
+	},
+	{
+		rule,
+		name: "a Resize to other steps in front of a product",
+		write: (b, rows) =>
+			model(b, [1, 2, rows, K / 2], (_, x) => {
+				b.initializer("scales", floatTensor([4], [1, 1, 1, 2]));
+				const attributes = {
+					mode: stringAttribute("nearest"),
+					coordinate_transformation_mode: stringAttribute("asymmetric"),
+					nearest_mode: stringAttribute("floor"),
+				};
+				b.node("Resize", [x, "", "scales"], ["larger"], attributes, "larger");
+				return product(b, pair(b, "larger", { scale: 2 ** -12.5, zero: 0x7000 }));
+			}),
+	},
+	{
+		rule,
+		name: "a LogSoftmax with a float result in front of a product",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.node("LogSoftmax", [x], ["logs"], { axis: intAttribute(-1) }, "logs");
+				return product(b, pair(b, node(b, "Mul", ["logs", vector(b, "c", K, 0.01, 0.5)], "halves")));
+			}),
+	},
+	{
+		rule,
+		name: "an Exp of UINT8 to UINT16 in front of a pool",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, 5],
+				(_, x) => pair(b, node(b, "GlobalAveragePool", [pair(b, node(b, "Exp", [x], "grown"), GROWN)], "mean")),
+				{ dtype: DataType.UINT8, scale: 2 ** -5 },
+			),
+	},
+	{
+		rule,
+		name: "an Exp of floats added to a convolution",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, K], (_, x) => {
+				const w = weight(b, "w", { shape: [4, 4, 1, 1], axis: 0 });
+				const image = pair(b, node(b, "Conv", [x, w], "conv"), { scale: 2 ** -10 });
+				return pair(b, node(b, "Add", [grown(b, x), image], "joined"), { scale: 2 ** -9 });
+			}),
+	},
+];
