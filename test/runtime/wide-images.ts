@@ -27,19 +27,13 @@ export class ImageWriter extends WideWriter {
 			...["views", "pool", "pool", "batch", "batch", "transposed", "excite", "resize", "pad", "instance", "softmax"],
 			...["depth", "global", "shuffle"],
 		]);
+		return this.common(kind, from, 1) ?? this.#own(kind, from);
+	}
+
+	#own(kind: string, from: Flow): Flow {
 		switch (kind) {
 			case "conv":
 				return this.#conv(from);
-			case "activation":
-				return this.activation(from);
-			case "binary":
-				return this.binary(from, 1);
-			case "residual":
-				return this.residual(from);
-			case "views":
-				return this.views(from);
-			case "softmax":
-				return this.softmax(from);
 			case "pool":
 				return this.#pool(from);
 			case "batch":

@@ -27,21 +27,15 @@ export class TokenWriter extends WideWriter {
 			...["linear", "linear", "linear", "linear", "norm", "norm", "activation", "activation", "binary", "binary"],
 			...["residual", "residual", "views", "views", "attention", "recurrent", "softmax", "gated", "integer", "packed"],
 		]);
+		return this.common(kind, from, from.shape.length - 1) ?? this.#own(kind, from);
+	}
+
+	#own(kind: string, from: Flow): Flow {
 		switch (kind) {
 			case "linear":
 				return this.#linear(from, this.pick([from.shape.at(-1)!, 16, 31, 64, 1, 96]));
 			case "norm":
 				return this.#norm(from);
-			case "activation":
-				return this.activation(from);
-			case "binary":
-				return this.binary(from, from.shape.length - 1);
-			case "residual":
-				return this.residual(from);
-			case "views":
-				return this.views(from);
-			case "softmax":
-				return this.softmax(from);
 			case "attention":
 				return this.#attention(from);
 			case "recurrent":

@@ -175,6 +175,24 @@ export abstract class WideWriter extends RandomWriter {
 		return this.encode({ name: `${name}_out`, shape: result.shape });
 	}
 
+	/** What images and tokens both have; undefined for other kinds. */
+	protected common(kind: string, from: Flow, channelAxis: number): Flow | undefined {
+		switch (kind) {
+			case "activation":
+				return this.activation(from);
+			case "binary":
+				return this.binary(from, channelAxis);
+			case "residual":
+				return this.residual(from);
+			case "views":
+				return this.views(from);
+			case "softmax":
+				return this.softmax(from);
+			default:
+				return undefined;
+		}
+	}
+
 	/** One operator on every element. */
 	protected activation(from: Flow): Flow {
 		const op = this.pick([

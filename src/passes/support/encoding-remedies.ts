@@ -23,7 +23,7 @@ import { insertPair } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
 
 /** The encoding of an operand that is quantized, with one scale. */
-function encodingOfOperand(operand: OperandFacts | undefined): Encoding | undefined {
+export function encodingOfOperand(operand: OperandFacts | undefined): Encoding | undefined {
 	return operand?.quantization && encodingAt(operand.quantization.node);
 }
 

@@ -2,24 +2,15 @@ import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
+import { encodingOfOperand } from "./encoding-remedies.js";
 import { NodeWriter } from "./node-writer.js";
-import {
-	addParameters,
-	addQdq,
-	addQuantizedConstant,
-	codesTensor,
-	type Encoding,
-	encodingAt,
-	encodingOf,
-	recoded,
-} from "./qdq.js";
+import { addParameters, addQdq, addQuantizedConstant, codesTensor, type Encoding, encodingOf, recoded } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 
 /** `Log(x)` -> `Where(Equal(x, 0), smallest code, Log(x) -> Q -> DQ)`. */
 export const setLogOfZero: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
-	const before = input?.quantization && encodingAt(input.quantization.node);
-	const behind = output?.quantization && encodingAt(output.quantization.node);
+	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
 	if (before === undefined || behind === undefined) return false;
 	const x = node.inputs[0]!;
 	const writer = new NodeWriter(node, names);
@@ -37,8 +28,7 @@ export const setLogOfZero: Remedy = ({ node, inputs: [input], outputs: [output] 
 
 /** Between UINT16 and INT16, whatever the codes are: on floats. */
 export const computeOnFloats: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
-	const before = input?.quantization && encodingAt(input.quantization.node);
-	const behind = output?.quantization && encodingAt(output.quantization.node);
+	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
 	if (before === undefined || behind === undefined) return false;
 	if (before.dtype !== DataType.UINT16)
 		node.setInput(0, addQdq(node.graph!, node.inputs[0]!, recoded(before, DataType.UINT16), names, node));
@@ -57,8 +47,7 @@ export const multiplyWithItself: Remedy = ({ node }, { names }) => {
 
 /** `ReduceL2(x)` -> `Mul(ReduceL2(Mul(x, f)), 1 / f)` with a power of 2, all of it in the codes that there were. */
 export const normOfScaled: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
-	const before = input?.quantization && encodingAt(input.quantization.node);
-	const behind = output?.quantization && encodingAt(output.quantization.node);
+	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
 	if (before === undefined || behind === undefined) return false;
 	const { lo, hi } = intervalOf(behind);
 	const factor = 2 ** -Math.round(Math.log2(Math.max(hi, -lo)));
