@@ -155,6 +155,7 @@ export { type LowerMatmulNbitsOptions, lowerMatmulNbits } from "./passes/lower-m
 export { lowerRotaryEmbedding } from "./passes/lower-rotary-embedding.js";
 export { lowerSkipLayerNorm } from "./passes/lower-skip-layer-norm.js";
 export { type LpbqToBqOptions, lpbqToBq } from "./passes/lpbq-to-bq.js";
+export { narrowDoubles } from "./passes/narrow-doubles.js";
 export { type NormalizeWeightsOptions, normalizeWeights } from "./passes/normalize-weights.js";
 export { removeQdq } from "./passes/remove-qdq.js";
 export { saveAnnotations } from "./passes/save-annotations.js";

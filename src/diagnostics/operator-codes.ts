@@ -1,4 +1,4 @@
-import { type CodeInfo, remark } from "./code.js";
+import { type CodeInfo, remark, warning } from "./code.js";
 
 /** Codes of passes that write operators as others: they fuse, fold and lower. */
 export const OPERATOR_CODES = {
@@ -21,6 +21,10 @@ export const OPERATOR_CODES = {
 	"if/kept": remark(
 		"An If whose condition is data stays: a branch may fail or be random where it is not taken, or the branches' results are not known to have one shape.",
 	),
+	"doubles/kept": remark(
+		"DOUBLE, which the HTP has not, stays where an input of the model or an operator of another domain than ONNX's has it.",
+	),
+	"doubles/output": warning("An output of the model was computed in DOUBLE, and is FLOAT now."),
 	"lower/shape": remark("What comes out depends on a length that is not known. `--dim` fixes those of inputs."),
 	"fuse/no-gelu": remark("An Erf that is not part of GELU as anybody writes it. The HTP has no Erf."),
 	"dynamic/form": remark(

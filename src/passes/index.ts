@@ -31,6 +31,7 @@ import { lowerMatmulNbits } from "./lower-matmul-nbits.js";
 import { lowerRotaryEmbedding } from "./lower-rotary-embedding.js";
 import { lowerSkipLayerNorm } from "./lower-skip-layer-norm.js";
 import { lpbqToBq } from "./lpbq-to-bq.js";
+import { narrowDoubles } from "./narrow-doubles.js";
 import { normalizeWeights } from "./normalize-weights.js";
 import { removeQdq } from "./remove-qdq.js";
 import { saveAnnotations } from "./save-annotations.js";
@@ -57,6 +58,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	lowerIf,
 	foldShapes,
 	foldConstants,
+	narrowDoubles,
 	fuseGelu,
 	fuseHardSwish,
 	fuseLayerNorm,

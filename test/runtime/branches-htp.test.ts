@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { intAttribute } from "../../src/ir/attribute.js";
+import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { legalizingPasses } from "../../src/passes/index.js";
@@ -14,11 +15,11 @@ import { type GraphBuilder, modelOf } from "../support/build.js";
 import { checkManyOnHtp, type HtpJob, prepareHtp } from "../support/htp.js";
 import { channelWeight, quantized } from "../support/weights.js";
 
-/* Models that choose by their data what to compute, made legal as `convert --target` does it, on the HTP's emulator. */
+/* Models that choose by their data what to compute, or compute in DOUBLE, made legal as `convert --target` does it, on the HTP's emulator. */
 
 const setup = await prepareHtp();
 const python = "python" in setup ? setup.python : "";
-const { FLOAT } = DataType;
+const { DOUBLE, FLOAT } = DataType;
 
 /** Relu of x times a weight where the mean of x is above `threshold`, else its negative. */
 function choosing(rows: number, threshold: number) {
@@ -41,15 +42,26 @@ function choosing(rows: number, threshold: number) {
 	});
 }
 
-describe.skipIf(python === "")("an If whose condition is data", () => {
-	test.each(["v68", "v73", "v79", "v81"])("is computed on %s", { timeout: 120_000 }, async (architecture) => {
+/** A mean of numbers that are DOUBLE, weighted by a Softmax in DOUBLE. */
+function weighted(rows: number) {
+	return modelOf((b) => {
+		b.input("x", FLOAT, [rows, 24]);
+		b.node("Cast", [quantized(b, "x")], ["wide"], { to: intAttribute(DOUBLE) }, "widen");
+		b.node("Softmax", ["wide"], ["weights"], { axis: intAttribute(-1) }, "softmax");
+		const numbers = Float64Array.from({ length: 24 }, (_, index) => 1.1 + index / 24);
+		b.initializer("numbers", tensor(DOUBLE, [24], bytesOf(numbers)));
+		b.initializer("last", int64Tensor([1], [-1]));
+		b.node("Mul", ["weights", "numbers"], ["parts"], {}, "mul");
+		b.node("ReduceSum", ["parts", "last"], ["y"], {}, "sum");
+		b.output("y").type = tensorType(DOUBLE, [rows, 1]);
+	});
+}
+
+describe.skipIf(python === "")("an If whose condition is data, and DOUBLE", () => {
+	test.each(["v68", "v73", "v79", "v81"])("are computed on %s", { timeout: 120_000 }, async (architecture) => {
 		const target = parseTarget(`qnn-htp:${architecture}`);
 		const jobs: HtpJob[] = [];
-		for (const [rows, threshold] of [
-			[6, -1],
-			[24, 1],
-		] as const) {
-			const model = choosing(rows, threshold);
+		for (const model of [choosing(6, -1), choosing(24, 1), weighted(6), weighted(25)]) {
 			await runPasses(
 				model,
 				legalizingPasses.map((pass) => pass()),

@@ -82,7 +82,8 @@ export const ELEMENT_TYPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured:
 				"models of one operator between inputs and outputs of one type, 1,573 of them, on v73; 160 with small types on v79",
-			remedy: "compute it in FLOAT or INT32",
+			remedy:
+				"compute it in FLOAT or INT32, DOUBLE with `narrow-doubles`, which `convert` does where no input is DOUBLE",
 			broken(operator) {
 				const dtype = isFolded(operator.node) ? undefined : refusedType(operator);
 				return dtype === undefined
