@@ -53,7 +53,7 @@ export class ShapeBinding {
 		for (const [axis, dimension] of symbolic.entries()) {
 			const length = actual[axis];
 			if (typeof dimension === "number" || typeof length !== "number") continue;
-			const name = dimension ?? `${input}:${axis}`;
+			const name = nameOf(dimension) ?? `${input}:${axis}`;
 			const known = this.#lengths.get(name);
 			if (known !== undefined && known !== length) {
 				throw inputError(
@@ -73,8 +73,9 @@ export class ShapeBinding {
 		return shape.map((dimension, axis) => {
 			if (typeof dimension === "number") return dimension;
 			const place = `${input}:${axis}`;
-			const length = this.#lengths.get(place) ?? (dimension === undefined ? undefined : this.#lengths.get(dimension));
-			if (length === undefined) missing.add(dimension ?? place);
+			const name = nameOf(dimension);
+			const length = this.#lengths.get(place) ?? (name === undefined ? undefined : this.#lengths.get(name));
+			if (length === undefined) missing.add(name ?? place);
 			return length ?? 0;
 		});
 	}
@@ -98,4 +99,9 @@ export function missingLengths(missing: ReadonlySet<string>): QGraphError {
 
 export function inputError(message: string, value?: string): QGraphError {
 	return new QGraphError("runtime/inputs", message, value === undefined ? {} : { value });
+}
+
+/** The name of a symbolic dimension; of paddle2onnx's "?", which stands for any length wherever it is, there is none. */
+function nameOf(dimension: Dimension): string | undefined {
+	return typeof dimension === "string" && dimension !== "?" ? dimension : undefined;
 }
