@@ -24,7 +24,7 @@ function isPlain(record: WireRecord<"TypeProto">): boolean {
 }
 
 function isPlainDimension({ dim_value, dim_param, ...more }: WireRecord<"TensorShapeProto.Dimension">): boolean {
-	return typeof dim_value !== "bigint" && dim_param !== "" && isEmpty(more);
+	return typeof dim_value !== "bigint" && !((dim_value ?? 0) < 0) && dim_param !== "" && isEmpty(more);
 }
 
 function isEmpty(fields: object): boolean {
@@ -60,9 +60,10 @@ function typeOf(record: WireRecord<"TypeProto">): ValueType {
 	return { kind: "unknown" };
 }
 
-function dimensionOf(record: WireRecord<"TensorShapeProto.Dimension">): Dimension {
-	if (record.dim_value !== undefined) return Number(record.dim_value);
-	return record.dim_param === "" ? undefined : record.dim_param;
+/** Negative lengths, as paddle2onnx writes them, stand for any. */
+function dimensionOf({ dim_value, dim_param }: WireRecord<"TensorShapeProto.Dimension">): Dimension {
+	if (dim_value !== undefined) return dim_value < 0 ? undefined : Number(dim_value);
+	return dim_param === "" ? undefined : dim_param;
 }
 
 function recordOf(type: ValueType): WireRecord<"TypeProto"> {

@@ -64,6 +64,9 @@ describe("what a file says comes out as it was said", () => {
 				},
 			],
 		}),
+		"a dimension below 0": graphModel({
+			input: [{ name: "x", type: { tensor_type: { elem_type: 1, shape: { dim: [{ dim_value: -1 }] } } } }],
+		}),
 		"a dimension beyond 2^53": graphModel({
 			input: [{ name: "x", type: { tensor_type: { elem_type: 1, shape: { dim: [{ dim_value: 2n ** 60n + 1n }] } } } }],
 		}),
@@ -314,4 +317,12 @@ describe("a change touches only what it changes", () => {
 		for (const value of parsed.graph.initializers) value.name = "renamed";
 		expect(Buffer.from(serializeModel(parsed))).toEqual(file("renamed"));
 	});
+});
+
+it("a dimension below 0 stands for any length", () => {
+	const dim = [{ dim_value: -1 }, { dim_value: 3 }, { dim_param: "?" }];
+	const { graph } = parseModel(
+		graphModel({ input: [{ name: "x", type: { tensor_type: { elem_type: 1, shape: { dim } } } }] }),
+	);
+	expect(graph.inputs[0]!.type).toMatchObject({ shape: [undefined, 3, "?"] });
 });
