@@ -87,3 +87,8 @@ export function* subgraphsOf(node: Node): Generator<readonly [string, Graph]> {
 		}
 	}
 }
+
+/** Does `node` carry graphs, as If, Loop, Scan and SequenceMap do? */
+export function hasSubgraphs(node: Node): boolean {
+	return subgraphsOf(node).next().done !== true;
+}

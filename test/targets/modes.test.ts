@@ -341,4 +341,22 @@ test("a Gather of rank 5 by a matrix, no axes, scales that are an input, small t
 		b.output("y");
 	});
 	expect(small).toEqual(["htp/element-type"]);
+	const doubled = await rulesOf((b) => {
+		b.input("x", DataType.DOUBLE, IMAGE);
+		b.node("Neg", ["x"], ["y"]);
+		b.output("y");
+	});
+	expect(doubled).toEqual(["htp/double"]);
+	const chosen = await rulesOf((b) => {
+		b.input("x", FLOAT, IMAGE);
+		b.input("positive", DataType.BOOL, [1]);
+		const branch = (operator: string) =>
+			b.subgraph(operator, (inner) => {
+				inner.node(operator, ["x"], [operator]);
+				inner.output(operator);
+			});
+		b.node("If", ["positive"], ["y"], { then_branch: branch("Abs"), else_branch: branch("Neg") });
+		b.output("y");
+	});
+	expect(chosen).toEqual(["htp/control-flow"]);
 });

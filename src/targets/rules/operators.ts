@@ -1,4 +1,4 @@
-import { intOf } from "../../ir/attribute.js";
+import { hasSubgraphs, intOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
 import { DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
@@ -16,9 +16,6 @@ import { formOf } from "./compiled-form.js";
 
 /** Operators that have rules of their own, and those that only move or describe data. */
 const ELSEWHERE = ["QuantizeLinear", "DequantizeLinear", "Constant", "MatMul", "Gemm", "Conv", "ConvTranspose", "Erf"];
-
-/** Operators that carry graphs; their bodies stay on the CPU. */
-const CONTROL_FLOW = ["If", "Loop", "Scan", "SequenceMap"];
 
 /** Is the operator done away with before compilation, because ONNX Runtime computes it from constants? */
 function isFolded({ inputs }: OperatorFacts): boolean {
@@ -202,7 +199,7 @@ export const OPERATOR_RULES: RuleGroup = {
 				"take the branch that is meant, compute both where neither fails for the other's input, or unroll the loop",
 			appliedBy: "lower-if",
 			broken({ node }) {
-				return isOnnxOp(node, ...CONTROL_FLOW) ? `operator ${node.op.type}` : undefined;
+				return hasSubgraphs(node) ? `operator ${node.op.type}` : undefined;
 			},
 		},
 		{
