@@ -1,4 +1,5 @@
 import type { Model } from "../ir/model.js";
+import { elementCount } from "../ir/types.js";
 import type { Value } from "../ir/value.js";
 import { compareTensors, type Difference, decibelsOf, type Measured } from "./compare.js";
 import type { AttentionMask } from "./padding.js";
@@ -47,7 +48,7 @@ export function compareInner(converted: Model, common: readonly CommonValue[], r
 			figures.set(value, before);
 			const pair = byValue.get(value);
 			if (pair === undefined) continue;
-			const comparison = compareValue(value.name, pair.reference, pair.converted, runs, []);
+			const comparison = compareValue(value.name, pair.reference, pair.converted, runs, [], true);
 			if (comparison === undefined) continue;
 			const figure = comparison.sqnrDb ?? Number.POSITIVE_INFINITY;
 			const lostDb = Number.isFinite(before) && Number.isFinite(figure) ? before - figure : null;
@@ -58,13 +59,18 @@ export function compareInner(converted: Model, common: readonly CommonValue[], r
 	return compared;
 }
 
-/** The worst of all samples, and all together; undefined where one model gave no numbers. */
+/**
+ * The worst of all samples, and all together; undefined where one model gave no numbers.
+ *
+ * @param mayBeReshaped is the order of the elements all that counts, as where a pass took an axis of one away?
+ */
 function compareValue(
 	name: string,
 	reference: Probe,
 	converted: Probe,
 	runs: RunOutputs,
 	masks: readonly (AttentionMask | undefined)[],
+	mayBeReshaped = false,
 ): ValueComparison | undefined {
 	let worst: ValueComparison | undefined;
 	let [signal, noise] = [0, 0];
@@ -73,7 +79,7 @@ function compareValue(
 		const actual = measured(runs.converted[sample]!, converted);
 		if (expected === undefined || actual === undefined) return undefined;
 		const [shape, other] = [expected.tensor.shape, actual.tensor.shape];
-		if (shape.length !== other.length || shape.some((length, axis) => length !== other[axis])) {
+		if (mayBeReshaped ? elementCount(shape) !== elementCount(other) : !isSameShape(shape, other)) {
 			return { ...missing(name, `its shape is [${other.join(", ")}], expected [${shape.join(", ")}]`), shape };
 		}
 		const difference = compareTensors(expected, actual, masks[sample]);
@@ -82,6 +88,10 @@ function compareValue(
 		worst = worse(worst, comparisonOf(name, shape, difference));
 	}
 	return worst && { ...worst, overallSqnrDb: worst.problem === null ? decibelsOf(signal, noise) : worst.sqnrDb };
+}
+
+function isSameShape(a: readonly number[], b: readonly number[]): boolean {
+	return a.length === b.length && a.every((length, axis) => length === b[axis]);
 }
 
 function measured(outputs: readonly TensorFile[], { value, encoding }: Probe): Measured | undefined {

@@ -32,8 +32,9 @@ export function outputProbe(value: Value): Probe {
 
 /**
  * The float values of the main graphs that both models compute from their inputs under the same name, in the order of the
- * converted model. Where `isQuantized`, values are taken as integers where they become such: a float output between an
- * operator and its QuantizeLinear would keep the two from being compiled into one.
+ * converted model. What is only quantized in both is taken as integers: what these do not keep is not wrong. Where
+ * `isQuantized`, all values are taken as integers where they become such: a float output between an operator and its
+ * QuantizeLinear would keep the two from being compiled into one.
  */
 export function commonValues(reference: Model, converted: Model, isQuantized: boolean): CommonValue[] {
 	const originals = new Map(computedValues(reference).map((value) => [value.name, value] as const));
@@ -41,11 +42,12 @@ export function commonValues(reference: Model, converted: Model, isQuantized: bo
 	for (const value of computedValues(converted)) {
 		const original = originals.get(value.name);
 		if (original === undefined) continue;
+		const asIntegers = isQuantized || (isOnlyQuantized(original) && isOnlyQuantized(value));
 		common.push({
 			name: value.name,
 			node: value.producer!,
-			reference: isQuantized ? integersOf(original) : { value: original, encoding: undefined },
-			converted: isQuantized ? integersOf(value) : { value, encoding: undefined },
+			reference: asIntegers ? integersOf(original) : { value: original, encoding: undefined },
+			converted: asIntegers ? integersOf(value) : { value, encoding: undefined },
 		});
 	}
 	return common;
@@ -88,6 +90,11 @@ function mayBeFloat(value: Value): boolean {
 /** Is the value stated to be a tensor of floats? */
 export function isFloatType({ type }: Value): boolean {
 	return type?.kind === "tensor" && FLOATS.includes(type.elementType);
+}
+
+function isOnlyQuantized({ uses, isGraphOutput }: Value): boolean {
+	const isQuantizer = ({ node, index }: Value["uses"][number]) => index === 0 && isOnnxOp(node, "QuantizeLinear");
+	return !isGraphOutput && uses.length > 0 && uses.every(isQuantizer);
 }
 
 /** The integers that `value` is rounded to, or that it was made from; itself where there are none. */

@@ -5,10 +5,11 @@ import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
 import { readNpz } from "../../src/arrays/npz.js";
 import type { Model } from "../../src/ir/model.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { readModel, writeModel } from "../../src/onnx/file.js";
 import { bqToLpbq } from "../../src/passes/bq-to-lpbq.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
 import { runPasses } from "../../src/run-passes.js";
 import { compileForHtp } from "../../src/runtime/compile-for-htp.js";
 import { setupHtp } from "../../src/runtime/htp-environment.js";
@@ -88,6 +89,34 @@ describe("verifyModels on the CPU", () => {
 		]);
 		expect(firstWrong).toBe("sum");
 		expect(inner[1]!.lostDb).toBeCloseTo(0, 3);
+	});
+
+	test("compares what has lost an axis, and what is only quantized by its codes", async () => {
+		const quantized = (offset: number, shape: readonly number[]) =>
+			modelOf((b) => {
+				b.input("x", DataType.FLOAT, [2, 4]);
+				b.initializer("shape", int64Tensor([shape.length], shape));
+				b.initializer("back", int64Tensor([2], [2, 4]));
+				b.initializer("offset", floatTensor([], [offset]));
+				b.initializer("s", floatTensor([], [0.25]));
+				b.initializer("z", codesTensor(DataType.UINT8, [], [128]));
+				b.node("Reshape", ["x", "shape"], ["view"]);
+				b.node("Round", ["view"], ["round"]);
+				b.node("Add", ["round", "offset"], ["sum"]);
+				b.node("QuantizeLinear", ["sum", "s", "z"], ["q"]);
+				b.node("DequantizeLinear", ["q", "s", "z"], ["dq"]);
+				b.node("Reshape", ["dq", "back"], ["y"]);
+				b.output("y");
+			});
+		const a = await saved(quantized(0, [1, 2, 4]), "a.onnx");
+		const b = await saved(quantized(0.1, [8]), "b.onnx");
+		const { inner, firstWrong } = await verifyModels(a, b, { perNode: true });
+		expect(inner.map(({ name, sqnrDb, problem }) => [name, sqnrDb, problem])).toEqual(
+			["view", "round", "sum", "dq", "y"].map((name) => [name, null, null]),
+		);
+		expect([inner[0]!.shape, firstWrong]).toEqual([[1, 2, 4], null]);
+		const wrong = await verifyModels(a, await saved(quantized(0.4, [8]), "c.onnx"), { perNode: true });
+		expect(wrong.firstWrong).toBe("sum");
 	});
 
 	test("fails for another shape, a missing output, and numbers that are not finite", async () => {
