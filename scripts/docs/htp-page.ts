@@ -10,11 +10,11 @@ export function htpPage(): string {
 		"A model that compiles is not a model that is right: what breaks a rule marked *wrong* compiles without a word.",
 		"## Architectures",
 		markdownTable(
-			["architecture", "chips (`soc_model`)", "LPBQ", "float block scales", "float operators"],
+			["architecture", "chips (`soc_model`, sold as)", "LPBQ", "float block scales", "float operators"],
 			HTP_ARCHITECTURES.map((name) => {
 				const { lpbqDb, blockDb, floatOperators } = HTP_CAPABILITIES[name];
 				const chips = SOCS.filter(({ architecture }) => architecture === name).map(
-					({ name, model }) => `${name} (${model})`,
+					({ name, product, model }) => `${name} (${model}, ${product})`,
 				);
 				return [
 					name,
@@ -25,7 +25,7 @@ export function htpPage(): string {
 				];
 			}),
 		),
-		"The compiler is always told the chip: with `htp_arch` alone it assumes the memory of a v68, and bigger graphs fail with `QNN_COMMON_ERROR_MEM_ALLOC`.",
+		"The compiler is always told the chip: with `htp_arch` alone it assumes the memory of a v68, and bigger graphs fail with `QNN_COMMON_ERROR_MEM_ALLOC`. An architecture alone means its first chip here, on which the rules were measured; chips with less memory may refuse more.",
 		"A v68 keeps some 11 bits of what a result's codes reach over: a MatMul with 16-bit activations has 54 dB where its result fills them, and 6 dB less for each time that they reach twice as far: 36 dB with 8 times, 18 dB with 64. A range that `convert` could only bound, which it says, costs a v68 that much; a v73 has 56 dB and more with all of these. `qgraph quantize` measures ranges.",
 	];
 	for (const { title, rules } of HTP_RULES) {

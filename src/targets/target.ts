@@ -7,20 +7,28 @@ export type HtpArchitecture = (typeof HTP_ARCHITECTURES)[number];
 /** A chip, with QNN's `soc_model` number for it. */
 export interface Soc {
 	readonly name: string;
+	/** What it is sold as. */
+	readonly product: string;
 	readonly model: number;
 	readonly architecture: HtpArchitecture;
 }
 
-/** Chips whose number and architecture were tried on the compiler of QNN 2.51. */
+/** Chips whose number and architecture were tried on the compiler of QNN 2.51; of each architecture first the one measured. */
 export const SOCS: readonly Soc[] = Object.freeze([
-	{ name: "SM8350", model: 30, architecture: "v68" },
-	{ name: "SM8450", model: 36, architecture: "v69" },
-	{ name: "SM8550", model: 43, architecture: "v73" },
-	{ name: "SM8650", model: 57, architecture: "v75" },
-	{ name: "SC8380XP", model: 60, architecture: "v73" },
-	{ name: "SM8750", model: 69, architecture: "v79" },
-	{ name: "SM8850", model: 87, architecture: "v81" },
-	{ name: "SC8480XP", model: 88, architecture: "v81" },
+	{ name: "SM8350", product: "Snapdragon 888", model: 30, architecture: "v68" },
+	{ name: "SA8295", product: "Snapdragon Cockpit, 4th generation", model: 39, architecture: "v68" },
+	{ name: "QCM6490", product: "Dragonwing", model: 93, architecture: "v68" },
+	{ name: "SM8450", product: "Snapdragon 8 Gen 1", model: 36, architecture: "v69" },
+	{ name: "SM8475", product: "Snapdragon 8+ Gen 1", model: 42, architecture: "v69" },
+	{ name: "SM8550", product: "Snapdragon 8 Gen 2", model: 43, architecture: "v73" },
+	{ name: "SA8255", product: "Snapdragon Ride Flex", model: 52, architecture: "v73" },
+	{ name: "QCS9100", product: "Dragonwing IQ-9", model: 77, architecture: "v73" },
+	{ name: "SM8650", product: "Snapdragon 8 Gen 3", model: 57, architecture: "v75" },
+	{ name: "SC8380XP", product: "Snapdragon X Elite and X Plus", model: 60, architecture: "v73" },
+	{ name: "SM8750", product: "Snapdragon 8 Elite", model: 69, architecture: "v79" },
+	{ name: "SM8850", product: "Snapdragon 8 Elite Gen 5", model: 87, architecture: "v81" },
+	{ name: "SC8480XP", product: "Snapdragon X2 Elite", model: 88, architecture: "v81" },
+	{ name: "SM8845", product: "Snapdragon 8 Gen 5", model: 97, architecture: "v81" },
 ]);
 
 /** What a model is made for. */
@@ -40,8 +48,12 @@ export function parseTarget(text: string): Target {
 		const soc = SOCS.find(({ name, model }) => name === device.toUpperCase() || String(model) === device);
 		if (soc !== undefined) return { backend, architecture: soc.architecture, soc };
 	}
-	const names = [...HTP_ARCHITECTURES, ...SOCS.map(({ name }) => name)].join(", ");
-	throw new QGraphError("target/unknown", `there is no target '${text}'; expected 'qnn-htp:' and one of ${names}`);
+	const architectures = HTP_ARCHITECTURES.join(", ");
+	const chips = SOCS.map(({ name }) => name).join(", ");
+	throw new QGraphError(
+		"target/unknown",
+		`there is no target '${text}'; expected 'qnn-htp:' and an architecture (${architectures}) or a chip (${chips}); other chips are named by their architecture`,
+	);
 }
 
 /** The spelling that {@link parseTarget} reads. */

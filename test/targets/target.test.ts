@@ -13,6 +13,11 @@ describe("parseTarget", () => {
 		expect(parseTarget("qnn-htp:sm8650").architecture).toBe("v75");
 	});
 
+	it("names the architecture for chips that it does not know", () => {
+		expect(() => parseTarget("qnn-htp:SM7675")).toThrow("or a chip (SM8350, ");
+		expect(() => parseTarget("qnn-htp:SM7675")).toThrow("other chips are named by their architecture");
+	});
+
 	it.each(["", "qnn-htp", "qnn-htp:v85", "qnn-htp:v79:x", "cpu:v79"])("refuses '%s'", (text) => {
 		expect(() => parseTarget(text)).toThrow(expect.objectContaining({ code: "target/unknown" }));
 	});
