@@ -43,6 +43,14 @@ function layer(divide = bySqrt, square = byPower, axis = -1, asAttribute = false
 	return (e, x) => rms(divide, square, axis, asAttribute)(e, e.call("Sub", x, mean(e, x, axis, asAttribute)));
 }
 
+/** x - mean(x) computed twice, for the square and for the quotient. */
+function twiceCentered(divide = bySqrt): Write {
+	return (e, x) => {
+		const squared = byPower(e, e.call("Sub", x, mean(e, x)));
+		return divide(e, e.call("Sub", x, mean(e, x)), e.call("Add", mean(e, squared), 1e-3));
+	};
+}
+
 const scaled =
 	(normalize: Write): Write =>
 	(e, x) =>
@@ -69,6 +77,8 @@ const LAYERS: Readonly<Record<string, Write>> = {
 	"Reciprocal, Mul": biased(layer(byReciprocal, byProduct)),
 	"1 /": biased(layer(byOneOver)),
 	"axis counted from the front": biased(layer(bySqrt, byPower, 2)),
+	"centered twice": biased(twiceCentered()),
+	"centered twice, Reciprocal": biased(twiceCentered(byReciprocal)),
 	"no bias": scaled(layer()),
 	"neither scale nor bias": layer(),
 	"bias only": (e, x) => e.call("Add", layer()(e, x), e.vector(BIAS)),

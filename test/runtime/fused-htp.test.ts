@@ -12,6 +12,7 @@ import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
 import { legalizeSilu } from "../../src/passes/legalize-silu.js";
 import { runPasses } from "../../src/run-passes.js";
+import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { ModelBuilder } from "../support/build.js";
@@ -165,6 +166,40 @@ describe.skipIf(python === "").each(CASES)("on the HTP, $name", (given) => {
 			const report = await checkOnHtp(python, { model: file, options: optionsFor(target) });
 			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
 			expect(report.outputs[0]!.sqnrDb).toBeGreaterThan(given.leastDb);
+		}
+	});
+});
+
+/** A layer normalization in FLOAT behind a Cast from FLOAT16, x - mean(x) computed twice, as models of half floats have it. */
+function halfNorm(shape: readonly number[]) {
+	const builder = new ModelBuilder({ opset: 21 });
+	builder.input("x", DataType.FLOAT, shape);
+	const e = new Expression(builder);
+	const half = e.apply("Cast", ["x"], { to: intAttribute(DataType.FLOAT16) });
+	const x = e.apply("Cast", [e.apply("Relu", [half], {})], { to: intAttribute(DataType.FLOAT) });
+	const centered = () => e.call("Sub", x, mean(e, x));
+	const result = e.call("Mul", e.call("Div", centered(), deviation(e, centered())), scale(e));
+	const biased = e.call("Add", result, e.vector(normals(shape.at(-1)!, 8)));
+	builder.output(e.apply("Cast", [biased], { to: intAttribute(DataType.FLOAT16) }));
+	return builder.build();
+}
+
+describe.skipIf(python === "")("on the HTP, a layer normalization between Casts of half floats", () => {
+	test.each(TARGETS)("$architecture $soc.name", async (target) => {
+		for (const shape of SHAPES) {
+			const model = halfNorm(shape);
+			const run = async () => {
+				const file = path.join(temporaryFolder(), "model.onnx");
+				writeFileSync(file, serializeModel(model));
+				return checkOnHtp(python, { model: file, options: optionsFor(target) });
+			};
+			expect((await checkModel(model, target)).map(({ rule }) => rule)).toContain("htp/half-norm");
+			if (shape === SHAPES[0]) expect((await run()).status).not.toBe("ok");
+			await runPasses(model, [fuseLayerNorm()], { target });
+			expect(await checkModel(model, target)).toEqual([]);
+			const report = await run();
+			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
+			expect(report.outputs[0]!.sqnrDb ?? Number.POSITIVE_INFINITY).toBeGreaterThan(60);
 		}
 	});
 });

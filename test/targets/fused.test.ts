@@ -261,3 +261,47 @@ describe("a HardSwish behind a Conv", () => {
 		expect(await rulesOfHardSwish(op, zero, lo)).toEqual(expected);
 	});
 });
+
+const HALF_NORMS: readonly (readonly [what: string, change: Partial<HalfNorm>, isRefused: boolean])[] = [
+	["as models of half floats have it", {}, true],
+	["with a reciprocal", { reciprocal: true }, true],
+	["with a Mul for the square", { square: "Mul" }, false],
+	["without a bias", { bias: false }, false],
+	["of FLOAT", { dtype: FLOAT }, false],
+	["whose Cast is read elsewhere", { shared: true }, false],
+];
+
+interface HalfNorm {
+	readonly dtype: typeof FLOAT | typeof DataType.FLOAT16;
+	readonly square: "Pow" | "Mul";
+	readonly reciprocal: boolean;
+	readonly bias: boolean;
+	readonly shared: boolean;
+}
+
+test.each(HALF_NORMS)("a layer normalization behind a Cast %s", async (_what, change, isRefused) => {
+	const given = { dtype: DataType.FLOAT16, square: "Pow", reciprocal: false, bias: true, shared: false, ...change };
+	const model = modelOf((b) => {
+		b.input("x", given.dtype, [3, 6]);
+		b.node("Cast", ["x"], ["wide"], { to: intAttribute(FLOAT) });
+		if (given.shared) b.node("Relu", ["wide"], ["other"]);
+		b.initializer("axes", int64Tensor([1], [-1]));
+		b.initializer("two", floatTensor([], [2]));
+		b.initializer("one", floatTensor([], [1]));
+		b.initializer("vector", floatTensor([6], [1, 2, 3, 4, 5, 6]));
+		b.node("ReduceMean", ["wide", "axes"], ["mean"]);
+		b.node("Sub", ["wide", "mean"], ["centered"]);
+		b.node(given.square, ["centered", given.square === "Pow" ? "two" : "centered"], ["square"]);
+		b.node("ReduceMean", ["square", "axes"], ["variance"]);
+		b.node("Add", ["variance", "one"], ["sum"]);
+		b.node("Sqrt", ["sum"], ["root"]);
+		if (given.reciprocal) b.node("Div", ["one", "root"], ["factor"]);
+		b.node(given.reciprocal ? "Mul" : "Div", ["centered", given.reciprocal ? "factor" : "root"], ["normal"]);
+		b.node("Mul", ["normal", "vector"], ["scaled"]);
+		if (given.bias) b.node("Add", ["scaled", "vector"], ["biased"]);
+		b.output(given.bias ? "biased" : "scaled");
+		if (given.shared) b.output("other");
+	});
+	const rules = (await checkModel(model, parseTarget("qnn-htp:v79"))).map(({ rule }) => rule);
+	expect(rules.includes("htp/half-norm")).toBe(isRefused);
+});

@@ -2,7 +2,7 @@ import { type Attribute, intOf } from "../../ir/attribute.js";
 import type { Node } from "../../ir/node.js";
 import type { Value } from "../../ir/value.js";
 import { smallConstantOf } from "./small-constant.js";
-import { isSame, operandsOf, producerOf, scalarOf } from "./subgraph.js";
+import { isSame, operandsOf, originOf, producerOf, scalarOf } from "./subgraph.js";
 
 /** x / sqrt(mean(x^2) + epsilon), or the same of x - mean(x), as it is written with simpler operators. */
 export interface Normalization {
@@ -29,11 +29,13 @@ export function normalizationAt(sqrt: Node): Normalization | undefined {
 		const mean = producerOf(meanSquare, "ReduceMean");
 		const deviation = mean && squaredValue(mean.inputs[0]);
 		if (epsilon === undefined || mean === undefined || deviation === undefined) continue;
-		const root = quotientBy(sqrt.outputs[0]!, deviation);
-		if (root === undefined) continue;
 		const centered = centeredValue(deviation);
+		const quotient = quotientBy(sqrt.outputs[0]!, [deviation, ...(centered?.again ?? [])]);
+		if (quotient === undefined) continue;
+		const { root, dividend } = quotient;
 		if (centered === undefined) return { x: deviation, isCentered: false, epsilon, means: [mean], root };
-		return { x: centered.x, isCentered: true, epsilon, means: [mean, centered.mean], root };
+		const means = new Set([mean, centered.mean, centeredValue(dividend)!.mean]);
+		return { x: centered.x, isCentered: true, epsilon, means: [...means], root };
 	}
 	return undefined;
 }
@@ -47,24 +49,56 @@ function squaredValue(value: Value | undefined): Value | undefined {
 	return isSquare ? base : undefined;
 }
 
+interface Centered {
+	readonly x: Value;
+	readonly mean: Node;
+	/** Other values that are x - mean(x), as exporters write it that compute it once for the square and once for the quotient. */
+	readonly again: readonly Value[];
+}
+
 /** The x of x - mean(x). */
-function centeredValue(value: Value): { readonly x: Value; readonly mean: Node } | undefined {
+function centeredValue(value: Value): Centered | undefined {
 	const difference = producerOf(value, "Sub");
-	const mean = producerOf(difference?.inputs[1], "ReduceMean");
-	const x = difference?.inputs[0];
+	const found = difference && centeredBy(difference);
+	if (difference === undefined || found === undefined) return undefined;
+	const others = readersOf(originOf(found.x)).filter(
+		(node) => node !== difference && node.op.type === "Sub" && isSame(node.inputs[0], found.x),
+	);
+	return { ...found, again: others.filter(centeredBy).map((node) => node.outputs[0]!) };
+}
+
+function centeredBy(difference: Node): { readonly x: Value; readonly mean: Node } | undefined {
+	const mean = producerOf(difference.inputs[1], "ReduceMean");
+	const x = difference.inputs[0];
 	return x !== undefined && mean !== undefined && isSame(mean.inputs[0], x) ? { x, mean } : undefined;
 }
 
-/** The node that divides `dividend` by `divisor`, or multiplies it by the reciprocal. */
-function quotientBy(divisor: Value, dividend: Value): Node | undefined {
+interface Quotient {
+	/** The node that divides, or multiplies by the reciprocal. */
+	readonly root: Node;
+	readonly dividend: Value;
+}
+
+/** The quotient of one of `dividends` by `divisor`. */
+function quotientBy(divisor: Value, dividends: readonly Value[]): Quotient | undefined {
+	const quotient = (root: Node, value: Value | undefined): Quotient | undefined => {
+		const dividend = dividends.find((candidate) => isSame(candidate, value));
+		return dividend && { root, dividend };
+	};
 	for (const node of readersOf(divisor)) {
-		if (node.op.type === "Div" && isSame(node.inputs[0], dividend) && isSame(node.inputs[1], divisor)) return node;
+		if (node.op.type === "Div" && isSame(node.inputs[1], divisor)) {
+			const found = quotient(node, node.inputs[0]);
+			if (found !== undefined) return found;
+		}
 		const isReciprocal = node.op.type === "Reciprocal" || (node.op.type === "Div" && scalarOf(node.inputs[0]) === 1);
 		if (!isReciprocal) continue;
 		const factor = node.outputs[0]!;
 		for (const product of readersOf(factor)) {
 			if (product.op.type !== "Mul") continue;
-			for (const [a, b] of operandsOf(product)) if (isSame(a, dividend) && isSame(b, factor)) return product;
+			for (const [a, b] of operandsOf(product)) {
+				const found = isSame(b, factor) ? quotient(product, a) : undefined;
+				if (found !== undefined) return found;
+			}
 		}
 	}
 	return undefined;

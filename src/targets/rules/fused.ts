@@ -3,6 +3,7 @@ import { bitsPerElement, type Dimension } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import type { Interval } from "../../quant/grid.js";
 import { type CutRange, hardSwishStart, limitedResult } from "../cut-range.js";
+import { castOfNorm } from "../half-norm.js";
 import { narrowHardSwish } from "../hard-swish.js";
 import { inputFacts, type OperandFacts, type QuantizationFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
@@ -163,6 +164,20 @@ export const FUSED_RULES: RuleGroup = {
 				if (start === undefined || (start >= 0 && range !== undefined && range.lo >= (start * (start + 3)) / 6))
 					return undefined;
 				return `what is below ${Number(start.toPrecision(3))} is cut off in front of it`;
+			},
+		},
+		{
+			id: "htp/half-norm",
+			about:
+				"A layer normalization with scale and bias of FLOAT that is written with ReduceMean, Sub, Pow, Sqrt and Div does not read what a Cast from FLOAT16 has made for it alone.",
+			consequence: "refused",
+			measured:
+				"ONNX Runtime makes a LayerNormalization of it that reads FLOAT16 beside a FLOAT scale, and refuses the model ('bound to different types'), without the HTP too; as a LayerNormalization behind the Cast 73 to 90 dB on v68, v73, v79 and v81, as right without a bias, with Mul for Pow, a scale of FLOAT16 behind a Cast, and where something else reads the Cast",
+			remedy: "make it one LayerNormalization",
+			appliedBy: "fuse-layer-norm",
+			broken({ node }, { types }) {
+				const cast = castOfNorm(node, types);
+				return cast && `the layer normalization around it reads '${cast.outputs[0]!.name}', cast from FLOAT16`;
 			},
 		},
 	],
