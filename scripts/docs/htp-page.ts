@@ -27,6 +27,7 @@ export function htpPage(): string {
 		),
 		"The compiler is always told the chip: with `htp_arch` alone it assumes the memory of a v68, and bigger graphs fail with `QNN_COMMON_ERROR_MEM_ALLOC`. An architecture alone means its first chip here, on which the rules were measured; chips with less memory may refuse more.",
 		"A v68 keeps some 11 bits of what a result's codes reach over: a MatMul with 16-bit activations has 54 dB where its result fills them, and 6 dB less for each time that they reach twice as far: 36 dB with 8 times, 18 dB with 64. A range that `convert` could only bound, which it says, costs a v68 that much; a v73 has 56 dB and more with all of these. `qgraph quantize` measures ranges.",
+		"What no rule can find, as it depends on the data: floats are half floats, which hold no more than 11 bits: of values around 10,000 steps of 8 (a LogSoftmax of 10000, 10001, 10002 and 10003 gives four times the same), and none above 65504; infinities become NaN; a quotient whose divisor passes through 0 has no digits left there. Indices of Gather and GatherElements that are computed have to be 0 or more: below 0, which ONNX counts from the end, they read something else (-13 to 4 dB, except Gather on floats; constant ones are right).",
 	];
 	for (const { title, rules } of HTP_RULES) {
 		parts.push(

@@ -4,6 +4,7 @@ import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount, tensorType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
+import { pair } from "../runtime/operator-models.js";
 import { type ModelBuilder, modelOf } from "../support/build.js";
 import { int4Tensor, quantized, randomScales } from "../support/weights.js";
 
@@ -359,4 +360,91 @@ test("a Gather of rank 5 by a matrix, no axes, scales that are an input, small t
 		b.output("y");
 	});
 	expect(chosen).toEqual(["htp/control-flow"]);
+});
+
+/** All rules about samples and boxes, those of precision too. */
+async function samplingRules(fill: (b: ModelBuilder) => void): Promise<string[]> {
+	const findings = await checkModel(modelOf(fill), parseTarget("qnn-htp:v79"));
+	return findings.filter(({ rule }) => /grid-sample|roi|operator-mode/.test(rule)).map(({ rule }) => rule);
+}
+
+test.each([
+	["linear", [1, 2, 128, 64], false, []],
+	["linear", [1, 2, 64, 129], false, ["htp/grid-sample-floats"]],
+	["linear", [1, 2, 64, 512], true, []],
+	["nearest", [1, 2, 8, 8], false, ["htp/grid-sample-floats"]],
+	["nearest", [1, 2, 64, 64], true, []],
+] as const)("a %s GridSample of %j, between codes: %s", async (mode, shape, isQuantized, rules) => {
+	const found = await samplingRules((b) => {
+		const wrap = (name: string) => (isQuantized ? quantized(b, name) : name);
+		b.input("x", FLOAT, shape);
+		b.input("grid", FLOAT, [1, 5, 7, 2]);
+		b.node("GridSample", [wrap("x"), wrap("grid")], ["y"], { mode: stringAttribute(mode) });
+		b.output(wrap("y"));
+	});
+	expect(found).toEqual(rules);
+});
+
+test.each([
+	["inputs", [1, 2, 200, 300], "avg", []],
+	["reshaped", [1, 2, 200, 300], "avg", []],
+	["multiplied", [1, 2, 200, 300], "avg", ["htp/roi-boxes"]],
+	["quantized", [1, 2, 200, 300], "avg", ["htp/roi-boxes"]],
+	["multiplied", [1, 2, 64, 64], "avg", []],
+	["inputs", [1, 2, 20, 30], "max", ["htp/operator-mode"]],
+] as const)("a RoiAlign whose boxes are %s, over %j, %s", async (boxes, shape, mode, rules) => {
+	const found = await samplingRules((b) => {
+		b.input("x", FLOAT, shape);
+		b.input("boxes", FLOAT, boxes === "reshaped" ? [1, 5, 4] : [5, 4]);
+		b.initializer("images", int64Tensor([5], [0, 0, 0, 0, 0]));
+		b.initializer("shape", int64Tensor([2], [5, 4]));
+		b.initializer("two", floatTensor([], [2]));
+		if (boxes === "reshaped") b.node("Reshape", ["boxes", "shape"], ["given"]);
+		if (boxes === "multiplied") b.node("Mul", ["boxes", "two"], ["given"]);
+		const given = boxes === "inputs" ? "boxes" : boxes === "quantized" ? quantized(b, "boxes") : "given";
+		b.node("RoiAlign", ["x", given, "images"], ["y"], { mode: stringAttribute(mode) });
+		b.output("y");
+	});
+	expect(found).toEqual(rules);
+});
+
+test.each([
+	["v79", 255, []],
+	["v79", 256, ["htp/channel-scale-large"]],
+	["v68", 16, []],
+	["v68", 17, ["htp/channel-scale-large"]],
+] as const)(
+	"on %s, a product of 8 bits with steps %i times those of the result",
+	async (architecture, ratio, rules) => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [3, 16]);
+			b.initializer("w", int4Tensor([16, 6], new Int8Array(96).fill(1)));
+			b.initializer("w_scale", floatTensor([], [ratio * 2 ** -10]));
+			b.initializer("w_zero", int4Tensor([], Int8Array.of(0)));
+			b.node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"]);
+			const x = pair(b, "x", { dtype: DataType.UINT8, scale: 2 ** -5 });
+			b.node("MatMul", [x, "w_dq"], ["y"]);
+			b.output(pair(b, "y", { dtype: DataType.UINT8, scale: 2 ** -15 }));
+		});
+		const findings = await checkModel(model, parseTarget(`qnn-htp:${architecture}`));
+		expect(findings.filter(({ rule }) => rule.includes("channel-scale")).map(({ rule }) => rule)).toEqual(rules);
+	},
+);
+
+test("strings, and a NegativeLogLikelihoodLoss of rank 5, are refused", async () => {
+	const strings = await rulesOf((b) => {
+		b.input("x", DataType.STRING, [2]);
+		b.node("Identity", ["x"], ["y"]);
+		b.output("y").type = tensorType(DataType.STRING, [2]);
+	});
+	const loss = (shape: readonly number[]) =>
+		rulesOf((b) => {
+			b.input("x", FLOAT, shape);
+			b.input("classes", DataType.INT64, [shape[0]!, ...shape.slice(2)]);
+			b.node("NegativeLogLikelihoodLoss", ["x", "classes"], ["y"], { reduction: stringAttribute("none") });
+			b.output("y");
+		});
+	expect(strings).toEqual(["htp/element-type"]);
+	expect(await loss([3, 5, 6, 6, 5])).toEqual(["htp/operator-form"]);
+	expect(await loss([3, 5, 6, 6])).toEqual([]);
 });

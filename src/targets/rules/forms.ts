@@ -92,6 +92,7 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 		return "it is depthwise and has both steps and dilations";
 	if (isOnnxOp(node, "GridSample") && ["cubic", "bicubic"].includes(stringOf(node, "mode") ?? "")) return "it is cubic";
 	if (isOnnxOp(node, "GridSample") && inputs[0]?.dtype !== inputs[1]?.dtype) return "its grid is of another type";
+	if (isOnnxOp(node, "NegativeLogLikelihoodLoss") && (inputs[0]?.shape?.length ?? 0) > 4) return "it has rank 5";
 	if (isOnnxOp(node, "GatherND") && intOf(node, "batch_dims", 0) !== 0) return "it has batch dimensions";
 	if (isOnnxOp(node, ...FOLDS) && node.inputs.length === 1) return "it has one input";
 	if (isOnnxOp(node, "LpPool", "LpNormalization") && intOf(node, "p", 2) !== 2) return "its p is not 2";
@@ -173,7 +174,7 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions, NegativeLogLikelihoodLoss rank 4 at most; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more; operators have an input of rank 1 or more.",
 			consequence: "refused",
 			measured:
 				"models of one operator, on v73; depthwise Convs of kernels from 1x1 to 7x7, steps and dilations from 1 to 4 on v79, some on all four",

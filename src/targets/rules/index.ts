@@ -22,6 +22,7 @@ import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
 import { RANGE_RULES } from "./ranges.js";
 import { RESULT_RULES } from "./results.js";
+import { SAMPLING_RULES } from "./sampling.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
@@ -49,6 +50,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OPERATOR_RULES,
 	PARAMETER_RULES,
 	MODE_RULES,
+	SAMPLING_RULES,
 	FORM_RULES,
 	FILL_RULES,
 	POOL_RULES,

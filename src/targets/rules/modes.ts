@@ -9,6 +9,8 @@ import type { RuleGroup } from "../rule.js";
 
 const POOLS = ["MaxPool", "AveragePool"];
 
+const REDUCTIONS = ["none", "add", "mul", "max", "min"];
+
 function constantInput({ inputs }: OperatorFacts, index: number): readonly number[] | undefined {
 	const tensor = inputs[index]?.constant;
 	return tensor === undefined ? undefined : Array.from(numbersOf(tensor));
@@ -21,10 +23,13 @@ function refusedMode(operator: OperatorFacts): string | undefined {
 		const dilations = intsOf(node, "dilations");
 		if (dilations.some((dilation) => dilation !== 1)) return `dilations [${dilations.join(", ")}]`;
 	}
+	if (isOnnxOp(node, "RoiAlign") && stringOf(node, "mode") === "max") return "mode max";
 	if (isOnnxOp(node, "MaxPool") && intsOf(node, "kernel_shape").length === 3) return "a kernel of three dimensions";
 	if (isOnnxOp(node, "ArgMax", "ArgMin") && intOf(node, "select_last_index", 0) === 1) return "select_last_index 1";
 	const reduction = stringOf(node, "reduction") ?? "none";
 	const isFloat = operator.inputs[0]?.dtype === DataType.FLOAT;
+	if (isOnnxOp(node, "ScatterElements", "ScatterND") && !REDUCTIONS.includes(reduction))
+		return `reduction ${reduction}`;
 	const isRefused = isOnnxOp(node, "ScatterElements") ? reduction !== "none" : ["min", "max"].includes(reduction);
 	if (isOnnxOp(node, "ScatterElements", "ScatterND") && isFloat && isRefused) return `reduction ${reduction}`;
 	if (isOnnxOp(node, "CumSum")) {
@@ -132,12 +137,12 @@ export const MODE_RULES: RuleGroup = {
 		{
 			id: "htp/operator-mode",
 			about:
-				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no ScatterElements of floats has a reduction, no ScatterND min or max; no Pad wraps around, or reflects and cuts, repeats elements of rank 5, or has a value beside INT16; no Resize has antialias, the coordinates half_pixel_symmetric, asymmetric ones with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
+				"No ConvTranspose, MaxPool or AveragePool has dilations, no MaxPool a kernel of three dimensions, no RoiAlign the mode max, no ArgMax or ArgMin select_last_index, no CumSum exclusive or reverse; no ScatterElements of floats has a reduction, no ScatterND min or max; no Pad wraps around, or reflects and cuts, repeats elements of rank 5, or has a value beside INT16; no Resize has antialias, the coordinates half_pixel_symmetric, asymmetric ones with ceil or round_prefer_floor, or, where it takes the nearest, makes more channels.",
 			consequence: "refused",
 			measured:
 				"refused between codes of 16 and 8 bits and on floats, on v68 and v81; the same without it is right, a Conv with dilations, AveragePool of three dimensions, Pad with other modes and negative pads too",
 			remedy:
-				"write it with other operators: what repeats elements as Gather, dilations as Gather and Max or as zeros in the weight; nothing is done about dilations of AveragePool, antialias and an interpolation with half_pixel_symmetric",
+				"write it with other operators: what repeats elements as Gather, dilations as Gather and Max or as zeros in the weight; nothing is done about dilations of AveragePool, RoiAlign, antialias and an interpolation with half_pixel_symmetric",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const mode = refusedMode(operator);

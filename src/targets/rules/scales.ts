@@ -1,5 +1,5 @@
 import { DataType } from "../../ir/types.js";
-import type { OperatorFacts } from "../operator-facts.js";
+import type { OperatorFacts, QuantizationFacts } from "../operator-facts.js";
 import { codeSteps } from "../product-steps.js";
 import { becomesLpbq } from "../provider-options.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
@@ -15,6 +15,9 @@ const LARGEST_RATIO = 0.5;
 
 /** Finer codes than those of 8 bits there are none; products larger than this leave too little. */
 const COARSE_RATIO = 2;
+
+/** With 8-bit activations the factor that sums are multiplied with is less than 256; a v68 loses digits before. */
+const NARROW_RATIO = { v68: 16, later: 255 };
 
 /** The first channel with codes other than 0 whose scale is as `isBad` says. In fp16 there are no channel scales. */
 function liveChannel(operator: OperatorFacts, context: RuleContext, isBad: (scale: number) => boolean) {
@@ -57,7 +60,7 @@ export const SCALE_RULES: RuleGroup = {
 			remedy: "set the codes of such a channel to 0, or quantize the input in coarser steps",
 			appliedBy: "legalize-operators",
 			broken(operator, context) {
-				const input = operator.inputs[operator.weight?.site.input === 0 ? 1 : 0]?.quantization?.scale;
+				const input = inputOf(operator)?.scale;
 				const output = operator.result?.scale;
 				if (input === undefined || output === undefined) return undefined;
 				const found = liveChannel(operator, context, (scale) => scale > 0 && (input * scale) / output < SMALLEST_RATIO);
@@ -69,15 +72,15 @@ export const SCALE_RULES: RuleGroup = {
 		{
 			id: "htp/channel-scale-large",
 			about:
-				"Input scale times channel scale is half of the output scale at most where activations have 16 bits and the weight is INT4 with a scale a channel, else twice the output scale.",
+				"Input scale times channel scale is half of the output scale at most where activations have 16 bits and the weight is INT4 with a scale a channel, else twice the output scale; 255 times where activations have 8 bits, 16 times on a v68.",
 			consequence: "wrong",
 			measured:
-				"sums of codes are kept in steps of 256: where a result fills its codes 44 dB with a quarter, 38 dB with half, 32 dB with 1, 27 dB with 2 (v68 23), 18 dB with 16; 6 dB less where it fills half of them; right with 8-bit activations",
+				"sums of codes are kept in steps of 256: where a result fills its codes 44 dB with a quarter, 38 dB with half, 32 dB with 1, 27 dB with 2 (v68 23), 18 dB with 16; 6 dB less where it fills half of them; with 8-bit activations right up to 255, 0 dB with 256; on a v68 40 dB with 12, 33 dB with 20, 20 dB with 90, -3 dB with 256",
 			remedy:
 				"quantize the input in finer steps, or make INT4 codes 16 times as large, INT8, and the scale a sixteenth, which is the same weight",
 			appliedBy: "legalize-operators",
 			broken(operator, context) {
-				return largeProducts(operator, context, largestRatio(operator), Number.POSITIVE_INFINITY);
+				return largeProducts(operator, context, largestRatio(operator, context), Number.POSITIVE_INFINITY);
 			},
 		},
 		{
@@ -88,14 +91,17 @@ export const SCALE_RULES: RuleGroup = {
 				"computed with fewer digits: where a result fills its codes 38 dB with half, 32 dB with 1, 27 dB with 2; a silero VAD has such a channel, and 34 dB at its outputs",
 			remedy: "quantize the input in finer steps; finer codes than those of INT8 there are none",
 			broken(operator, context) {
-				return largeProducts(operator, context, LARGEST_RATIO, largestRatio(operator));
+				if (!isSixteenBits(inputOf(operator)?.dtype)) return undefined;
+				return largeProducts(operator, context, LARGEST_RATIO, largestRatio(operator, context));
 			},
 		},
 	],
 };
 
 /** The largest product, in output steps, that an operator may have. */
-function largestRatio({ weight }: OperatorFacts): number {
+function largestRatio(operator: OperatorFacts, { architecture }: RuleContext): number {
+	if (!isSixteenBits(inputOf(operator)?.dtype)) return architecture === "v68" ? NARROW_RATIO.v68 : NARROW_RATIO.later;
+	const { weight } = operator;
 	const isWidened =
 		weight?.site.stored.tensor.dtype === DataType.INT4 && weight.scheme !== "lpbq" && weight.scheme !== "block";
 	return isWidened ? LARGEST_RATIO : COARSE_RATIO;
@@ -103,14 +109,18 @@ function largestRatio({ weight }: OperatorFacts): number {
 
 /** What is said of the first channel whose products are larger than `above` output steps, and no more than `most`. */
 function largeProducts(operator: OperatorFacts, context: RuleContext, above: number, most: number): string | undefined {
-	const quantization = operator.inputs[operator.weight?.site.input === 0 ? 1 : 0]?.quantization;
-	const input = quantization?.scale;
+	const input = inputOf(operator)?.scale;
 	const output = operator.result?.scale;
-	if (input === undefined || output === undefined || !isSixteenBits(quantization?.dtype)) return undefined;
+	if (input === undefined || output === undefined) return undefined;
 	const ratioOf = (scale: number) => (input * scale) / output;
 	const found = liveChannel(operator, context, (scale) => ratioOf(scale) > above && ratioOf(scale) <= most);
 	if (found === undefined) return undefined;
 	return `channel ${found.channel} of weight '${operator.weight!.name}' has products of ${ratioOf(found.scale).toPrecision(3)} output steps, expected ${above} at most`;
+}
+
+/** What is multiplied with the weight. */
+function inputOf({ inputs, weight }: OperatorFacts): QuantizationFacts | undefined {
+	return inputs[weight?.site.input === 0 ? 1 : 0]?.quantization;
 }
 
 function isSixteenBits(dtype: DataType | undefined): boolean {

@@ -1,0 +1,65 @@
+import { stringOf } from "../../ir/attribute.js";
+import { isOnnxOp } from "../../ir/node.js";
+import type { Dimension } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
+import { isView } from "../../weights/activation.js";
+import type { OperatorFacts } from "../operator-facts.js";
+import type { RuleGroup } from "../rule.js";
+
+/** Elements of an axis up to which half floats say well enough where a sample, and where a box is. */
+const SAMPLED_LENGTH = 128;
+const BOXED_LENGTH = 64;
+
+const isLonger = (shape: readonly Dimension[], most: number) =>
+	shape.slice(2).some((length) => typeof length === "number" && length > most);
+
+/** A GridSample of floats whose coordinates, which are half floats, are too coarse for its image. */
+function coarseGrid({ node, inputs: [image, grid], outputs: [output] }: OperatorFacts): string | undefined {
+	if (!isOnnxOp(node, "GridSample") || image?.shape === undefined) return undefined;
+	const isOnCodes = [image, grid, output].every((operand) => operand?.quantization !== undefined);
+	const isNearest = stringOf(node, "mode") === "nearest";
+	if (isOnCodes || !isLonger(image.shape, isNearest ? 1 : SAMPLED_LENGTH)) return undefined;
+	const size = image.shape.slice(2).join(" x ");
+	return `coordinates of ${size} elements are half floats${isNearest ? ", and the nearest element is taken" : ""}`;
+}
+
+/** What computes `value`, views aside; undefined for inputs and constants. */
+function computedBy(value: Value) {
+	let producer = value.producer;
+	while (producer !== undefined && isView(producer)) producer = producer.inputs[0]?.producer;
+	return producer;
+}
+
+/** A RoiAlign with boxes that are half floats, too coarse for its image. */
+function coarseBoxes({ node, inputs: [image, boxes] }: OperatorFacts): string | undefined {
+	if (!isOnnxOp(node, "RoiAlign") || image?.shape === undefined || boxes === undefined) return undefined;
+	const source = computedBy(boxes.value);
+	if (source === undefined || !isLonger(image.shape, BOXED_LENGTH)) return undefined;
+	return `boxes in ${image.shape.slice(2).join(" x ")} elements come out of ${source.op.type} as half floats`;
+}
+
+export const SAMPLING_RULES: RuleGroup = {
+	title: "Samples between elements",
+	rules: [
+		{
+			id: "htp/grid-sample-floats",
+			about:
+				"A GridSample on floats interpolates, in images of 128 elements at most on each axis; one of 16 bits may do both.",
+			consequence: "slow",
+			measured:
+				"coordinates are half floats: of noise 60 dB with 8 x 8, 48 with 32 x 32, 35 with 128 x 128, 30 with 256 x 256, 24 with 512 x 512, of waves eight elements long 70, 64, 56, 51 and 46; the nearest of noise 18 dB with 64 x 64, 11 with 256 x 256; between UINT16 82 to 65 and 90 to 83 dB, the nearest 110 and more; where two elements are equally near, another one may be taken",
+			remedy: "quantize image, grid and result with 16 bits",
+			broken: coarseGrid,
+		},
+		{
+			id: "htp/roi-boxes",
+			about:
+				"Boxes of a RoiAlign over more than 64 elements on an axis are an input of the graph or constants, on floats, Reshape and its like aside.",
+			consequence: "slow",
+			measured:
+				"other boxes are half floats: of noise 48 dB with 16 x 20, 37 with 50 x 76, 25 with 200 x 300, of waves eight elements long 68, 58 and 51, whether a DequantizeLinear, a Mul or a Clip makes them and whatever codes the image has; 70 dB for all of these with boxes that are inputs or constants",
+			remedy: "give the boxes as an input of the graph, cutting the model in two there",
+			broken: coarseBoxes,
+		},
+	],
+};
