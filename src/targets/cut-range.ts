@@ -123,33 +123,53 @@ export interface LimitedResult extends CutRange {
 }
 
 export function limitedResult(activation: Node, types: TypeSource): LimitedResult | undefined {
+	const result = resultBehind(activation, types);
+	const cut =
+		result &&
+		(isBehindCodes(activation, types) ? cutRange(activation, types) : cutBySeveral(activation, result, types));
+	return cut && { ...cut, result };
+}
+
+/** What an activation is quantized to, operators aside that the compiler moves the quantizer across. */
+export function resultBehind(activation: Node, types: TypeSource): QuantizationFacts | undefined {
 	const quantizer = quantizerBehind(activation.outputs[0]!, ["MaxPool", ...MOVED_ACROSS]);
 	if (quantizer === undefined || !isOnnxOp(quantizer, "QuantizeLinear")) return undefined;
-	const result = outputFacts(quantizer.inputs[0]!, types).quantization;
-	const cut =
-		result && (isBehindCodes(activation, types) ? cutRange(activation, types) : cutByTwo(activation, result, types));
-	return cut && { ...cut, result };
+	return outputFacts(quantizer.inputs[0]!, types).quantization;
 }
 
 function isBehindCodes(activation: Node, types: TypeSource): boolean {
 	return inputFacts(activation.inputs[0]!, types).quantization !== undefined;
 }
 
+/** The Relu or Clip right in front of `activation` that nothing else reads. */
+export function limitingBefore(activation: Node): Node | undefined {
+	const [between] = activation.inputs;
+	const before = between?.producer;
+	if (before === undefined || !isOnnxOp(before, ...LIMITING)) return undefined;
+	return between!.uses.length > 1 || between!.isGraphOutput ? undefined : before;
+}
+
 /**
  * Of two limiting activations with no codes between the compiler leaves the second one out where the quantizer does the same,
- * and makes one of a Relu and a Clip behind it. Others are computed as they are.
+ * and makes one of a Relu and a Clip behind it; several Relus in a row count as one, and a Relu that the quantizer replaces
+ * behind these two as none. Others are computed as they are.
  */
-function cutByTwo(second: Node, result: QuantizationFacts, types: TypeSource): CutRange | undefined {
-	const [between] = second.inputs;
-	const first = between?.producer;
-	if (first === undefined || !isOnnxOp(first, ...LIMITING) || !isOnnxOp(second, ...LIMITING)) return undefined;
-	if (between!.uses.length > 1 || between!.isGraphOutput || !isBehindCodes(first, types)) return undefined;
-	const cut = cutRange(second, types);
-	if (isOnnxOp(first, "Relu") && isOnnxOp(second, "Clip")) {
+function cutBySeveral(last: Node, result: QuantizationFacts, types: TypeSource): CutRange | undefined {
+	const before = limitingBefore(last);
+	if (before === undefined || !isOnnxOp(last, ...LIMITING)) return undefined;
+	let first = before;
+	for (let relu: Node | undefined = first; relu !== undefined && isOnnxOp(relu, "Relu"); relu = limitingBefore(relu))
+		first = relu;
+	if (!isBehindCodes(first, types)) {
+		const isLeftOut = isOnnxOp(last, "Relu") && isOnnxOp(before, "Clip") && isSuperfluous(last, result);
+		return isLeftOut && isOnnxOp(first.inputs[0]!.producer!, "Relu") ? cutBySeveral(before, result, types) : undefined;
+	}
+	const cut = cutRange(last, types);
+	if (isOnnxOp(first, "Relu") && isOnnxOp(last, "Clip")) {
 		const positive = { lo: 0, hi: Number.POSITIVE_INFINITY };
 		return cut && { own: intersection(cut.own, positive), all: intersection(cut.all, positive) };
 	}
-	return isSuperfluous(second, result) ? cut : undefined;
+	return first === before && isSuperfluous(last, result) ? cut : undefined;
 }
 
 /** Below this a HardSwish is 0 as far as its step matters. */

@@ -2,6 +2,7 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import { bitsPerElement } from "../ir/types.js";
 import type { Interval } from "../quant/grid.js";
 import { constantOf } from "../weights/constant.js";
+import { resultBehind } from "./cut-range.js";
 import { fixedShape } from "./fixed-shape.js";
 import type { OperatorFacts } from "./operator-facts.js";
 import { codeInterval } from "./readers.js";
@@ -18,10 +19,10 @@ export interface NarrowHardSwish extends Interval {
 
 /** The ranges of a HardSwish whose output is too narrow for its input; undefined where it is right. */
 export function narrowHardSwish(
-	{ node, inputs: [input], outputs: [output] }: OperatorFacts,
+	{ node, inputs: [input] }: OperatorFacts,
 	types: TypeSource,
 ): NarrowHardSwish | undefined {
-	const [before, behind] = [input?.quantization, output?.quantization];
+	const [before, behind] = [input?.quantization, resultBehind(node, types)];
 	if (!isOnnxOp(node, "HardSwish") || before?.dtype === undefined || behind === undefined) return undefined;
 	if (bitsPerElement(before.dtype) !== 16) return undefined;
 	const [read, written] = [codeInterval(before), codeInterval(behind)];

@@ -134,6 +134,24 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/clip-range",
+		name: "two Relus and a Clip above 0 of a sum",
+		write: (b, rows) =>
+			model(b, [rows, 24], (_, x) => {
+				const relu = node(b, "Relu", [pair(b, node(b, "Add", [x, x], "sum"))], "relu");
+				return pair(b, clipNode(b, node(b, "Relu", [relu], "again"), 0.125, 0.5), { scale: 2 ** -14 });
+			}),
+	},
+	{
+		rule: "htp/clip-range",
+		name: "a Clip between two Relus behind a Conv, whose encoding reaches further",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				const relu = node(b, "Relu", [convolved(b, x, 4)], "relu");
+				return pair(b, node(b, "Relu", [clipNode(b, relu, -0.5, 0.5)], "again"), { scale: 2 ** -14, zero: 0 });
+			}),
+	},
+	{
 		rule: "htp/hard-swish-cut",
 		name: "a HardSwish behind a Conv and a quantizer that cuts off",
 		write: (b, rows) =>
@@ -209,6 +227,21 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				b,
 				[1, 4, rows, 6],
 				(_, x) => pair(b, node(b, "HardSwish", [farBelow(b, x, [4, 4, 1, 1])], "swish"), UP_TO_THIRD),
+				{ scale: 2 ** -12 },
+			),
+	},
+	{
+		rule: "htp/hard-swish-range",
+		name: "a Transpose behind a HardSwish with such an encoding",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, 6],
+				(_, x) => {
+					b.node("HardSwish", [farBelow(b, x, [4, 4, 1, 1])], ["swish"], {}, "swish");
+					b.node("Transpose", ["swish"], ["turned"], { perm: intsAttribute([0, 2, 3, 1]) }, "turned");
+					return pair(b, "turned", UP_TO_THIRD);
+				},
 				{ scale: 2 ** -12 },
 			),
 	},

@@ -47,6 +47,15 @@ export const RANGE_MODELS: readonly OperatorModel[] = [
 			),
 	},
 	{
+		rule: "htp/reciprocal-range",
+		name: "a Reciprocal of values from -0.25 to 0.5, whose results end at 20",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const small = smallPositive(b, x, { scale: 0.75 / 65535, zero: 21845 });
+				return pair(b, node(b, "Reciprocal", [small], "inverse"), { scale: 20 / 65535, zero: 0 });
+			}),
+	},
+	{
 		rule: "htp/square-range",
 		name: "squares of values below 0.001",
 		write: (b, rows) =>

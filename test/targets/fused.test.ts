@@ -170,6 +170,13 @@ test.each([
 	[["Relu", "Clip"], TO_1, true],
 	[["Relu", "Clip"], { scale: 2 ** -16, zero: 0 }, false],
 	[["Clip", "Clip"], TO_4, false],
+	[["Relu", "Relu", "Clip"], TO_4, true],
+	[["Relu", "Relu", "Relu", "Clip"], FROM_0_TO_4, true],
+	[["Relu", "Clip", "Relu"], FROM_0_TO_4, true],
+	[["Relu", "Clip", "Relu"], TO_4, false],
+	[["Relu", "Clip", "Relu", "Relu"], FROM_0_TO_4, false],
+	[["Clip", "Relu", "Clip"], TO_4, false],
+	[["Clip", "Relu", "Relu"], FROM_0_TO_4, false],
 ] as const)("%j with no quantizer between, behind a sum, in %j", async (operators, encoding, isWrong) => {
 	const rules = await rulesOf((b) => limitedSum(b, operators, encoding));
 	expect(rules).toEqual(isWrong ? ["htp/clip-range"] : []);

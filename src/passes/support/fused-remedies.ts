@@ -2,17 +2,11 @@ import { floatAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
-import { hardSwishStart, limitedResult } from "../../targets/cut-range.js";
+import { hardSwishStart, limitedResult, limitingBefore } from "../../targets/cut-range.js";
+import { inputFacts } from "../../targets/operator-facts.js";
+import type { TypeSource } from "../../targets/type-source.js";
 import { NodeWriter } from "./node-writer.js";
-import {
-	addQdq,
-	addQuantizedConstant,
-	codeRange,
-	coveringEncoding,
-	type Encoding,
-	encodingAt,
-	encodingOf,
-} from "./qdq.js";
+import { addQdq, addQuantizedConstant, codeRange, coveringEncoding, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { insertPair } from "./separate-output.js";
@@ -39,17 +33,15 @@ function isSigmoid(dequantize: Node | undefined): boolean {
  * `Clip -> Q` -> `Clip -> Q -> DQ -> Q` whose first encoding ends where the limits are, its own and those in front of it; where
  * 0, which every encoding has, is outside of these, `Max -> Q -> DQ -> Min -> Q`.
  */
-export const quantizeWithinLimits: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names, types }) => {
+export const quantizeWithinLimits: Remedy = ({ node, outputs: [output] }, { model, names, types }) => {
 	const limited = limitedResult(node, types);
 	const behind = limited && encodingAt(limited.result.node);
 	if (behind === undefined) return false;
 	const range = intervalOf(behind);
 	const within = { lo: Math.max(limited!.all.lo, range.lo), hi: Math.min(limited!.all.hi, range.hi) };
 	if (within.lo > within.hi) return false;
-	const before = input?.quantization && encodingAt(input.quantization.node);
 	if (within.lo <= 0 && within.hi >= 0) insertPair(model, output!.value, coveringEncoding(behind.dtype, within), names);
-	else if (isOnnxOp(node, "Clip") && before !== undefined) writeLimits(node, within, before, names);
-	else return false;
+	else return writeLimits(node, within, types, names);
 	return true;
 };
 
@@ -67,25 +59,37 @@ export const writeHardSwish: Remedy = ({ node, inputs: [input] }, { names }) => 
 	return true;
 };
 
-/** The Clip as Max and Min, which the compiler does not take for what a quantizer does anyway. */
-function writeLimits(clip: Node, { lo, hi }: Interval, encoding: Encoding, names: NameScope): void {
-	const graph = clip.graph!;
-	const [x, ...limits] = clip.inputs;
-	const [result] = clip.outputs;
+/**
+ * A Clip or Relu, and those in front of it with no codes between, as Max and Min, which the compiler does not take for what a
+ * quantizer does anyway.
+ */
+function writeLimits(last: Node, { lo, hi }: Interval, types: TypeSource, names: NameScope): boolean {
+	const row: Node[] = [];
+	for (let node: Node | undefined = last; node !== undefined; node = limitingBefore(node)) row.push(node);
+	const first = row.at(-1)!;
+	const { quantization } = inputFacts(first.inputs[0]!, types);
+	const encoding = quantization && encodingAt(quantization.node);
+	const isKept = row.every((node) => isOnnxOp(node, "Clip") || (isOnnxOp(node, "Relu") && lo >= 0));
+	if (encoding === undefined || !isKept) return false;
+	const graph = last.graph!;
+	const [result] = last.outputs;
 	const stored = (name: string, limit: number) =>
 		addQuantizedConstant(
 			graph,
-			`${clip.name}_${name}`,
+			`${last.name}_${name}`,
 			{ shape: [], values: [limit], dtype: encoding.dtype },
 			names,
-			clip,
+			last,
 		);
 	const raised = graph.createValue(names.fresh(`${result!.name}_raised`), result!.type);
-	const name = names.fresh(`${clip.name}_Max`);
-	graph.createNode({ op: "Max", name, inputs: [x, stored("lo", lo)], outputs: [raised] }, clip);
-	const inputs = [addQdq(graph, raised, encoding, names, clip), stored("hi", hi)];
-	graph.replaceNode(clip, { op: "Min", name: clip.name, inputs, outputs: [result!] });
+	const name = names.fresh(`${last.name}_Max`);
+	graph.createNode({ op: "Max", name, inputs: [first.inputs[0]!, stored("lo", lo)], outputs: [raised] }, last);
+	const inputs = [addQdq(graph, raised, encoding, names, last), stored("hi", hi)];
+	const limits = row.flatMap((node) => node.inputs.slice(1));
+	graph.replaceNode(last, { op: "Min", name: last.name, inputs, outputs: [result!] });
+	for (const node of row.slice(1)) node.remove();
 	for (const limit of limits) if (limit !== undefined) removeUnused(limit);
+	return true;
 }
 
 /** `DQ -> HardSwish` -> `DQ -> Max -> Q -> DQ -> HardSwish` with the lower end of what is let through. */

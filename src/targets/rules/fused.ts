@@ -115,7 +115,7 @@ export const FUSED_RULES: RuleGroup = {
 				"The output encoding of a Relu or Clip behind Conv, ConvTranspose, Gemm, Add, Sub, Mul or a MatMul of rank 3 or less, or of a LeakyRelu, PRelu or HardSwish behind those of them that have weights, views, Slices and MaxPools behind it included, reaches no further than its limits and what Clips, quantizers and a Relu between let through.",
 			consequence: "wrong",
 			measured:
-				"the limits are lost, on every architecture: a Conv in front of a Clip from 0 to 1.5 whose encoding reaches to 1.65 25 dB, to 3 14 dB, from -1 to 1.5 2 dB; with 8 bits the same for some limits; 82 dB with the encoding from 0 to 1.5, or up to 1; behind other operators 60 dB or more; a Clip to 0.75 and a Relu whose encoding reaches to 1 12 dB; a quantizer up to 0.5 and a Relu, LeakyRelu or PRelu up to 1 3 dB, a HardSwish 0 dB, views between included where the compiler sees through them; 41 dB where the encoding is a hundredth wider, 27 with a twentieth; without a quantizer behind, a Clip from -1 to 1 and a MaxPool, Slice, Transpose or Identity whose encoding reaches from -4 to 4 3 to 6 dB, and a Relu whose encoding reaches from 0 to 4 5 dB, to 1.25 16 dB, right from -4 on; a Relu and a Clip -3 dB; right in front of Concat, Pad, Resize, Flatten and averages, and with a second reader",
+				"the limits are lost, on every architecture: a Conv in front of a Clip from 0 to 1.5 whose encoding reaches to 1.65 25 dB, to 3 14 dB, from -1 to 1.5 2 dB; with 8 bits the same for some limits; 82 dB with the encoding from 0 to 1.5, or up to 1; behind other operators 60 dB or more; a Clip to 0.75 and a Relu whose encoding reaches to 1 12 dB; a quantizer up to 0.5 and a Relu, LeakyRelu or PRelu up to 1 3 dB, a HardSwish 0 dB, views between included where the compiler sees through them; 41 dB where the encoding is a hundredth wider, 27 with a twentieth; without a quantizer behind, a Clip from -1 to 1 and a MaxPool, Slice, Transpose or Identity whose encoding reaches from -4 to 4 3 to 6 dB, and a Relu whose encoding reaches from 0 to 4 5 dB, to 1.25 16 dB, right from -4 on; a Relu, or several, and a Clip -3 dB, a Clip between two Relus whose encoding starts at 0 -5 to 0 dB; right in front of Concat, Pad, Resize, Flatten and averages, and with a second reader",
 			remedy: "quantize the result within the limits first",
 			appliedBy: "legalize-operators",
 			broken({ node }, { types }) {
@@ -134,11 +134,11 @@ export const FUSED_RULES: RuleGroup = {
 		{
 			id: "htp/hard-swish-range",
 			about:
-				"The output encoding of a HardSwish of 16 bits behind a Conv, Gemm or MatMul that has values below 0 is at least a quarter as wide as the lower end of its input is away from 0.",
+				"The output encoding of a HardSwish of 16 bits behind a Conv, Gemm or MatMul that has values below 0, views, Slices and MaxPools behind it included, is at least a quarter as wide as the lower end of its input is away from 0.",
 			consequence: "wrong",
 			since: "v69",
 			measured:
-				"inputs below four times that width come out as other negative values, where -3 and less should be 0, also with a wider encoding in between: behind a Conv of values down to -8, from -0.375 to 0.1 1.5 dB, to 0.3 9 dB, to 0.8 34 dB, to 1.7 76 dB; the same behind MatMul, Gemm, depthwise Conv, a Transpose between; 65 dB or more from 0 on, behind ConvTranspose, Add, LayerNormalization and graph inputs, on a line of 33 to 100 rows that are no multiple of 8, and on a v68",
+				"inputs below four times that width come out as other negative values, where -3 and less should be 0, also with a wider encoding in between: behind a Conv of values down to -8, from -0.375 to 0.1 1.5 dB, to 0.3 9 dB, to 0.8 34 dB, to 1.7 76 dB; 2 to 8 dB with a view or Slice behind it, 12 to 25 dB with a MaxPool; the same behind MatMul, Gemm, depthwise Conv, a Transpose between; 65 dB or more from 0 on, behind ConvTranspose, Add, LayerNormalization and graph inputs, on a line of 33 to 100 rows that are no multiple of 8, and on a v68",
 			remedy: "write it as a Mul with a HardSigmoid",
 			appliedBy: "legalize-operators",
 			broken(operator, { types }) {

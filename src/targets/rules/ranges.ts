@@ -9,10 +9,12 @@ import type { HtpArchitecture } from "../target.js";
 
 /** What a Log of floats makes of 0. */
 const LOG_OF_ZERO = -11 * Math.LN2;
-/** Up to where a Reciprocal of integers reaches. */
-const LARGEST_RECIPROCAL = 64;
-/** How far the results of a Reciprocal of integers have to reach, by bits, or its steps are too few. */
-const LEAST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 1, 16: 2 ** -6 };
+/** A Reciprocal between codes of one type is that much smaller than it should be where what it reads ends below 1: 40 dB. */
+const LEAST_RECIPROCAL_END = 0.99;
+/** How wide what a Reciprocal reads may be, and up to where its results reach, between codes of one type, by bits. */
+const RECIPROCAL_WIDTH: Readonly<Record<number, number>> = { 8: 64, 16: 5000 };
+const LARGEST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 255, 16: Number.POSITIVE_INFINITY };
+const LARGEST_HALF = 65504;
 /** Between what a square is no fraction, and no overflow, of a float of 16 bits. */
 const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
 const LEAST_ELU_STEP = 0.01 / 2 ** 15;
@@ -93,19 +95,23 @@ export const RANGE_RULES: RuleGroup = {
 		{
 			id: "htp/reciprocal-range",
 			about:
-				"The results of a Reciprocal between codes of one type reach up to 64 at most, of 16 bits over 2^-6 at least, of 8 bits over 1.",
+				"What a Reciprocal between codes of one type reads ends at 0.99 or above, and is 5000 wide at most, of 8 bits 64; its results reach up to 65504, of 8 bits between one type up to 255.",
 			consequence: "wrong",
 			measured:
-				"on every architecture, 16 bits: 77 dB up to 64, 14 up to 80, 8 up to 107, 1 up to 640, 46 over 0.02, 26 over 0.006; 8 bits: 58 dB up to 64, 8 up to 107, 18 over 0.6, 0 over 0.06; 65 to 79 dB from UINT16 to INT16, which is computed on floats",
+				"on every architecture, 16 and 8 bits: results are as much too small as the end is below 1, 40 dB with 0.99, 20 with 0.9, 14 with 0.8, 6 with 0.5, whatever they reach up to, 0 with 0; 16 bits: 42 dB up to 5000, 21 up to 60000; 8 bits: 34 to 46 dB up to 64, 22 up to 100; results above 255 of 8 bits stay there; 60 to 80 dB from UINT16 to INT16, which is computed on floats, where nothing is above 65504",
 			remedy: "read it as UINT16 and quantize its output as INT16 first",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs: [input], outputs: [output] }) {
 				const largest = isOnnxOp(node, "Reciprocal") ? reachOf(output) : undefined;
-				const dtype = input?.quantization?.dtype;
-				if (largest === undefined || dtype === undefined || dtype !== output!.quantization!.dtype) return undefined;
-				const least = LEAST_RECIPROCAL[bitsPerElement(dtype) ?? 0];
-				if (least === undefined || (largest >= least && largest <= LARGEST_RECIPROCAL)) return undefined;
-				return `its results reach up to ${largest.toPrecision(3)}`;
+				const [read, dtype] = [rangeOf(input), input?.quantization?.dtype];
+				if (largest === undefined || read === undefined || dtype === undefined) return undefined;
+				const isOnIntegers = dtype === output!.quantization!.dtype;
+				const bits = bitsPerElement(dtype) ?? 0;
+				const limit = (isOnIntegers && LARGEST_RECIPROCAL[bits]) || LARGEST_HALF;
+				if (largest > limit) return `its results reach up to ${largest.toPrecision(3)}`;
+				if (!isOnIntegers || (read.hi >= LEAST_RECIPROCAL_END && read.hi - read.lo <= RECIPROCAL_WIDTH[bits]!))
+					return undefined;
+				return `'${input!.value.name}' reaches from ${read.lo.toPrecision(3)} to ${read.hi.toPrecision(3)}`;
 			},
 		},
 		{
