@@ -4,7 +4,7 @@ import { DataType, elementCount, tensorType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { randomCodes } from "../support/weights.js";
 import { normals } from "./models.js";
-import { type Builder, K, model, N, node, type OperatorModel, pair } from "./operator-models.js";
+import { type Builder, K, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
 /* Pools, ranks, stated shapes and codes of 16 bits, for which legalize-operators has the remedy. */
 
@@ -83,6 +83,18 @@ function kernel(b: Builder, channels: number, isFloat: boolean): string {
 }
 
 export const SHAPE_MODELS: readonly OperatorModel[] = [
+	{
+		rule: "htp/concat-product",
+		name: "queries on compressed keys, and their positions, of 8 heads",
+		write: (b, rows) =>
+			model(b, [1, 8, 8 * rows, N], (_, x) => {
+				const keys = weight(b, "w", { shape: [1, 8, N, K], isOne: true });
+				const product = pair(b, node(b, "MatMul", [x, keys], "product"));
+				const positions = pair(b, node(b, "Sin", [x], "positions"));
+				b.node("Concat", [product, positions], ["joined"], { axis: intAttribute(3) }, "joined");
+				return pair(b, "joined");
+			}),
+	},
 	{
 		rule: "htp/tile-ones",
 		name: "a Tile of rank 5 that repeats nothing",

@@ -24,14 +24,18 @@ export interface Reshaping {
  * MatMuls, which take a Reshape in front of their quantizer.
  */
 export function reshapeAround(model: Model, node: Node, shapes: Reshaping, names: NameScope, isView = false): void {
-	const graph = node.graph!;
-	const input = node.inputs[0]!;
-	const flat = graph.createValue(names.fresh(`${input.name}_matrix`));
-	addReshape(node, { from: input, to: flat, shape: shapes.input, name: input.name, suffix: "flatten" }, names, node);
-	const encoding = encodingBehind(input);
-	node.setInput(0, encoding === undefined ? flat : addQdq(graph, flat, encoding, names, node));
-
+	reshapeInput(node, 0, shapes.input, names);
 	reshapeBehind(model, node, shapes, names, isView);
+}
+
+/** `node` reads its input `index` as `shape`, and in the encoding that it has. */
+export function reshapeInput(node: Node, index: number, shape: readonly number[], names: NameScope): void {
+	const graph = node.graph!;
+	const input = node.inputs[index]!;
+	const flat = graph.createValue(names.fresh(`${input.name}_matrix`));
+	addReshape(node, { from: input, to: flat, shape, name: input.name, suffix: "flatten" }, names, node);
+	const encoding = encodingBehind(input);
+	node.setInput(index, encoding === undefined ? flat : addQdq(graph, flat, encoding, names, node));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { intOf } from "../../ir/attribute.js";
+import { intAttribute, intOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import { elementCount, tensorType } from "../../ir/types.js";
@@ -10,7 +10,7 @@ import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { replaceValue } from "./replace-value.js";
-import { addReshape, reshapeAround } from "./reshape-around.js";
+import { addReshape, reshapeAround, reshapeBehind, reshapeInput } from "./reshape-around.js";
 
 /** Shapes, where all are fixed. */
 function staticShapes({ inputs, outputs }: OperatorFacts): { input: number[]; output: number[] } | undefined {
@@ -32,6 +32,18 @@ export const flatten: Remedy = (operator, { model, names }) => {
 		[rows, output.at(-1)!],
 	];
 	reshapeAround(model, operator.node, { input: matrix, result, output }, names, isMatMul);
+	return true;
+};
+
+/** A Concat over the last axis as one of matrices, of all rows each. */
+export const joinRows: Remedy = ({ node, inputs, outputs }, { model, names }) => {
+	const output = fixedShape(outputs[0]?.shape);
+	const lengths = inputs.map((input) => input?.shape?.at(-1));
+	if (output === undefined || !lengths.every((length) => typeof length === "number")) return false;
+	const rows = elementCount(output.slice(0, -1));
+	for (const [index, length] of lengths.entries()) reshapeInput(node, index, [rows, length], names);
+	node.attributes.set("axis", intAttribute(-1));
+	reshapeBehind(model, node, { result: [rows, output.at(-1)!], output }, names);
 	return true;
 };
 

@@ -6,6 +6,7 @@ import { BLOCK_RULES } from "./block.js";
 import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
+import { CONCAT_RULES } from "./concats.js";
 import { CONV_RULES } from "./conv.js";
 import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
@@ -52,6 +53,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	MODE_RULES,
 	SAMPLING_RULES,
 	FORM_RULES,
+	CONCAT_RULES,
 	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,

@@ -1,0 +1,58 @@
+import { intOf } from "../../ir/attribute.js";
+import { isOnnxOp } from "../../ir/node.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import { fixedShape } from "../fixed-shape.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import type { RuleContext, RuleGroup } from "../rule.js";
+import { sourceOf } from "./producers.js";
+
+const VIEWS: readonly string[] = ["Reshape", "Squeeze", "Unsqueeze"];
+
+/** Does a batch of right matrices make the operand? */
+function isBatchedProduct(operand: OperandFacts | undefined, { types }: RuleContext): boolean {
+	const product = sourceOf(operand?.value, VIEWS);
+	if (product === undefined || !isOnnxOp(product, "MatMul")) return false;
+	const batch = types.shapeOf(product.inputs[1]!)?.at(-3);
+	return batch !== undefined && batch !== 1;
+}
+
+/** Do these rows of a matrix fill the tiles that the kernel writes to at once? */
+function fillsTiles(rows: number, bits: number): boolean {
+	return rows % 8 === 0 || (bits === 16 && rows % 4 === 0 && rows >= 12 && rows < 32);
+}
+
+/** The shape of a Concat that a batch of products is written into, beside what is no such product. */
+function brokenShape(operator: OperatorFacts, context: RuleContext): readonly number[] | undefined {
+	const { node, inputs, outputs } = operator;
+	const shape = fixedShape(outputs[0]?.shape);
+	if (!isOnnxOp(node, "Concat") || inputs.length !== 2 || shape === undefined) return undefined;
+	const [first, second] = inputs;
+	const bits = bitsPerElement(first?.quantization?.dtype ?? DataType.UNDEFINED);
+	const axis = intOf(node, "axis", 0);
+	if (bits === undefined || second?.quantization?.codes !== undefined || second?.constant !== undefined)
+		return undefined;
+	if (shape.length < 3 || shape.length > 4 || (axis !== -1 && axis !== shape.length - 1)) return undefined;
+	const [batch, rows] = shape.slice(-3) as [number, number, number];
+	if (batch < 8 || !fillsTiles(rows, bits)) return undefined;
+	return isBatchedProduct(first, context) && !isBatchedProduct(second, context) ? shape : undefined;
+}
+
+export const CONCAT_RULES: RuleGroup = {
+	title: "Concats",
+	rules: [
+		{
+			id: "htp/concat-product",
+			about:
+				"A Concat of two operands over the last axis does not begin with codes of a MatMul of two batches, of 8 matrices or more with a multiple of 8 rows, or of 16 bits with 12, 20 or 28 rows, unless the other operand is constant or another such MatMul.",
+			consequence: "wrong",
+			measured:
+				"the second operand comes out as something else, -4 to 4 dB behind a MatMul, Relu or rotary embedding, 15 dB behind a LayerNormalization, of 8 and 16 bits, on v68, v73, v79 and v81, as in attention on compressed keys (MLA), with any columns; out of memory behind a graph input; 46 dB and more with 7 matrices, 4, 9, 10, 15, 33 or 36 rows, the operands exchanged, three of them, another axis, one right matrix for all, as floats, and flat",
+			remedy: "concatenate matrices of all rows, with Reshapes around",
+			appliedBy: "legalize-operators",
+			broken(operator, context) {
+				const shape = brokenShape(operator, context);
+				return shape && `[${shape.join(", ")}] begins with the product '${operator.inputs[0]!.value.name}'`;
+			},
+		},
+	],
+};
