@@ -50,7 +50,7 @@ export async function collectStatisticsOf(
 	const signal = options.signal === undefined ? {} : { signal: options.signal };
 	if (dim.length > 0) await runPasses(model, [fixShapes({ dim })], signal);
 	if (inputValues.length > 0) await runPasses(model, [fixInputs({ inputValue: inputValues })], signal);
-	const lengths = await lengthsOfSamples(model, data, { images });
+	const lengths = await lengthsOfSamples(model, data, { images, inputValues });
 	if (lengths.length > 0) await runPasses(model, [fixShapes({ dim: lengths })], signal);
 	const source = openSamples(model, data, { images, inputValues });
 	if (passes.length > 0) await runPasses(model, passes, { ...signal, ...(target === undefined ? {} : { target }) });

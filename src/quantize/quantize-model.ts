@@ -111,7 +111,7 @@ class Quantizer {
 		if (dim.length > 0) await this.#passes(model, [fixShapes({ dim })]);
 		if (inputValues.length > 0) await this.#passes(model, [fixInputs({ inputValue: inputValues })]);
 		if (data === undefined) return undefined;
-		const lengths = await lengthsOfSamples(model, data, { images });
+		const lengths = await lengthsOfSamples(model, data, { images, inputValues });
 		if (lengths.length > 0) await this.#passes(model, [fixShapes({ dim: lengths })]);
 		const source = openSamples(model, data, { images, inputValues });
 		return { source, dim: [...dim, ...lengths], ...(await splitSamples(source, holdOut)) };

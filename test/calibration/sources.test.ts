@@ -120,6 +120,24 @@ describe("arrays", () => {
 		expect(() => openSamples(XI, ["random:2"], { inputValues: ["rate=7"] })).toThrow("no input is named 'rate'");
 	});
 
+	test("samples need not have what inputs always are", async () => {
+		const options = { inputValues: ["ids=7,8,9"] };
+		writeNpz(at("x.npz"), new Map([["x", floats([2, 2], 1, 2, 3, 4)]]));
+		const both = TWO.map((sample) => ({ ...sample, ids: ["1x3", 7, 8, 9] }));
+		expect(await all(openSamples(XI, [at("x.npz")], options))).toEqual(both);
+		expect(await all(openSamples(XI, [at("x.npz")], options), 1)).toEqual(both.slice(1));
+		expect(() => openSamples(XI, [at("x.npz")])).toThrow("has no array 'ids', only 'x'");
+		const others = array("int64", [2, 3], [1, 2, 3, 4, 5, 6]);
+		writeNpz(
+			at("both.npz"),
+			new Map([
+				["x", floats([2, 2], 1, 2, 3, 4)],
+				["ids", others],
+			]),
+		);
+		expect(await all(openSamples(XI, [at("both.npz")], options))).toEqual(both);
+	});
+
 	test("folders: of .npz files, of one .npy file an input, of one folder an input", async () => {
 		mkdirSync(at("npz"));
 		writeNpz(at("npz", "b.npz"), new Map([["x", floats([1, 2], 3, 4)]]));
@@ -235,6 +253,10 @@ describe("raw files", () => {
 		const sample = { x: ["1x2", 1, 2], ids: ["1x3", 1, 2, 3] };
 		writeFileSync(at("list.txt"), "# samples\nids:=i.raw x:=x.raw\nx.raw i.raw\n");
 		expect(await all(openSamples(XI, [at("list.txt")]))).toEqual([sample, sample]);
+		writeFileSync(at("some.txt"), "x:=x.raw\nx.raw\nx.raw i.raw\n");
+		const fixed = { ...sample, ids: ["1x3", 4, 5, 6] };
+		const options = { inputValues: ["ids=4,5,6"] };
+		expect(await all(openSamples(XI, [at("some.txt")], options))).toEqual([fixed, fixed, fixed]);
 		writeFileSync(at("list.txt"), "y:=x.raw");
 		expect(() => openSamples(XI, [at("list.txt")])).toThrow("'y:=x.raw' is for no input of the model");
 		writeFileSync(at("list.txt"), "x:=i.raw");

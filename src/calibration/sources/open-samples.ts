@@ -2,9 +2,10 @@ import { statSync } from "node:fs";
 import { openNpy, openNpz } from "../../arrays/array-file.js";
 import { QGraphError } from "../../diagnostics.js";
 import type { Model } from "../../ir/model.js";
-import { inputsOf } from "../../runtime/model-inputs.js";
+import { inputsOf, type ModelInput } from "../../runtime/model-inputs.js";
 import type { SampleSource } from "../calibration.js";
 import { arraySource } from "./array-source.js";
+import { fixedArrays, withArrays } from "./fixed-arrays.js";
 import { folderSource } from "./folder-source.js";
 import { type ImageOptions, imageSource, isImage } from "./image-source.js";
 import { joinedSource } from "./joined-source.js";
@@ -17,7 +18,7 @@ export interface SampleSourceOptions {
 	readonly seed?: number | undefined;
 	/** How images become samples. */
 	readonly images?: ImageOptions | undefined;
-	/** What inputs always are, as 'sr=16000': random samples have it. */
+	/** What inputs always are, as 'sr=16000': samples have it, whether they say anything of these inputs or not. */
 	readonly inputValues?: readonly string[] | undefined;
 }
 
@@ -29,13 +30,25 @@ export interface SampleSourceOptions {
  * @throws QGraphError `calibrate/data` for places of no known form, `runtime/...` for samples that do not fit the model.
  */
 export function openSamples(model: Model, places: readonly string[], options: SampleSourceOptions = {}): SampleSource {
-	return joinedSource(places.map((place) => openPlace(model, place, options)));
+	const fixed = fixedArrays(model, options.inputValues ?? []);
+	const all = inputsOf(model);
+	const inputs = { all, asked: all.filter(({ name }) => !fixed.has(name)) };
+	return withArrays(joinedSource(places.map((place) => openPlace(inputs, place, options))), fixed);
 }
 
-function openPlace(model: Model, place: string, { seed, images = {}, inputValues }: SampleSourceOptions): SampleSource {
+/** Inputs of a model, and those of them that samples are asked for. */
+interface Inputs {
+	readonly all: readonly ModelInput[];
+	readonly asked: readonly ModelInput[];
+}
+
+function openPlace(
+	{ all, asked: inputs }: Inputs,
+	place: string,
+	{ seed, images = {} }: SampleSourceOptions,
+): SampleSource {
 	const random = /^random:(\d+)$/.exec(place);
-	if (random !== null) return randomSource(model, Number(random[1]), seed, inputValues);
-	const inputs = inputsOf(model);
+	if (random !== null) return randomSource(inputs, Number(random[1]), seed);
 	const found = statSync(place, { throwIfNoEntry: false });
 	if (found === undefined) {
 		throw new QGraphError("calibrate/data", `there is no file or folder '${place}'`, { file: place });
@@ -48,7 +61,7 @@ function openPlace(model: Model, place: string, { seed, images = {}, inputValues
 	}
 	if (/\.(jsonl|ndjson)$/.test(place)) return jsonLinesSource(place, inputs);
 	if (place.endsWith(".json")) return rawSource(place, inputs);
-	if (place.endsWith(".txt")) return inputListSource(place, inputs);
+	if (place.endsWith(".txt")) return inputListSource(place, all, inputs);
 	if (isImage(place)) return imageSource([place], inputs, images);
 	throw new QGraphError(
 		"calibrate/data",

@@ -38,8 +38,14 @@ export function rawSource(description: string, inputs: readonly ModelInput[]): S
  * Samples as QNN's tools take them: a text file with a line a sample, which names a file of bare elements for each input,
  * `name:=x.raw`, or without names in the order of the inputs. Elements have the types and shapes of the inputs. Paths are
  * relative to the list, or else to the working folder.
+ *
+ * @param inputs of the model; of those that are not in `asked`, the list may say something or not.
  */
-export function inputListSource(list: string, inputs: readonly ModelInput[]): SampleSource {
+export function inputListSource(
+	list: string,
+	inputs: readonly ModelInput[],
+	asked: readonly ModelInput[] = inputs,
+): SampleSource {
 	const binding = new ShapeBinding({});
 	const missing = new Set<string>();
 	const shapes = new Map(inputs.map(({ name, shape }) => [name, binding.resolve(name, shape, missing)] as const));
@@ -51,8 +57,10 @@ export function inputListSource(list: string, inputs: readonly ModelInput[]): Sa
 	return joinedSource(
 		lines.map((line) => {
 			const arrays = new Map<string, ArrayFile>();
-			for (const [index, token] of line.split(/\s+/).entries()) {
-				const [, name = inputs[index]?.name, file] = /^(?:(.*?):=)?(.*)$/.exec(token)!;
+			const tokens = line.split(/\s+/);
+			const inOrder = tokens.length === inputs.length ? inputs : asked;
+			for (const [index, token] of tokens.entries()) {
+				const [, name = inOrder[index]?.name, file] = /^(?:(.*?):=)?(.*)$/.exec(token)!;
 				const input = inputs.find((candidate) => candidate.name === name);
 				if (input === undefined) throw dataError(list, `'${token}' is for no input of the model`);
 				const beside = path.resolve(path.dirname(list), file!);
@@ -62,7 +70,7 @@ export function inputListSource(list: string, inputs: readonly ModelInput[]): Sa
 				if (sizeOf(place) !== expected) throw dataError(place, `it has ${sizeOf(place)} bytes, expected ${expected}`);
 				arrays.set(input.name, openRaw(place, input.type, shape));
 			}
-			return arraySource(`${list}: ${line}`, arrays, inputs);
+			return arraySource(`${list}: ${line}`, arrays, asked);
 		}),
 	);
 }
