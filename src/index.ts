@@ -121,6 +121,7 @@ export { foldWeightTranspose } from "./passes/fold-weight-transpose.js";
 export { type FuseGeluOptions, fuseGelu } from "./passes/fuse-gelu.js";
 export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swish.js";
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
+export { type FuseReduceL2Options, fuseReduceL2 } from "./passes/fuse-reduce-l2.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
 export { allPasses, legalizingPasses, normalizingPasses, quantizingPasses, recipePasses } from "./passes/index.js";
 export {

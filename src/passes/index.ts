@@ -13,6 +13,7 @@ import { foldWeightTranspose } from "./fold-weight-transpose.js";
 import { fuseGelu } from "./fuse-gelu.js";
 import { fuseHardSwish } from "./fuse-hard-swish.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
+import { fuseReduceL2 } from "./fuse-reduce-l2.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { insertActivationQdq } from "./insert-activation-qdq.js";
@@ -63,6 +64,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	fuseReduceL2,
 	foldAffine,
 	foldWeightTranspose,
 	computeConstants,
@@ -103,6 +105,7 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
+	fuseReduceL2,
 	foldAffine,
 	foldWeightTranspose,
 	computeConstants,
@@ -125,6 +128,7 @@ export const legalizingPasses: readonly AnyPassFactory[] = Object.freeze(
 				bqToLpbq,
 				computeConstants,
 				foldAffine,
+				fuseReduceL2,
 				insertActivationQdq,
 				removeQdq,
 				saveAnnotations,

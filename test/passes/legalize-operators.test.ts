@@ -20,6 +20,7 @@ const v68 = parseTarget("qnn-htp:v68");
 /** Rules that hold for a v68 only. */
 const OLD_RULES = [
 	"htp/div-norm",
+	"htp/norm-layout",
 	"htp/relu-rank",
 	"htp/conv-pads-8-bits",
 	"htp/conv-volume-float",

@@ -92,3 +92,28 @@ export function convolutionBlock(rows: number): Model {
 		b.output("y").type = tensorType(FLOAT, [1, 8, rows, 12]);
 	});
 }
+
+/**
+ * Magnitudes of [1, 24, rows], real parts in front of imaginary ones, each of the twelve channels 0.6 times the one before,
+ * made equally large again and convolved: what is right for the largest only is wrong for the result.
+ */
+export function magnitudeBlock(rows: number): Model {
+	const channels = 12;
+	const sizes = Array.from({ length: 2 * channels }, (_, at) => 0.6 ** (at % channels));
+	return modelOf((b) => {
+		b.input("x", FLOAT, [1, 2 * channels, rows]);
+		const e = new Expression(b);
+		const column = (values: readonly number[]) => e.constant(floatTensor([1, values.length, 1], values));
+		const spectrum = e.call("Mul", "x", column(sizes));
+		const slice = (start: number) => {
+			const ends = [start, start + channels, 1].map((value) => e.constant(int64Tensor([1], [value])));
+			return e.call("Slice", spectrum, ...ends);
+		};
+		const squares = [slice(0), slice(channels)].map((side) => e.call("Pow", side, 2));
+		const magnitudes = e.call("Sqrt", e.call("Add", squares[0]!, squares[1]!));
+		const alike = e.call("Mul", magnitudes, column(sizes.slice(0, channels).map((size) => 1 / size)));
+		const weight = floatTensor([8, channels, 1], normals(8 * channels, 2));
+		b.node("Conv", [alike, e.constant(weight)], ["y"]);
+		b.output("y").type = tensorType(FLOAT, [1, 8, rows]);
+	});
+}

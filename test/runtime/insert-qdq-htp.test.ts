@@ -10,13 +10,14 @@ import { parseModel, serializeModel } from "../../src/onnx/file.js";
 import { allPasses, legalizingPasses, quantizingPasses } from "../../src/passes/index.js";
 import { runPasses } from "../../src/run-passes.js";
 import { checkModel } from "../../src/targets/check-model.js";
+import { providerOptions } from "../../src/targets/provider-options.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
 import { temporaryFolder } from "../repo/run.js";
 import { encodingsFile } from "../support/encodings.js";
 import { suitableFeeds } from "../support/feeds.js";
 import { checkManyOnHtp, prepareHtp } from "../support/htp.js";
 import { floatsOf, run, sqnrDb } from "../support/ort.js";
-import { convolutionBlock, transformerBlock } from "./activation-models.js";
+import { convolutionBlock, magnitudeBlock, transformerBlock } from "./activation-models.js";
 
 /*
  * Float models, calibrated and quantized as `convert --recipe --encodings --target` does it: against the float model on the
@@ -47,6 +48,7 @@ const CASES: readonly Case[] = [
 	},
 	{ name: "transformer, 8a8w", build: transformerBlock, recipe: "8a8w", leastDb: 28, leastHtpDb: [28, 28] },
 	{ name: "convolutions, 16a8w", build: convolutionBlock, recipe: "16a8w", leastDb: 34, leastHtpDb: [70, 55] },
+	{ name: "magnitudes, 16a8w", build: magnitudeBlock, recipe: "16a8w", leastDb: 45, leastHtpDb: [55, 50] },
 	{ name: "convolutions, 8a8w", build: convolutionBlock, recipe: "8a8w", leastDb: 30, leastHtpDb: [35, 35] },
 ];
 const V79 = parseTarget("qnn-htp:v79");
@@ -91,8 +93,9 @@ describe.each(CASES)("$name", ({ build, recipe, leastDb, leastHtpDb }) => {
 		for (const { target, rows, isForAll } of RUNS) {
 			if (!isForAll && !recipe.includes("16a8w")) continue;
 			const file = path.join(temporaryFolder(), "model.onnx");
-			writeFileSync(file, serializeModel(await quantized(build(rows), recipe, target)));
-			jobs.push({ model: file, options: { htp_arch: target.architecture.slice(1) } });
+			const model = await quantized(build(rows), recipe, target);
+			writeFileSync(file, serializeModel(model));
+			jobs.push({ model: file, options: { ...providerOptions(model, target) } });
 		}
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
 			expect(report, `job ${index}`).toMatchObject({ status: "ok", error: null, unsupported: [] });

@@ -121,6 +121,23 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 			model(b, [1, N, rows, 3], (_, x) => depthwise(b, x, weight(b, "w", { shape: [N, 1, 1, 1], axis: 0, bits: 4 }))),
 	},
 	{
+		rule: "htp/norm-layout",
+		name: "lengths in front of a Conv and a MatMul",
+		count: 2,
+		write: (b, rows) =>
+			model(b, [1, 2, K, rows], (_, x) => {
+				b.initializer("axis", int64Tensor([1], [1]));
+				b.initializer("last", int64Tensor([1], [-1]));
+				b.node("ReduceL2", [x, "axis"], ["norm"], { keepdims: intAttribute(0) }, "norm");
+				const length = pair(b, "norm", { scale: 2 ** -12, zero: 0 });
+				const root = pair(b, node(b, "Sqrt", [length], "root"), { scale: 2 ** -13, zero: 0 });
+				const mixed = pair(b, node(b, "Conv", [root, weight(b, "w", { shape: [N, K, 1], axis: 0 })], "mixed"));
+				b.node("ReduceL2", [mixed, "last"], ["sizes"], { keepdims: intAttribute(0) }, "sizes");
+				const sizes = pair(b, "sizes", { scale: 2 ** -12, zero: 0 });
+				return pair(b, node(b, "MatMul", [sizes, weight(b, "v", { shape: [N, K] })], "product"), { scale: 2 ** -12 });
+			}),
+	},
+	{
 		rule: "htp/div-norm",
 		name: "vectors divided by their lengths, which are repeated",
 		write: (b, rows) =>

@@ -33,6 +33,11 @@ export function obstacleTo(type: string, root: Node, x: Value, quantized: Quanti
 			message: `'${shared.name}' is inside of what would become one ${type} and is read elsewhere, too`,
 		};
 	}
+	return quantizedObstacle(type, nodes, quantized);
+}
+
+/** There are Q/DQ among what would become one operator `type`, and these are to be kept. */
+export function quantizedObstacle(type: string, nodes: ReadonlySet<Node>, quantized: Quantized): Obstacle | undefined {
 	if (quantized === "fuse" || ![...nodes].some((node) => isOnnxOp(node, "QuantizeLinear"))) return undefined;
 	return {
 		code: "fuse/quantized",

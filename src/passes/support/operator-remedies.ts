@@ -34,7 +34,7 @@ import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
 import { quantizeOperand } from "./quantize-addends.js";
-import { computeOnFloats, multiplyWithItself, normOfScaled, setLogOfZero } from "./range-remedies.js";
+import { computeOnFloats, multiplyWithItself, normOfScaled, setLogOfZero, subtractZeros } from "./range-remedies.js";
 import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -244,6 +244,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/reciprocal-range", computeOnFloats],
 	["htp/square-range", multiplyWithItself],
 	["htp/norm-range", normOfScaled],
+	["htp/norm-layout", subtractZeros],
 	["htp/elu-range", retypeResult],
 	["htp/softplus-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],

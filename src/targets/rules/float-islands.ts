@@ -7,7 +7,7 @@ import { scalarOf } from "../../weights/numbers.js";
 import { dataCodes, floatInputs, isFloatOperand, resultCodes } from "../float-sides.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
-import { LINEAR } from "./producers.js";
+import { isComputed, LINEAR } from "./producers.js";
 import { typeName } from "./type-name.js";
 
 /** Operators for which a v68 has a kernel of its own on floats, beside the modes in `hasFloatKernel`. */
@@ -130,14 +130,6 @@ function comeFromImages(nodes: readonly Node[]): boolean {
 		for (const input of node.inputs) if (input?.producer !== undefined) open.push(input.producer);
 	}
 	return false;
-}
-
-function isComputed(value: Value | undefined): boolean {
-	let at = value;
-	while (at?.producer !== undefined && isOnnxOp(at.producer, "QuantizeLinear", "DequantizeLinear")) {
-		at = at.producer.inputs[0];
-	}
-	return at !== undefined && constantOf(at) === undefined;
 }
 
 /** The operator on codes that does not compile behind the floats of `node`. */

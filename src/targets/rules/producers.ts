@@ -1,5 +1,6 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import type { Value } from "../../ir/value.js";
+import { constantOf } from "../../weights/constant.js";
 import type { RuleContext } from "../rule.js";
 
 export const LINEAR: readonly string[] = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
@@ -41,4 +42,13 @@ export function isIntegerProduct(node: Node, context: RuleContext): boolean {
 	const weight = node.inputs[1]?.producer;
 	if (!isOnnxOp(node, ...LINEAR) || weight === undefined) return false;
 	return isOnnxOp(weight, "DequantizeLinear") && !isBlockProduct(node, context);
+}
+
+/** Is `value`, Q/DQ in front of it aside, made by an operator or given? */
+export function isComputed(value: Value | undefined): boolean {
+	let at = value;
+	while (at?.producer !== undefined && isOnnxOp(at.producer, "QuantizeLinear", "DequantizeLinear")) {
+		at = at.producer.inputs[0];
+	}
+	return at !== undefined && constantOf(at) === undefined;
 }
