@@ -21,6 +21,7 @@ import { temporaryFolder } from "../repo/run.js";
 import { modelOf } from "../support/build.js";
 import { HTP_HOME, prepareHtp } from "../support/htp.js";
 import { type LinearSpec, linearModel } from "./models.js";
+import { OPERATOR_MODELS, operatorModel } from "./operator-models.js";
 
 const setup = await prepareHtp();
 const hasHtp = !("missing" in setup);
@@ -264,6 +265,19 @@ describe.skipIf(!hasHtp)("on the HTP", () => {
 		const allowed = await compileForHtp(file, output, V79, { htpHome: HTP_HOME, allowCpuFallback: true });
 		expect(allowed).toMatchObject({ failure: null, notOnHtp, contexts: 1 });
 	});
+});
+
+test.skipIf(!hasHtp)("compile says what compiles and is computed wrong", async () => {
+	const wrong = OPERATOR_MODELS.filter(({ rule }) => rule === "htp/softmax-zero-point").slice(0, 1);
+	const [file, output] = [await saved(operatorModel(wrong, 5), "a.onnx"), path.join(temporaryFolder(), "ctx.onnx")];
+	const command = ["compile", file, output, "--target", "qnn-htp:v79", "--htp-home", HTP_HOME];
+	const { code, out } = await qgraph("\0", ...command);
+	expect([code, out]).toEqual([0, expect.stringContaining("wrong: htp/softmax-zero-point (1 place)")]);
+	expect(out).toContain("warning: by these rules qnn-htp:v79 computes it wrong all the same");
+	const json = JSON.parse((await qgraph("\0", ...command, "--force", "--json")).out);
+	expect(json.findings).toMatchObject([{ rule: "htp/softmax-zero-point", consequence: "wrong" }]);
+	const right = ["compile", await saved(linearModel(linear), "b.onnx"), output, ...command.slice(3)];
+	expect((await qgraph("\0", ...right, "--force")).out).not.toContain("warning");
 });
 
 const crash = repoFile("../shared/oracles/htp/CRASH_mm_lpbq_rank1.onnx");

@@ -1,5 +1,14 @@
-import { compileForHtp, type HtpCompilation, parseTarget } from "../../index.js";
+import {
+	checkModel,
+	compileForHtp,
+	type Finding,
+	type HtpCompilation,
+	parseTarget,
+	readModel,
+	type Target,
+} from "../../index.js";
 import { type Arguments, type Command, type CommandContext, EXIT } from "../command.js";
+import { PLACES_SHOWN, renderFindings } from "../findings.js";
 import { keyValues, lengths } from "../key-values.js";
 import { failureText, runtimeFlags, wrongNumber } from "../runtime-flags.js";
 import { byteText, ProgressBar, table } from "../terminal.js";
@@ -50,17 +59,24 @@ async function runCompile(args: Arguments, { terminal, signal }: CommandContext)
 			htpHome: args["htp-home"] as string | undefined,
 			signal,
 		});
+		const findings = result.failure === null ? await wrongOn(target, model) : [];
 		bar.clear();
-		if (args.json === true) terminal.out.write(`${JSON.stringify({ model, ...result }, null, 2)}\n`);
-		else if (args.quiet !== true) terminal.out.write(`${render(model, result)}\n`);
+		if (args.json === true) terminal.out.write(`${JSON.stringify({ model, ...result, findings }, null, 2)}\n`);
+		else if (args.quiet !== true) terminal.out.write(`${render(model, result, findings)}\n`);
 		return result.failure === null ? EXIT.done : EXIT.failed;
 	} finally {
 		bar.clear();
 	}
 }
 
+/** What compiles and is computed wrong: what is refused has been seen. */
+async function wrongOn(target: Target, model: string): Promise<Finding[]> {
+	const findings = await checkModel(await readModel(model), target);
+	return findings.filter(({ consequence }) => consequence === "wrong");
+}
+
 /** The result for people. */
-function render(model: string, result: HtpCompilation): string {
+function render(model: string, result: HtpCompilation, findings: readonly Finding[]): string {
 	const { failure, notOnHtp, contexts, contextBytes, seconds, target, files } = result;
 	if (failure !== null) {
 		return `${failureText(`'${model}'`, `being compiled for ${target}`, failure)}\n\nnothing was written`;
@@ -73,5 +89,7 @@ function render(model: string, result: HtpCompilation): string {
 		parts.push(`${notOnHtp.length} of its nodes stay on the CPU:`, table(["node", "operator"], rows));
 	}
 	parts.push(...files.map(({ path, bytes }) => `written: ${path} (${byteText(bytes)})`));
-	return parts.join("\n");
+	if (findings.length === 0) return parts.join("\n");
+	const warning = `warning: by these rules ${target} computes it wrong all the same; 'qgraph verify --on ${target}' shows how far off it is, 'qgraph convert --target ${target}' makes it right`;
+	return [...renderFindings(findings, PLACES_SHOWN), parts.join("\n"), warning].join("\n\n");
 }
