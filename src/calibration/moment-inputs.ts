@@ -12,6 +12,9 @@ import { channelAxis, watch } from "./watched-values.js";
 /** Matrices of deeper kernels take longer than what they are worth. */
 const DEEPEST_KERNEL = 1152;
 
+/** Matrices of more inputs, 1.2 GB and minutes each from here on, do not fit into memory, nor, past 23,170, into one file. */
+const DEEPEST = 8192;
+
 /** Inputs of weights whose second moments are the same, and are summed up together. */
 export interface MomentInput {
 	readonly key: string;
@@ -22,7 +25,10 @@ export interface MomentInput {
 	readonly weights: readonly string[];
 }
 
-/** The inputs of the constant weights of the main graph that are matrices, and of convolutions, whose kernels are seen as such. */
+/**
+ * The inputs of the constant weights of the main graph that are matrices, and of convolutions, whose kernels are seen as
+ * such; not of more than 8,192 inputs, nor of kernels of more than 1,152.
+ */
 export function momentInputs(model: Model): MomentInput[] {
 	const types = inferTypes(model);
 	const byWeight = new Map<string, Source[]>();
@@ -63,7 +69,7 @@ function rowsOfMatrix({ node, input, stored, axes }: WeightSite, rank: number): 
 	const { shape } = stored.tensor;
 	if (axes === undefined || intOf(node, "group", 1) !== 1) return undefined;
 	const depth = shape[axes.blockAxis]!;
-	if (elementCount(shape) !== depth * shape[axes.channelAxis]!) return undefined;
+	if (depth > DEEPEST || elementCount(shape) !== depth * shape[axes.channelAxis]!) return undefined;
 	return { plan: { kind: "axis", axis: channelAxis(node, input, rank) }, depth, groups: 1 };
 }
 
@@ -72,7 +78,7 @@ function rowsOfConvolution({ node, stored }: WeightSite): Rows | undefined {
 	const kernel = shape.slice(2);
 	const depth = elementCount(shape.slice(1));
 	const groups = intOf(node, "group", 1);
-	if (elementCount(kernel) > 1 && depth > DEEPEST_KERNEL) return undefined;
+	if (depth > (elementCount(kernel) > 1 ? DEEPEST_KERNEL : DEEPEST)) return undefined;
 	const numbers = (name: string, fallback: readonly number[]) => {
 		const attribute = node.attributes.get(name);
 		return attribute?.kind === "ints" ? attribute.value.map(Number) : fallback;

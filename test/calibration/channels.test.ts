@@ -5,6 +5,7 @@ import { bytesFrom, numbersOf } from "../../src/arrays/element-type.js";
 import { readNpy, readNpz } from "../../src/arrays/npz.js";
 import { calibrate } from "../../src/calibration/calibrate.js";
 import type { SampleSource } from "../../src/calibration/calibration.js";
+import { momentInputs } from "../../src/calibration/moment-inputs.js";
 import { readRows } from "../../src/calibration/row-plan.js";
 import { writeImportance } from "../../src/calibration/write-importance.js";
 import { intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
@@ -344,4 +345,16 @@ test.each(["importance.npz", "importance.json"])("%s is read as it is written", 
 	const unit = { weight: "layer/w", role: undefined, layer: undefined } as Parameters<ImportanceFile["find"]>[0];
 	expect(new ImportanceFile(file).find(unit, 3)).toEqual(Float64Array.of(0.5, 1, 1.5));
 	if (name.endsWith("npz")) expect([...readNpz(file).keys()]).toEqual(["layer/w"]);
+});
+
+test("layers of too many inputs for a matrix have none", () => {
+	const model = (depth: number) =>
+		modelOf((b) => {
+			b.input("x", DataType.FLOAT, [1, depth]);
+			b.initializer("w", floatTensor([depth, 2], new Float32Array(2 * depth)));
+			b.node("MatMul", ["x", "w"], ["y"]);
+			b.output("y");
+		});
+	expect(momentInputs(model(8192)).map(({ weights }) => weights)).toEqual([["w"]]);
+	expect(momentInputs(model(8193))).toEqual([]);
 });
