@@ -2,13 +2,15 @@
  * What statistics of the inputs gain for each layer: signal to noise at the outputs of MatMuls, dB, with weights in LPBQ
  * blocks of 32 and float inputs that nothing was calibrated with.
  *
- *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000] [--length 32 [--longest 19]] [--text folder]
- *     model.onnx
+ *   node .cache/bench/accuracy/layers.js --vocabulary vocab.txt [--tokens 12000 [--held-out 9000]]
+ *     [--length 32 [--longest 19]] [--text folder] model.onnx
  *
- * Texts are the paragraphs of Markdown and plain text below the folder (this repository's packages when left out), every
- * fifth of them held out; they are cut after 128 tokens, none is padded. With a length, they are sentences of no more
- * tokens, or than the longest may have, padded to it, as a model of fixed lengths reads them, and padding counts. With M the second moments of the inputs that
- * were held out, W a weight and E its error, the signal is the trace of W^T M W and the noise that of E^T M E.
+ * Texts are the paragraphs of Markdown and plain text below the folder (this repository's packages when left out), each
+ * once however many files have it. Every fifth is held out, or with --held-out so many tokens of others, and all are
+ * calibrated with; they are cut after 128 tokens, none is padded. With a length, they are sentences of no more tokens, or
+ * than the longest may have, padded to it, as a model of fixed lengths reads them, and padding counts. With M the second
+ * moments of the inputs that were held out, W a weight and E its error, the signal is the trace of W^T M W and the noise
+ * that of E^T M E.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -39,6 +41,7 @@ const { values, positionals } = parseArgs({
 	options: {
 		vocabulary: { type: "string" },
 		tokens: { type: "string", default: "12000" },
+		"held-out": { type: "string" },
 		length: { type: "string" },
 		longest: { type: "string" },
 		text: { type: "string", default: path.join(REPO, "node_modules") },
@@ -68,14 +71,14 @@ async function measureLayers(tokenizer: Tokenizer, tokens: number, length: numbe
 	const model = await prepared();
 	const names = model.graph.inputs.map(({ name }) => ({ name, type: "int64", shape: [] }));
 	const lengthOf = (sentence: readonly number[]) => length ?? sentence.length;
-	const texts = textFiles(values.text).flatMap((text) => {
-		return length === undefined
-			? tokenizer.paragraphs(text, 8)
-			: tokenizer.sentences(text, 8, Number(values.longest ?? length));
-	});
-	const paragraphs = spread(texts, lengthOf, tokens);
-	const heldOut = paragraphs.filter((_, index) => index % 5 === 4);
-	const others = paragraphs.filter((_, index) => index % 5 !== 4);
+	const texts = differing(
+		textFiles(values.text).flatMap((text) => {
+			return length === undefined
+				? tokenizer.paragraphs(text, 8)
+				: tokenizer.sentences(text, 8, Number(values.longest ?? length));
+		}),
+	);
+	const { others, heldOut } = split(texts, lengthOf, tokens);
 	const source = (ids: readonly (readonly number[])[]): SampleSource => ({
 		name: "texts",
 		count: ids.length,
@@ -182,6 +185,29 @@ function textFiles(parent: string): string[] {
 		.filter((name) => /\.(md|txt)$/i.test(name))
 		.sort()
 		.map((name) => path.join(parent, name));
+}
+
+/** Texts without those that were there before. */
+function differing(texts: readonly number[][]): number[][] {
+	return [...new Map(texts.map((ids) => [ids.join(), ids])).values()];
+}
+
+/** Texts to calibrate with, and others to measure with. */
+function split(
+	texts: readonly number[][],
+	lengthOf: (text: readonly number[]) => number,
+	tokens: number,
+): { others: number[][]; heldOut: number[][] } {
+	const chosen = spread(texts, lengthOf, tokens);
+	if (values["held-out"] === undefined) {
+		return {
+			others: chosen.filter((_, index) => index % 5 !== 4),
+			heldOut: chosen.filter((_, index) => index % 5 === 4),
+		};
+	}
+	const known = new Set(chosen);
+	const rest = texts.filter((text) => !known.has(text));
+	return { others: chosen, heldOut: spread(rest, lengthOf, Number(values["held-out"])) };
 }
 
 /** Paragraphs from all over, of about so many tokens together. */

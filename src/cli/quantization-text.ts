@@ -19,25 +19,45 @@ export function renderQuantization(result: Quantization, output: string): string
 	parts.push(...remarks(result));
 	if (onCpu !== null) parts.push(`against the input, ${judgedBy(heldOut)}:`, figure(onCpu));
 	if (onTarget !== null) parts.push(figure(onTarget));
-	parts.push(...gainLines(result));
+	parts.push(...gainParts(result));
 	if (notOnTarget !== null) parts.push(`not run on the target: ${plain(notOnTarget)}`);
 	parts.push(`written: ${output}`);
 	return parts.join("\n\n");
 }
 
 /** What GPTQ and blocks gained, where that was measured. */
-function gainLines({ gptqGain, blockGain, bothGain, onTarget }: Quantization): string[] {
-	const line = (gain: OutputGain | null | undefined, where: string | undefined, without: string) =>
-		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} ${without})`] : [];
-	const lineOf = (name: string, gain: Gain | null, without: string) => {
-		const gains = [...line(gain?.onCpu, "on the CPU", without), ...line(gain?.onTarget, `on ${onTarget?.on}`, without)];
-		return gains.length === 0 ? [] : [`gained by ${name}: ${gains.join(", ")}`];
-	};
-	return [
-		...lineOf("GPTQ", gptqGain, "without"),
-		...lineOf("blocks", blockGain, "with a scale a channel"),
-		...lineOf("both", bothGain, "with a scale a channel and no GPTQ"),
+function gainParts(result: Quantization): string[] {
+	const { gptqGain, blockGain, onTarget } = result;
+	if (blockGain !== null) {
+		return [...waysTable(result, "onCpu", "the CPU"), ...waysTable(result, "onTarget", String(onTarget?.on))];
+	}
+	const line = (gain: OutputGain | null | undefined, where: string) =>
+		gain ? [`${decibelText(gain.gainDb)} ${where} (${decibelText(gain.withoutDb)} without)`] : [];
+	const gains = [...line(gptqGain?.onCpu, "on the CPU"), ...line(gptqGain?.onTarget, `on ${onTarget?.on}`)];
+	return gains.length === 0 ? [] : [`gained by GPTQ: ${gains.join(", ")}`];
+}
+
+const PLAIN = "as written over a scale a channel rounded to the nearest";
+
+/** Blocks beside a scale a channel, with codes found in the same ways: what blocks gain depends on these. */
+function waysTable(result: Quantization, place: "onCpu" | "onTarget", where: string): string[] {
+	const own = result[place]?.worstSqnrDb;
+	if (typeof own !== "number") return [];
+	const { gptqGain, blockGain, bothGain, nearestGain, nearestChannelGain } = result;
+	const without = (gain: Gain | null) => gain?.[place]?.withoutDb;
+	const isGptq = result.weights.some(({ fit }) => fit === "gptq");
+	const ways: readonly (readonly [way: string, channels: number | undefined, blocks: number | undefined])[] = [
+		["rounded to the nearest on min-max scales", without(nearestChannelGain), without(nearestGain)],
+		...(isGptq ? [["scales of least error, no GPTQ", without(bothGain), without(gptqGain)] as const] : []),
+		[isGptq ? "GPTQ, as written" : "scales of least error, as written", without(blockGain), own],
 	];
+	const rows = ways
+		.filter(([, channels, blocks]) => channels !== undefined && blocks !== undefined)
+		.map(([way, channels, blocks]) => [way, ...[channels!, blocks!, blocks! - channels!].map(decibelText)]);
+	const head = [`worst sample on ${where}, codes`, "a scale a channel", "blocks", "gained by blocks"];
+	const plainChannels = without(nearestChannelGain);
+	const over = plainChannels === undefined ? [] : [`${PLAIN}: ${decibelText(own - plainChannels)}`];
+	return [[table(head, rows), ...over].join("\n")];
 }
 
 function calibratedWith(samples: number, heldOut: number): string {

@@ -7,7 +7,7 @@ import type { Verification } from "../runtime/verification.js";
 
 /**
  * What something gained at the outputs, against the same model without it: without GPTQ, with scales and codes of least
- * error; without blocks, with a scale a channel; without both.
+ * error; without blocks, with a scale a channel; without both; with codes rounded to the nearest on min-max scales.
  */
 export interface Gain {
 	readonly onCpu: OutputGain | null;

@@ -39,7 +39,8 @@ export interface QuantizeOptions {
 	readonly compensate?: boolean | undefined;
 	/** Make and run the model without GPTQ, too, and say what GPTQ gained; default true. */
 	readonly gptqGain?: boolean | undefined;
-	/** Make and run the model with a scale a channel where it has blocks, too, and say what blocks gained; default true. */
+	/** Make and run the model with a scale a channel where it has blocks, too, and say what blocks gained, also where codes are
+	 * rounded to the nearest; default true. */
 	readonly blockGain?: boolean | undefined;
 	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
@@ -83,4 +84,11 @@ export interface Quantization {
 	readonly blockGain: Gain | null;
 	/** Of blocks and GPTQ together, over a scale a channel without GPTQ; null where one of them was not measured. */
 	readonly bothGain: Gain | null;
+	/**
+	 * Over blocks with codes rounded to the nearest on min-max scales, as AIMET makes them by default; null where blocks were not
+	 * compared.
+	 */
+	readonly nearestGain: Gain | null;
+	/** Over a scale a channel with codes rounded to the nearest on min-max scales; null as {@link nearestGain}. */
+	readonly nearestChannelGain: Gain | null;
 }

@@ -26,7 +26,7 @@ import { type SplitSamples, splitSamples, writeSamples } from "./held-out.js";
 import { operatorPrecisions } from "./operator-precisions.js";
 import { passesAround, passesBehind } from "./passes-around.js";
 import type { Quantization, QuantizeOptions } from "./quantization.js";
-import { quantizers } from "./quantizers.js";
+import { type QuantizersOptions, quantizers } from "./quantizers.js";
 import { hasRounds, openRounds } from "./rounds.js";
 import { collectStatistics, lengthsOfSamples, type StatisticsFiles } from "./statistics.js";
 
@@ -153,7 +153,7 @@ class Quantizer {
 	): Promise<void> {
 		const { target, products, existing, gptq, compensate, signal } = this.#options;
 		const passes = [
-			...quantizers({ recipe, ...statistics, products, existing }),
+			...quantizers({ recipe, ...statistics, products, existing, fit: this.#known?.fit }),
 			...passesBehind(model, target).map((pass) => pass()),
 		];
 		const onProgress = (done: number, total: number) => this.#progress("calibrating layers", done, total);
@@ -195,27 +195,29 @@ class Quantizer {
 		statistics: StatisticsFiles,
 	): Promise<Judgement & Gains> {
 		const { verify = true, gptqGain = true, blockGain = true } = this.#options;
-		if (!verify || samples === undefined) return { ...NOT_RUN, gptqGain: null, blockGain: null, bothGain: null };
+		if (!verify || samples === undefined) return { ...NOT_RUN, ...NO_GAINS };
 		const files = await writeSamples(samples.source, samples.first, Math.max(1, samples.heldOut), this.#folder);
 		const judgement = await this.#runs(this.#output, files);
 		const isGptq = gptqGain && this.#weights.some(({ fit }) => fit === "gptq");
 		const isBlock = blockGain && this.#weights.some(({ precision }) => precision === "16a4w_block");
 		const { calibration, dim } = samples;
 		const { gptq, compensate } = this.#options;
-		const gainOver = async (way: string, options: QuantizeOptions, known: StatisticsFiles) =>
-			gainsOf(
-				judgement,
-				await this.#runOther(`${way}, `, files, { dim, ...options }, { statistics: known, calibration }),
-			);
+		const gainOver = async (way: string, options: QuantizeOptions, known: Omit<KnownSamples, "calibration">) =>
+			gainsOf(judgement, await this.#runOther(`${way}, `, files, { dim, ...options }, { ...known, calibration }));
+		const searched = { statistics: { ...statistics, hessian: "" } };
+		const nearest = { ...searched, fit: "max" } as const;
 		const plain = { recipe, gptq: false };
-		const ofChannels = () => ({ recipe: writeChannelRecipe(recipe, this.#folder), gptq, compensate });
-		const withoutMoments = { ...statistics, hessian: "" };
+		const overSearch = isGptq ? await gainOver("without GPTQ", plain, searched) : null;
+		if (!isBlock) return { ...judgement, ...NO_GAINS, gptqGain: overSearch };
+		const ofChannels = writeChannelRecipe(recipe, this.#folder);
+		const plainChannels = { recipe: ofChannels, gptq: false };
 		return {
 			...judgement,
-			gptqGain: isGptq ? await gainOver("without GPTQ", plain, withoutMoments) : null,
-			blockGain: isBlock ? await gainOver("with a scale a channel", ofChannels(), statistics) : null,
-			bothGain:
-				isGptq && isBlock ? await gainOver("without both", { ...ofChannels(), gptq: false }, withoutMoments) : null,
+			gptqGain: overSearch,
+			blockGain: await gainOver("with a scale a channel", { recipe: ofChannels, gptq, compensate }, { statistics }),
+			bothGain: isGptq ? await gainOver("without both", plainChannels, searched) : null,
+			nearestGain: await gainOver("rounded to the nearest", plain, nearest),
+			nearestChannelGain: await gainOver("rounded to the nearest with a scale a channel", plainChannels, nearest),
 		};
 	}
 
@@ -275,6 +277,8 @@ interface PreparedSamples extends SplitSamples {
 /** What samples told before, and these. */
 interface KnownSamples {
 	readonly statistics: StatisticsFiles;
+	/** How scales of weights are found with it; default `search`. */
+	readonly fit?: QuantizersOptions["fit"];
 	readonly calibration: SampleSource;
 }
 
@@ -282,4 +286,12 @@ type Judgement = Pick<Quantization, "onCpu" | "onTarget" | "notOnTarget">;
 
 const NOT_RUN: Judgement = { onCpu: null, onTarget: null, notOnTarget: null };
 
-type Gains = Pick<Quantization, "gptqGain" | "blockGain" | "bothGain">;
+type Gains = Pick<Quantization, "gptqGain" | "blockGain" | "bothGain" | "nearestGain" | "nearestChannelGain">;
+
+const NO_GAINS: Gains = {
+	gptqGain: null,
+	blockGain: null,
+	bothGain: null,
+	nearestGain: null,
+	nearestChannelGain: null,
+};

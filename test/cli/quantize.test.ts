@@ -60,6 +60,30 @@ written: <folder>/out.onnx
 	expect(without.out).not.toContain("gained");
 });
 
+test("quantize shows blocks beside a scale a channel, codes found in the same ways", async () => {
+	const args = ["quantize", model, output, "--data", "random:20", "--force", "--recipe", "16a4w_block:32"];
+	const { code, out } = await qgraph(folder, ...args);
+	expect(code).toBe(0);
+	const lines = out.split("\n");
+	const start = lines.findIndex((line) => line.startsWith("worst sample on the CPU, codes"));
+	expect(lines[start]).toMatch(/ {2}a scale a channel {2,}blocks {2,}gained by blocks$/);
+	const rows = lines.slice(start + 1, start + 4).map((line) => {
+		const [way, ...figures] = line.split(/ {2,}/);
+		return { way, figures: figures.map((figure) => Number.parseFloat(figure)) };
+	});
+	expect(rows.map(({ way }) => way)).toEqual([
+		"rounded to the nearest on min-max scales",
+		"scales of least error, no GPTQ",
+		"GPTQ, as written",
+	]);
+	for (const { figures } of rows) expect(figures[2]).toBeCloseTo(figures[1]! - figures[0]!, 0);
+	const [nearest, , written] = rows.map(({ figures }) => figures);
+	expect(out).toContain(`${written![1]!.toFixed(1)} dB in the worst sample`);
+	const over = /^as written over a scale a channel rounded to the nearest: (.*) dB$/m.exec(out)?.[1];
+	expect(Number(over)).toBeCloseTo(written![1]! - nearest![0]!, 0);
+	expect((await qgraph(folder, ...args, "--no-block-gain")).out).toMatch(/^gained by GPTQ: .* without\)$/m);
+});
+
 test("quantize --json, and --min-sqnr that is not reached", async () => {
 	const args = ["quantize", model, output, "--data", "random:4", "--json", "--force", "--recipe", "16a4w_block:32"];
 	const { code, out } = await qgraph(folder, ...args, "--min-sqnr", "90");

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseBudget } from "../../src/analysis/budget.js";
 import { writeNpz } from "../../src/arrays/npz.js";
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { readAll } from "../../src/ir/data.js";
 import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { allNodes } from "../../src/ir/walk.js";
@@ -94,6 +95,25 @@ function correlatedRows(rows: number): Float32Array {
 	return values;
 }
 
+/** Weights [K, N] as AIMET's 4 bits make them by default: min-max scales, of a channel or, LPBQ, of blocks. */
+function roundedWeights(weights: Float32Array, [depth, channels]: [number, number], blockSize = depth): Float32Array {
+	const rounded = new Float32Array(weights.length);
+	for (let channel = 0; channel < channels; channel++) {
+		const column = Array.from({ length: depth }, (_, row) => weights[row * channels + channel]!);
+		const scales = Array.from({ length: depth / blockSize }, (_, index) => {
+			const values = column.slice(index * blockSize, (index + 1) * blockSize);
+			return Math.max(Math.max(...values) / 7, -Math.min(...values) / 8);
+		});
+		const step = Math.max(...scales) / 16;
+		for (const [row, value] of column.entries()) {
+			const scale = step * Math.min(Math.max(Math.round(scales[Math.floor(row / blockSize)]! / step), 1), 16);
+			const code = Math.min(Math.max(Math.round(value / scale), -8), 7);
+			rounded[row * channels + channel] = code * scale;
+		}
+	}
+	return rounded;
+}
+
 beforeAll(async () => {
 	await writeModel(block(), model);
 	const shape = [SAMPLES, 1, SEQUENCE, HIDDEN];
@@ -143,6 +163,38 @@ describe("quantizeModel", () => {
 		const neither = await worst("neither.onnx", { recipe: "16a4w", gptq: false });
 		expect(gptq.result.bothGain!.onCpu!.withoutDb).toBeCloseTo(neither.sqnr, 5);
 		expect(plain.result.bothGain).toBeNull();
+	});
+
+	test("blocks and a scale a channel rounded to the nearest are as AIMET's arithmetic says", async () => {
+		const { result } = await worst("beside.onnx", { recipe: "16a4w_block:32", gptq: false });
+		const inputs = Array.from({ length: result.heldOut }, (_, index) => {
+			const sample = correlatedRows(SAMPLES * SEQUENCE).slice((SAMPLES - 1 - index) * SEQUENCE * HIDDEN);
+			const bytes = new Uint8Array(sample.slice(0, SEQUENCE * HIDDEN).buffer);
+			const file = place(`unseen-${index}.npz`);
+			writeNpz(file, new Map([["x", { type: "float32" as const, shape: [1, SEQUENCE, HIDDEN], bytes }]]));
+			return file;
+		});
+		const rounded = async (blockSize?: number) => {
+			const float = block();
+			for (const node of float.graph.nodes) {
+				const [, value] = node.inputs;
+				if (value?.name.endsWith(".weight") !== true) continue;
+				const { data: elements, shape } = value.initializer!;
+				const weights = new Float32Array(Uint8Array.from(readAll(elements)).buffer);
+				value.initializer = floatTensor(shape, roundedWeights(weights, shape as [number, number], blockSize));
+			}
+			await writeModel(float, place("rounded.onnx"), { overwrite: true });
+			return (await verifyModels(model, place("rounded.onnx"), { on: "cpu", inputs })).worstSqnrDb!;
+		};
+		const { nearestGain, nearestChannelGain, onCpu } = result;
+		for (const [gain, blockSize] of [
+			[nearestGain, 32],
+			[nearestChannelGain, undefined],
+		] as const) {
+			const { withoutDb, gainDb } = gain!.onCpu!;
+			expect(withoutDb).toBeCloseTo(await rounded(blockSize), 1);
+			expect(withoutDb + gainDb).toBeCloseTo(onCpu!.worstSqnrDb!, 5);
+		}
 	});
 
 	test("inputs that go further than those seen are not clamped", async () => {

@@ -54,7 +54,7 @@ export const quantize: Command = {
 				type: "boolean",
 				default: true,
 				describe:
-					"Make and run it with a scale a channel where it has blocks, too, to say what blocks gained; --no-block-gain: do not",
+					"Where it has blocks, make and run it with a scale a channel, too, and both rounded to the nearest on min-max scales, to say what blocks gained; --no-block-gain: do not",
 			})
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
