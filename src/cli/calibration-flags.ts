@@ -1,7 +1,7 @@
 import type { Argv } from "yargs";
 import { OBSERVERS, type ObserverName } from "../index.js";
 import type { Arguments } from "./command.js";
-import { imageFlags, imageOptions } from "./image-flags.js";
+import { IMAGE_FLAGS, imageFlags, imageOptions } from "./image-flags.js";
 
 /** Flags of the commands that calibrate a model and quantize it with what they find. */
 export function calibrationFlags(builder: Argv): Argv {
@@ -38,8 +38,7 @@ export function calibrationOptions(args: Arguments) {
 
 /** The first of these flags that was given, as it is written; undefined where none was. */
 export function givenCalibrationFlag(args: Arguments): string | undefined {
-	const images = ["size", "mean", "std", "order", "fit"].map((name) => `image-${name}`);
-	const given = ["observer", "headroom", ...images].find((flag) => args[flag] !== undefined);
+	const given = ["observer", "headroom", ...IMAGE_FLAGS].find((flag) => args[flag] !== undefined);
 	const denied = ["gptq", "compensate"].find((flag) => args[flag] === false);
 	return given !== undefined ? `--${given}` : denied && `--no-${denied}`;
 }

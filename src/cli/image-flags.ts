@@ -2,6 +2,9 @@ import type { Argv } from "yargs";
 import { type ImageOptions, QGraphError } from "../index.js";
 import type { Arguments } from "./command.js";
 
+/** The names of {@link imageFlags}. */
+export const IMAGE_FLAGS = ["size", "mean", "std", "order", "fit"].map((name) => `image-${name}`);
+
 /** How images become samples. */
 export function imageFlags(builder: Argv): Argv {
 	return builder

@@ -1,3 +1,4 @@
+import type { ImageOptions } from "../calibration/sources/image-source.js";
 import type { Setting } from "../recipe/recipe.js";
 import type { Target } from "../targets/target.js";
 import type { Analysis } from "./analysis.js";
@@ -11,6 +12,8 @@ export interface AnalyzeOptions {
 	readonly recipe?: string | undefined;
 	/** Samples, as `openSamples` takes them; without any only the weights are looked at. */
 	readonly data?: readonly string[] | undefined;
+	/** How images become samples. */
+	readonly images?: ImageOptions | undefined;
 	/** Lengths of dynamic dimensions, `batch=1`; where they are left open, those of the first sample. */
 	readonly dim?: readonly string[] | undefined;
 	readonly target?: Target | undefined;

@@ -34,10 +34,10 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 	const temporary =
 		options.workFolder === undefined ? await mkdtemp(path.join(tmpdir(), "qgraph-analyze-")) : undefined;
 	const recipe = options.recipe ?? DEFAULT_RECIPE;
-	const { data, dim = [], target, signal, measures = "all" } = options;
+	const { data, images, dim = [], target, signal, measures = "all" } = options;
 	if (options.perplexity !== undefined) await checkTokenData(input, options.perplexity);
 	try {
-		const lengths = data === undefined ? [] : await lengthsOfSamples(await readModel(input), data);
+		const lengths = data === undefined ? [] : await lengthsOfSamples(await readModel(input), data, { images });
 		const isGiven = (length: string) => dim.some((given) => given.split("=")[0] === length.split("=")[0]);
 		const hasSamples = data !== undefined;
 		const fit = options.fit ?? (hasSamples && measures === "all" ? "gptq" : "search");
@@ -48,6 +48,7 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 				input,
 				dim: [...dim, ...lengths.filter((length) => !isGiven(length))],
 				target,
+				images,
 				recipe,
 				products: options.products ?? "auto",
 				fit,
@@ -121,11 +122,11 @@ function measuredOf(count: number): number {
 
 async function samplesOf(
 	model: Model,
-	{ data, holdOut }: AnalyzeOptions,
+	{ data, images, holdOut }: AnalyzeOptions,
 	fit: "max" | "search" | "gptq",
 ): Promise<MeasureSamples | undefined> {
 	if (data === undefined) return undefined;
-	const all = openSamples(model, data);
+	const all = openSamples(model, data, { images });
 	const { calibration, heldOut, first } = await splitSamples(all, holdOut);
 	const judged = { firstHeldOut: first, heldOut: heldOut === 0 ? all.count : heldOut };
 	const { count } = calibration;

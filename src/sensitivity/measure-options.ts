@@ -1,4 +1,5 @@
 import type { SampleSource } from "../calibration/calibration.js";
+import type { ImageOptions } from "../calibration/sources/image-source.js";
 import type { ErrorSum } from "../quant/measure.js";
 import type { Finding } from "../targets/check-model.js";
 import type { Target } from "../targets/target.js";
@@ -10,6 +11,8 @@ export interface MeasureOptions {
 	/** Lengths of dynamic dimensions. */
 	readonly dim: readonly string[];
 	readonly target: Target | undefined;
+	/** How images became the samples; undefined where there are none. */
+	readonly images?: ImageOptions | undefined;
 	/** As passes take it: a file or a name. */
 	readonly recipe: string;
 	readonly products: "auto" | "16x16" | "16x8";

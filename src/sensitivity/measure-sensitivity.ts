@@ -77,7 +77,7 @@ export class SensitivityMeasure {
 		mkdirSync(folder, { recursive: true });
 		const belongsTo = {
 			model: [path.basename(input), fingerprint(model), dim],
-			data: samples?.all.name ?? "",
+			data: [samples?.all.name ?? "", options.images ?? {}],
 			recipe: [recipe.default, recipe.rules.map(({ match, setting }) => [match, setting])],
 			how: [fit, products, samples?.measured ?? 0, samples?.heldOut ?? 0, headroom],
 		};

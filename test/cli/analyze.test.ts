@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeModel } from "../../src/onnx/file.js";
 import { SIZES, writeGenaiDirectory } from "../llm/genai-directory.js";
 import { plantedDecoder } from "../sensitivity/planted-decoder.js";
+import { IMAGE_FLAGS, imageSamples } from "./image-samples.js";
 import { qgraph } from "./run.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "qgraph-analyze-cli-"));
@@ -131,4 +132,19 @@ test("analyze says at once that a model predicts no tokens", async () => {
 		2,
 		"qgraph: there is no tokenizer.json beside the model; name it with --tokenizer\nSee 'qgraph analyze --help'.\n",
 	]);
+});
+
+test("analyze prepares images as it is told", async () => {
+	const { model: seeing, images, arrays } = await imageSamples(folder);
+	const base = ["-o", output, "--force", "--json", "--recipe", "8a8w"];
+	const unitsOf = async (...args: string[]) => {
+		const { code, out } = await qgraph(folder, "analyze", seeing, ...base, ...args);
+		expect(code).toBe(0);
+		return JSON.parse(out).units;
+	};
+	const units = await unitsOf("--data", images, ...IMAGE_FLAGS);
+	expect(units).toEqual(await unitsOf("--data", arrays));
+	expect(units).not.toEqual(await unitsOf("--data", images));
+	const { code, err } = await qgraph(folder, "analyze", seeing, ...base, ...IMAGE_FLAGS);
+	expect([code, err]).toEqual([2, expect.stringContaining("image-mean -> data")]);
 });

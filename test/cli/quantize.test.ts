@@ -1,14 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { writeNpz } from "../../src/arrays/npz.js";
-import { bytesOf, floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { writeModel } from "../../src/onnx/file.js";
 import { modelOf } from "../support/build.js";
 import { mixedSource } from "../support/random.js";
+import { IMAGE_FLAGS, imageSamples } from "./image-samples.js";
 import { qgraph } from "./run.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "qgraph-quantize-cli-"));
@@ -151,33 +150,12 @@ test("convert --calibration-data makes the same file as quantize with all sample
 });
 
 test("convert and quantize prepare images as they are told", async () => {
-	const [float, images] = [path.join(folder, "sees.onnx"), path.join(folder, "images")];
+	const { model: float, images, arrays } = await imageSamples(folder);
 	const outputs = ["arrays", "converted", "quantized", "plain"].map((name) => path.join(folder, `images-${name}.onnx`));
-	const graph = modelOf((b) => {
-		b.input("x", DataType.FLOAT, [1, 3, 8, 8]);
-		b.initializer("w", floatTensor([2, 3, 1, 1], [1, -2, 3, -4, 5, 6]));
-		b.node("Conv", ["x", "w"], ["y"]);
-		b.output("y");
-	});
-	await writeModel(graph, float);
-	mkdirSync(images);
-	const pixels = Array.from({ length: 3 }, (_, image) =>
-		Uint8Array.from({ length: 192 }, (_, at) => (at * 37 + image * 91) % 256),
-	);
-	for (const [index, raw] of pixels.entries()) {
-		await sharp(raw, { raw: { width: 8, height: 8, channels: 3 } })
-			.png()
-			.toFile(path.join(images, `${index}.png`));
-	}
-	const values = pixels.flatMap((raw) => {
-		return Array.from({ length: 192 }, (_, at) => (raw[(at % 64) * 3 + Math.floor(at / 64)]! / 255 - 0.5) / 0.25);
-	});
-	const arrays = { type: "float32", shape: [3, 1, 3, 8, 8], bytes: bytesOf(Float32Array.from(values)) } as const;
-	writeNpz(path.join(folder, "images.npz"), new Map([["x", arrays]]));
-	const how = ["--image-mean", "0.5", "--image-std", "0.25"];
+	const how = IMAGE_FLAGS;
 	const recipe = ["--recipe", "16a8w", "-q"];
 	for (const [output, ...args] of [
-		[outputs[0]!, "--calibration-data", path.join(folder, "images.npz")],
+		[outputs[0]!, "--calibration-data", arrays],
 		[outputs[1]!, "--calibration-data", images, ...how],
 		[outputs[3]!, "--calibration-data", images],
 	] as const) {

@@ -10,6 +10,7 @@ import {
 } from "../../index.js";
 import { renderAnalysis } from "../analysis-text.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
+import { IMAGE_FLAGS, imageFlags, imageOptions } from "../image-flags.js";
 import { wrongNumber } from "../runtime-flags.js";
 import { CANDIDATES_FLAG, DIM_FLAG, TARGET_FLAG } from "../shared-flags.js";
 import { ProgressBar } from "../terminal.js";
@@ -24,7 +25,7 @@ export const analyze: Command = {
 	usage: "analyze <model>",
 	describe: "Find out where quantizing a float model loses precision, and suggest a recipe",
 	flags: (builder) =>
-		tokenFlags(builder)
+		imageFlags(tokenFlags(builder))
 			.positional("model", { type: "string", demandOption: true, describe: "ONNX file, float" })
 			.option("output", {
 				alias: "o",
@@ -102,6 +103,7 @@ export const analyze: Command = {
 			.option("json", { type: "boolean", describe: "Print the analysis as JSON on stdout, and nothing else there" })
 			.option("quiet", { alias: "q", type: "boolean", describe: "Print nothing but errors" })
 			.conflicts("budget", ["threshold", "grouping"])
+			.implies(Object.fromEntries(IMAGE_FLAGS.map((flag) => [flag, "data"])))
 			.example("$0 analyze model.onnx --data samples.npz -o analysis/ --budget 4.5bpw", ""),
 	async run(args, { terminal, signal }) {
 		const problem = wrongNumber(args) ?? tokenProblem(args);
@@ -172,6 +174,7 @@ function optionsOf(args: Arguments) {
 	return {
 		recipe: args.recipe as string | undefined,
 		data: args.data as string[] | undefined,
+		images: args.data === undefined ? undefined : imageOptions(args),
 		dim: args.dim as string[] | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		thresholdDb: args.threshold as number | undefined,
