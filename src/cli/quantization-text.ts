@@ -100,10 +100,11 @@ function figure(verification: Verification): string {
 	const { failure, on, worstSqnrDb, overallSqnrDb, samples, outputs } = verification;
 	if (failure !== null || outputs.some(({ problem }) => problem !== null)) return renderVerification(verification);
 	const where = on === "cpu" ? "on the CPU" : `on ${on}, nothing left on the CPU`;
+	const error = (largest: number) => `off by ${largest.toPrecision(3)} at most`;
 	const each =
 		outputs.length === 1
-			? ""
-			: ` at worst; ${outputs.map(({ name, sqnrDb }) => `${plain(name)} ${decibelText(sqnrDb)}`).join(", ")}`;
+			? `; ${error(outputs[0]!.maxAbsError)}`
+			: ` at worst; ${outputs.map((output) => `${plain(output.name)} ${decibelText(output.sqnrDb)}, ${error(output.maxAbsError)}`).join("; ")}`;
 	const overall = samples === 1 ? "" : ` in the worst sample, ${decibelText(overallSqnrDb)} over all ${samples},`;
 	return `${decibelText(worstSqnrDb)}${overall} ${where}${each}`;
 }
