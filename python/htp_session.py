@@ -15,6 +15,7 @@ PROVIDER = "QNNExecutionProvider"
 
 
 def main():
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     try:

@@ -44,10 +44,13 @@ export function readNpz(path: string): Map<string, NumpyArray> {
 	return arrays;
 }
 
+/** What numpy writes for a time: the same arrays make the same file. */
+const NO_TIME = new Date(1980, 0, 1);
+
 /** Writes an .npz file, not compressed, as numpy's `savez` does. */
 export function writeNpz(path: string, arrays: ReadonlyMap<string, NumpyArray>): void {
 	const entries = [...arrays].map(([name, array]) => [`${name}.npy`, npyOf(array)] as const);
-	writeFileSync(path, zipSync(Object.fromEntries(entries), { level: 0 }));
+	writeFileSync(path, zipSync(Object.fromEntries(entries), { level: 0, mtime: NO_TIME }));
 }
 
 /** Writes a .npy file. */

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { type DiagnosticCode, QGraphError } from "../diagnostics.js";
+import { disableTelemetry } from "../runtime/onnx-runtime.js";
 import {
 	type Feeds,
 	type RunnerJob,
@@ -134,6 +135,7 @@ class ThreadRunner implements Runner {
 	#end: Error | undefined;
 
 	constructor(script: URL, job: RunnerJob) {
+		disableTelemetry();
 		this.#worker = new Worker(script, { workerData: job });
 		this.#worker.on("message", (reply: RunnerReply) => {
 			const next = this.#waiting.shift();

@@ -8,8 +8,17 @@ export type OnnxRuntime = typeof Runtime;
 export type Tensor = Runtime.Tensor;
 export type InferenceSession = Runtime.InferenceSession;
 
+/**
+ * Has ONNX Runtime tell nobody what it runs, unless the environment says otherwise. To be called before it is loaded, and
+ * by the main thread, as the environment of other threads is a copy.
+ */
+export function disableTelemetry(): void {
+	process.env.ORT_DISABLE_TELEMETRY ??= "1";
+}
+
 /** onnxruntime-node as qgraph finds it, or as the folder that the user works in has it; undefined where neither has. */
 export async function loadRuntime(workingFolder: string): Promise<OnnxRuntime | undefined> {
+	disableTelemetry();
 	return (await loadOptional("onnxruntime-node", workingFolder)) as OnnxRuntime | undefined;
 }
 

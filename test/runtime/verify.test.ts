@@ -377,3 +377,17 @@ register("data:text/javascript," + encodeURIComponent(hook));`,
 		});
 	expect(run).toThrow("npm install onnxruntime-node");
 });
+
+test("ONNX Runtime reports to nobody what the built command runs, nor leaves files of that", async () => {
+	const [models, folder] = [temporaryFolder(), temporaryFolder()];
+	const a = await saved(twoSteps(2), "a.onnx", models);
+	const { ORT_DISABLE_TELEMETRY: _, ...rest } = process.env;
+	const run = (...args: string[]) =>
+		execFileSync(process.execPath, [repoFile("dist/bundle/main.js"), ...args], {
+			env: { ...rest, TMPDIR: folder },
+			stdio: "pipe",
+		});
+	run("verify", a, a);
+	run("calibrate", a, "--data", "random:4", "-o", path.join(models, "a.encodings"));
+	expect(readdirSync(folder)).toEqual([]);
+});
