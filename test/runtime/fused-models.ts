@@ -220,6 +220,26 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/mean-of-one",
+		name: "the mean over the channels and the width of a convolution of one column",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 1], (_, x) => {
+				b.initializer("axes", int64Tensor([2], [1, -1]));
+				return pair(b, node(b, "ReduceMean", [convolved(b, x, 4), "axes"], "mean"), { scale: 2 ** -17 });
+			}),
+	},
+	{
+		rule: "htp/mean-of-one",
+		name: "the mean of each of several rows, without the axes",
+		write: (b, rows) =>
+			model(b, [rows, 1, 24], (_, x) => {
+				b.initializer("axes", int64Tensor([2], [1, 2]));
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w")], "mm"));
+				b.node("ReduceMean", [product, "axes"], ["mean"], { keepdims: intAttribute(0) }, "mean");
+				return pair(b, "mean", { scale: 2 ** -17 });
+			}),
+	},
+	{
 		rule: "htp/hard-swish-range",
 		name: "a HardSwish of values far below 0 whose encoding ends at 0.3",
 		write: (b, rows) =>

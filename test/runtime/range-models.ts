@@ -80,6 +80,47 @@ export const RANGE_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "ReduceL2", [scaled, "axis"], "norm"), { scale: (factor * 10) / 65535, zero: 0 });
 			}),
 	})),
+	...(
+		[
+			[3, 2 ** 8, 2 ** 20],
+			[-2, 2 ** -12, 2 ** 28],
+		] as const
+	).map(([exponent, factor, largest]) => ({
+		rule: "htp/power-range",
+		name: `a Pow of ${exponent} whose results reach up to ${largest}`,
+		write: (b: Builder, rows: number) =>
+			model(b, [rows, K], (_, x) => {
+				b.node("HardSigmoid", [x], ["small"], { alpha: floatAttribute(0.1), beta: floatAttribute(0.6) }, "small");
+				b.initializer("factor", floatTensor([1], [factor]));
+				b.initializer("exponent", floatTensor([], [exponent]));
+				const positive = pair(b, node(b, "Mul", [pair(b, "small"), "factor"], "scaled"), {
+					scale: factor / 65535,
+					zero: 0,
+				});
+				return pair(b, node(b, "Pow", [positive, "exponent"], "power"), { scale: largest / 65535, zero: 0 });
+			}),
+	})),
+	...(
+		[
+			[100, 2 ** 15],
+			[2 ** 20, 2 ** 12],
+		] as const
+	).map(([dividend, factor]) => ({
+		rule: "htp/float-dividend",
+		name: `${dividend} divided by values up to ${factor}`,
+		write: (b: Builder, rows: number) =>
+			model(b, [rows, K], (_, x) => {
+				b.node("HardSigmoid", [x], ["small"], { alpha: floatAttribute(0.1), beta: floatAttribute(0.6) }, "small");
+				b.initializer("factor", floatTensor([1], [factor]));
+				b.initializer("dividend", floatTensor([1], [dividend]));
+				const divisor = pair(b, node(b, "Mul", [pair(b, "small"), "factor"], "scaled"), {
+					scale: factor / 65535,
+					zero: 0,
+				});
+				const quotient = node(b, "Div", ["dividend", divisor], "quotient");
+				return pair(b, quotient, { scale: (8 * dividend) / factor / 65535, zero: 0 });
+			}),
+	})),
 	{
 		rule: "htp/elu-range",
 		name: "an Elu of values up to 32768",

@@ -8,11 +8,14 @@ import { modelOf } from "../support/build.js";
 
 const { FLOAT, UINT8, UINT16, INT16 } = DataType;
 
-async function rulesOf(op: string, input: Encoding, output: Encoding, architecture = "v79"): Promise<string[]> {
+/** Of an operator on `input`; of a Pow with the exponent that is named, 2 by default, of a Div with the dividend 2. */
+async function rulesOf(name: string, input: Encoding, output: Encoding, architecture = "v79"): Promise<string[]> {
+	const [op, number = "2"] = name.split(" ") as [string, string?];
 	const model = modelOf((b) => {
 		b.input("x", FLOAT, [6, 24]);
-		b.initializer("two", floatTensor([], [2]));
-		b.node(op, op === "Pow" ? [pair(b, "x", input), "two"] : [pair(b, "x", input)], ["y"]);
+		b.initializer("number", floatTensor([], [Number(number)]));
+		const x = pair(b, "x", input);
+		b.node(op, op === "Pow" ? [x, "number"] : op === "Div" ? ["number", x] : [x], ["y"]);
 		b.output(pair(b, "y", output));
 	});
 	const findings = await checkModel(model, parseTarget(`qnn-htp:${architecture}`));
@@ -47,6 +50,13 @@ test.each<[op: string, input: Encoding, output: Encoding, rule: string | undefin
 	["Pow", upTo(400), upTo(160_000, UINT16, true), undefined, "v68"],
 	["Pow", upTo(200), upTo(40_000, UINT16, true), undefined],
 	["Pow", upTo(0.001), upTo(1e-6, UINT16, true), "htp/square-range"],
+	["Pow 3", upTo(100, UINT16, true), upTo(1e6, UINT16, true), "htp/power-range"],
+	["Pow 3", upTo(100, UINT16, true), upTo(1e6, UINT16, true), undefined, "v68"],
+	["Pow 3", upTo(30, UINT16, true), upTo(27_000, UINT16, true), undefined],
+	["Pow -2", upTo(5000, UINT16, true), upTo(1e-6, UINT16, true), "htp/power-range"],
+	["Pow 0.5", upTo(5000, UINT16, true), upTo(71, UINT16, true), undefined],
+	["Div", upTo(20_000, UINT16, true), upTo(1, UINT16, true), "htp/float-dividend"],
+	["Div", upTo(10_000, UINT16, true), upTo(1, UINT16, true), undefined],
 	["Elu", upTo(30_000), upTo(30_000), "htp/elu-range"],
 	["Elu", upTo(30_000, INT16), upTo(30_000, INT16), "htp/elu-range"],
 	["Elu", upTo(30_000), upTo(30_000, INT16), undefined],

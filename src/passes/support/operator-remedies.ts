@@ -34,7 +34,15 @@ import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
 import { quantizeOperand } from "./quantize-addends.js";
-import { computeOnFloats, multiplyWithItself, normOfScaled, setLogOfZero, subtractZeros } from "./range-remedies.js";
+import {
+	computeOnFloats,
+	encodeDividend,
+	multiplyWithItself,
+	normOfScaled,
+	powerOfScaled,
+	setLogOfZero,
+	subtractZeros,
+} from "./range-remedies.js";
 import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -48,6 +56,7 @@ import {
 	gatherRow,
 	joinRows,
 	lowerRank,
+	reduceLonger,
 	square,
 	throughVector,
 } from "./shape-remedies.js";
@@ -245,6 +254,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/square-range", multiplyWithItself],
 	["htp/norm-range", normOfScaled],
 	["htp/norm-layout", subtractZeros],
+	["htp/power-range", powerOfScaled],
+	["htp/float-dividend", encodeDividend],
 	["htp/elu-range", retypeResult],
 	["htp/softplus-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],
@@ -275,6 +286,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/channel-fill", appendAnother],
 	["htp/leading-fill", prependAnother],
 	["htp/reduce-column", exchangeLengths],
+	["htp/mean-of-one", reduceLonger],
 	["htp/pad-pad", joinPads],
 	["htp/max-pool-pads", keepEncoding],
 	["htp/global-max-row", reducePositions],

@@ -2,11 +2,15 @@ import { isOnnxOp } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { constantOf } from "../../weights/constant.js";
+import { scalarOf } from "../../weights/numbers.js";
 import { encodingOfOperand } from "./encoding-remedies.js";
 import { NodeWriter } from "./node-writer.js";
 import { addParameters, addQdq, addQuantizedConstant, codesTensor, type Encoding, encodingOf, recoded } from "./qdq.js";
-import type { Remedy } from "./remedy.js";
+import type { Remedy, Tools } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
+import { smallConstantOf } from "./small-constant.js";
 
 /** `Log(x)` -> `Where(Equal(x, 0), smallest code, Log(x) -> Q -> DQ)`. */
 export const setLogOfZero: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
@@ -46,11 +50,24 @@ export const multiplyWithItself: Remedy = ({ node }, { names }) => {
 };
 
 /** `ReduceL2(x)` -> `Mul(ReduceL2(Mul(x, f)), 1 / f)` with a power of 2, all of it in the codes that there were. */
-export const normOfScaled: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
+export const normOfScaled: Remedy = (operator, tools) => computeScaled(operator, tools, 1);
+
+/** `Pow(x, e)` -> `Mul(Pow(Mul(x, f), e), f ^ -e)` with a power of 2, all of it in the codes that there were. */
+export const powerOfScaled: Remedy = (operator, tools) => {
+	const exponent = scalarOf(constantOf(operator.node.inputs[1]));
+	return exponent === undefined || exponent === 0 ? false : computeScaled(operator, tools, exponent);
+};
+
+/** An operator that makes `f ^ degree` times as much of `f` times as much, with an `f` that makes its largest result 1 or so. */
+function computeScaled(
+	{ node, inputs: [input], outputs: [output] }: OperatorFacts,
+	{ names }: Tools,
+	degree: number,
+): boolean {
 	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
 	if (before === undefined || behind === undefined) return false;
 	const { lo, hi } = intervalOf(behind);
-	const factor = 2 ** -Math.round(Math.log2(Math.max(hi, -lo)));
+	const factor = 2 ** -Math.round(Math.log2(Math.max(hi, -lo)) / degree);
 	const graph = node.graph!;
 	const writer = new NodeWriter(node, names);
 	const multiplied = (value: Value, by: number, dtype: DataType, label: string) => {
@@ -60,10 +77,21 @@ export const normOfScaled: Remedy = ({ node, inputs: [input], outputs: [output] 
 	};
 	const scaled = multiplied(node.inputs[0]!, factor, before.dtype, "scaled");
 	const read = addQdq(graph, scaled, timesScale(before, factor), names, node);
-	const norm = writer.emit("ReduceL2", [read, ...node.inputs.slice(1)], Object.fromEntries(node.attributes), "norm");
-	const rounded = addQdq(graph, norm, timesScale(behind, factor), names, node);
-	writer.give(0, multiplied(rounded, 1 / factor, behind.dtype, "back"));
+	const inputs = [read, ...node.inputs.slice(1)];
+	const result = writer.emit(node.op.type, inputs, Object.fromEntries(node.attributes), "result");
+	const rounded = addQdq(graph, result, timesScale(behind, factor ** degree), names, node);
+	writer.give(0, multiplied(rounded, factor ** -degree, behind.dtype, "back"));
 	writer.finish();
+	return true;
+}
+
+/** `Div(c, x)` -> `Div(DQ(codes of c), x)`. */
+export const encodeDividend: Remedy = ({ node, inputs: [, divisor] }, { names }) => {
+	const constant = smallConstantOf(node.inputs[0]);
+	const dtype = encodingOfOperand(divisor)?.dtype;
+	if (constant === undefined || dtype === undefined) return false;
+	const stored = { shape: constant.shape, values: Array.from(constant.values), dtype };
+	node.setInput(0, addQuantizedConstant(node.graph!, node.inputs[0]!.name, stored, names, node));
 	return true;
 };
 

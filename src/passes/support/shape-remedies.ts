@@ -1,11 +1,12 @@
-import { intAttribute, intOf } from "../../ir/attribute.js";
+import { intAttribute, intOf, intsAttribute, intsOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import { elementCount, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
-import { addConstant } from "../../weights/constant.js";
+import { addConstant, constantOf } from "../../weights/constant.js";
+import { numbersOf } from "../../weights/numbers.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -100,6 +101,24 @@ export const exchangeLengths: Remedy = (operator, { names }) => {
 	const exchanged = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
 	addReshape(node, { from: input, to: line, shape: exchanged, name: input.name, suffix: "line" }, names, node);
 	node.setInput(0, addQdq(node.graph!, line, encoding, names, node));
+	return true;
+};
+
+/** A ReduceMean over two axes, of which one has one element, over the other. */
+export const reduceLonger: Remedy = (operator, { model, names }) => {
+	const { node } = operator;
+	const shapes = staticShapes(operator);
+	if (!isOnnxOp(node, "ReduceMean") || shapes === undefined) return false;
+	const { input, output } = shapes;
+	const stored = constantOf(node.inputs[1])?.tensor;
+	const stated = stored === undefined ? intsOf(node, "axes") : Array.from(numbersOf(stored));
+	const axes = stated.map((axis) => (axis < 0 ? axis + input.length : axis));
+	const longer = axes.find((axis) => input[axis] !== 1) ?? axes[0]!;
+	if (stored === undefined) node.attributes.set("axes", intsAttribute([longer]));
+	else node.setInput(1, addConstant(node.graph!, names.fresh(`${node.name}_axis`), int64Tensor([1], [longer]), node));
+	if (intOf(node, "keepdims", 1) === 1) return true;
+	node.attributes.delete("keepdims");
+	reshapeBehind(model, node, { result: input.with(longer, 1), output }, names);
 	return true;
 };
 

@@ -42,13 +42,18 @@ function padsOf({ node, inputs }: OperatorFacts): readonly Pads[] | undefined {
 	});
 }
 
+/** The axes that a reduction of `rank` axes names, from 0 on. */
+function reducedAxes(node: Node, rank: number): Set<number> {
+	const stated = constantOf(node.inputs[1])?.tensor;
+	const axes = stated === undefined ? intsOf(node, "axes") : numbersOf(stated);
+	return new Set(Array.from(axes, (axis) => (axis < 0 ? axis + rank : axis)));
+}
+
 /** Does the operator look for an extreme along exactly the last two axes, of which the last has one element and the other more? */
 function isLineOfColumns({ node, inputs: [input] }: OperatorFacts): boolean {
 	const shape = fixedShape(input?.shape);
-	const stated = constantOf(node.inputs[1])?.tensor;
-	const axes = stated === undefined ? intsOf(node, "axes") : numbersOf(stated);
 	if (shape === undefined || shape.length < 2 || shape.at(-1) !== 1 || shape.at(-2)! < 2) return false;
-	const reduced = new Set(Array.from(axes, (axis) => (axis < 0 ? axis + shape.length : axis)));
+	const reduced = reducedAxes(node, shape.length);
 	const isAll = reduced.size === 0 && shape.length === 2 && node.inputs[1] === undefined;
 	return isAll || (reduced.size === 2 && reduced.has(shape.length - 1) && reduced.has(shape.length - 2));
 }
@@ -230,6 +235,24 @@ export const POOL_RULES: RuleGroup = {
 				const { node, inputs } = operator;
 				if (!isOnnxOp(node, "ReduceMax", "ReduceMin") || inputs[0]?.quantization === undefined) return undefined;
 				return isLineOfColumns(operator) ? `its input is [${inputs[0].shape!.join(", ")}]` : undefined;
+			},
+		},
+		{
+			id: "htp/mean-of-one",
+			about: "No ReduceMean of codes goes over two axes of which one has one element.",
+			consequence: "wrong",
+			measured:
+				"-7 to 0 dB, UINT16 and INT16, keepdims or not: over the last two axes of [1, 32, 1, 1], [1, 32, 1, 7], [2, 32, 1, 9], [1, 32, 3, 1] behind graph inputs, right with 8 and 16 channels; behind Conv and MatMul over channels and a length of 1, also on v68, of 3, 8 and 32 channels; right over one axis or three, with 8 bits, on floats, and for ReduceSum, ReduceMax and GlobalAveragePool",
+			remedy: "leave out the axis of one element",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input] }) {
+				const shape = fixedShape(input?.shape);
+				const dtype = input?.quantization?.dtype;
+				if (!isOnnxOp(node, "ReduceMean") || shape === undefined || dtype === undefined) return undefined;
+				const axes = [...reducedAxes(node, shape.length)];
+				if (bitsPerElement(dtype) !== 16 || axes.length !== 2 || axes.every((axis) => shape[axis] !== 1))
+					return undefined;
+				return `it goes over the axes ${axes.join(" and ")} of [${shape.join(", ")}]`;
 			},
 		},
 	],

@@ -1,7 +1,7 @@
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { bitsPerElement, DataType } from "../../ir/types.js";
 import { constantOf } from "../../weights/constant.js";
-import { numbersOf } from "../../weights/numbers.js";
+import { eachNumber, scalarOf } from "../../weights/numbers.js";
 import type { OperandFacts } from "../operator-facts.js";
 import { codeInterval } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
@@ -15,6 +15,10 @@ const LEAST_RECIPROCAL_END = 0.99;
 const RECIPROCAL_WIDTH: Readonly<Record<number, number>> = { 8: 64, 16: 5000 };
 const LARGEST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 255, 16: Number.POSITIVE_INFINITY };
 const LARGEST_HALF = 65504;
+/** The inverse of larger ones is no normal half float. */
+const LARGEST_DIVISOR = 2 ** 14;
+/** Largest results of a Pow that half floats tell apart. */
+const POWERS = { least: 2 ** -18, most: 2 ** 16 };
 /** Between what a square is no fraction, and no overflow, of a float of 16 bits. */
 const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
 const LEAST_ELU_STEP = 0.01 / 2 ** 15;
@@ -67,8 +71,18 @@ function isSetElsewhere(log: Node, output: OperandFacts): boolean {
 
 /** Does `node` square what it reads? */
 function isSquare(node: Node): boolean {
-	const exponent = isOnnxOp(node, "Pow") ? constantOf(node.inputs[1])?.tensor : undefined;
-	return exponent !== undefined && numbersOf(exponent).length === 1 && numbersOf(exponent)[0] === 2;
+	return isOnnxOp(node, "Pow") && scalarOf(constantOf(node.inputs[1])) === 2;
+}
+
+/** The largest number, without its sign, of a float constant. */
+function largestOf({ constant }: OperandFacts): number | undefined {
+	if (constant?.dtype !== DataType.FLOAT) return undefined;
+	let largest = 0;
+	eachNumber(constant, (number) => {
+		largest = Math.max(largest, Math.abs(number));
+		return true;
+	});
+	return largest;
 }
 
 export const RANGE_RULES: RuleGroup = {
@@ -127,6 +141,40 @@ export const RANGE_RULES: RuleGroup = {
 				const largest = isSquare(node) && output?.quantization !== undefined ? reachOf(input) : undefined;
 				if (largest === undefined || (largest >= SQUARED.least && largest <= SQUARED.most)) return undefined;
 				return `'${input!.value.name}' reaches up to ${largest.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/power-range",
+			about:
+				"The results of a Pow between codes with one exponent other than 2 reach up to 2^16 at most, and down to 2^-18 at least.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"it is computed on floats of 16 bits: cubes of values up to 300 and 20000, powers of 1.5 up to 20000 and of -2 from 5e-5 0 to 1 dB, of -2 from 0.0025 and from 1000 20 dB; 61 dB and more within, with 8 bits too but for their rounding",
+			remedy: "multiply what it reads with a power of 2, and what it gives with that to the exponent, inverted",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const exponent = isOnnxOp(node, "Pow") ? scalarOf(constantOf(node.inputs[1])) : undefined;
+				const largest = exponent === undefined || exponent === 2 || !input?.quantization ? undefined : reachOf(output);
+				if (largest === undefined || (largest >= POWERS.least && largest <= POWERS.most)) return undefined;
+				return `its results reach up to ${largest.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/float-dividend",
+			about: "Codes that a float constant is divided by reach up to 2^14, and the constant up to 65504.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"it is multiplied with an inverse in half floats: 2 dB with divisors up to 50000, 1 dB with a dividend of 600000; 62 dB and more with a dividend of codes",
+			remedy: "quantize the constant",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [dividend, divisor] }) {
+				const constant = isOnnxOp(node, "Div") && dividend ? largestOf(dividend) : undefined;
+				const reach = reachOf(divisor);
+				if (constant === undefined || reach === undefined) return undefined;
+				if (constant > LARGEST_HALF) return `the dividend is ${constant.toPrecision(3)}`;
+				return reach > LARGEST_DIVISOR ? `'${divisor!.value.name}' reaches up to ${reach.toPrecision(3)}` : undefined;
 			},
 		},
 		{
