@@ -26,7 +26,7 @@ export interface RangeOptions {
 	readonly bits?: 8 | 16 | undefined;
 	/** As far below 0 as above it, with the zero point in the middle of the codes; default false. */
 	readonly symmetric?: boolean | undefined;
-	/** By what part of them both ends of an interval lie further from 0 than what was seen; default 0. */
+	/** By what part of themselves, at least of half the range, both ends lie further out than what was seen; default 0. */
 	readonly headroom?: number | undefined;
 }
 
@@ -74,8 +74,23 @@ export function calibratedInterval(statistics: ValueStatistics, options: RangeOp
 	if (statistics.isKnown === true || isMask(statistics)) return whole;
 	const inner = unmasked(statistics);
 	const { lo, hi } = observed(statistics, { lo: Math.min(inner.lo, 0), hi: Math.max(inner.hi, 0) }, observer, options);
-	const [least, most] = [Math.min(lo, 0) * (1 + headroom), Math.max(hi, 0) * (1 + headroom)];
+	const { lo: least, hi: most } = withRoom({ lo: Math.min(lo, 0), hi: Math.max(hi, 0) }, inner.hi, headroom);
 	return { lo: least - (inner.lo > statistics.min ? bits : 0), hi: most };
+}
+
+/**
+ * Both ends by `headroom` of their distance from 0 further out, and of half the range where that is more: the end at which
+ * only few samples came beyond 0, as the largest of logits, is no surer than the other. What was never below 0 stays so.
+ *
+ * @param largest of all elements, which may lie below 0.
+ */
+function withRoom({ lo, hi }: Interval, largest: number, headroom: number): Interval {
+	const room = (end: number) => headroom * Math.max(Math.abs(end), (Math.min(hi, largest) - lo) / 2);
+	const isBelow = largest < 0 && headroom > 0;
+	return {
+		lo: lo < 0 ? lo - room(lo) : 0,
+		hi: hi > 0 ? hi + room(hi) : isBelow ? Math.max(0, largest + (headroom * (largest - lo)) / 2) : 0,
+	};
 }
 
 function observed(

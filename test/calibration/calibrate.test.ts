@@ -144,8 +144,24 @@ describe("calibrate", () => {
 		const { hi } = calibratedInterval(x, { observer: "percentile", percentile: 90 });
 		const seen = calibratedInterval(x);
 		const further = calibratedInterval(x, { headroom: 0.25 });
-		expect(further).toEqual({ lo: 1.25 * seen.lo, hi: 1.25 * seen.hi });
+		expect(further).toEqual({ lo: seen.lo - (0.25 * (seen.hi - seen.lo)) / 2, hi: 1.25 * seen.hi });
 		expect(Math.abs(hi / sorted[Math.floor(0.95 * 90000)]! - 1)).toBeLessThan(0.02);
+	});
+
+	test.each([
+		["both alike", [-4, 4], [-5, 5]],
+		["hardly anything above 0, as logits of what is rare", [-8, 0.5], [-10, 0.5 + 4.25 / 4]],
+		["nothing above 0 yet", [-8, -0.5], [-10, -0.5 + 3.75 / 4]],
+		["far below 0", [-8, -6], [-10, 0]],
+		["nothing below 0", [0, 4], [0, 5]],
+		["nothing at 0", [2, 4], [0, 5]],
+		["nothing but 0 above", [-4, 0], [-5, 0]],
+	] as const)("a quarter of headroom, %s", (_name, [min, max], [lo, hi]) => {
+		const seen = { ...{ name: "x", min, max, plain: undefined }, averageMin: min, averageMax: max, notFinite: 0 };
+		const statistics = { ...seen, histogram: undefined };
+		expect(calibratedInterval(statistics, { headroom: 0.25 })).toEqual({ lo, hi });
+		expect(calibratedInterval(statistics)).toEqual({ lo: Math.min(min, 0), hi: Math.max(max, 0) });
+		expect(calibratedInterval({ ...statistics, isKnown: true }, { headroom: 0.25 }).hi).toBe(Math.max(max, 0));
 	});
 
 	test("random samples come with a warning", async () => {
