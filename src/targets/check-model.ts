@@ -4,6 +4,7 @@ import { isOnnxOp } from "../ir/node.js";
 import { nodeLabel } from "../ir/walk.js";
 import { isView } from "../weights/activation.js";
 import { isWithin } from "./capabilities.js";
+import { KnownValues } from "./known-values.js";
 import { type OperatorFacts, operatorFacts } from "./operator-facts.js";
 import { providerOptionsFor } from "./provider-options.js";
 import type { Consequence, Rule, RuleContext } from "./rule.js";
@@ -60,6 +61,8 @@ export function brokenRules(
 		blockQuantOptimization: options.enable_block_quant_weight_optimization === "1",
 		irVersion: model.irVersion,
 		types,
+		known: new KnownValues(model),
+		analysis: analyses(model),
 	};
 	const rules = HTP_RULES.flatMap((group) => group.rules).filter(
 		(rule) => isWithin(target.architecture, rule.since, rule.until) && isWanted(rule),
@@ -70,6 +73,15 @@ export function brokenRules(
 			return message === undefined ? [] : [{ rule, operator, message, context }];
 		}),
 	);
+}
+
+/** Analyses of `model`, each made when it is first asked for. */
+function analyses(model: Model): RuleContext["analysis"] {
+	const made = new Map<unknown, unknown>();
+	return <T>(make: (model: Model) => T): T => {
+		if (!made.has(make)) made.set(make, make(model));
+		return made.get(make) as T;
+	};
 }
 
 /** What helps where activations are float and the remedy of the rule needs their ranges. */

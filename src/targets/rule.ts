@@ -1,3 +1,5 @@
+import type { Model } from "../ir/model.js";
+import type { KnownValues } from "./known-values.js";
 import type { OperatorFacts } from "./operator-facts.js";
 import type { HtpArchitecture } from "./target.js";
 import type { TypeSource } from "./type-source.js";
@@ -17,6 +19,9 @@ export interface RuleContext {
 	readonly irVersion: number;
 	/** Of values that are no operands of the operator. */
 	readonly types: TypeSource;
+	readonly known: KnownValues;
+	/** What `make` finds in the whole model; it is asked once. */
+	analysis<T>(make: (model: Model) => T): T;
 }
 
 /** One thing that the HTP does not take, or takes and gets wrong. */

@@ -4,7 +4,7 @@ import { int64Tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { codesBehind } from "../../targets/raw-codes.js";
-import { isDefault } from "../../targets/rules/known-value.js";
+import { isDefault } from "../../targets/rules/default-value.js";
 import { NodeWriter } from "./node-writer.js";
 import { addParameters, encodingAt, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";

@@ -3,10 +3,10 @@ import { isOnnxOp, isStandardDomain } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { TAKEN_TYPES } from "../element-types.js";
+import type { KnownValues } from "../known-values.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { REFUSED_INTEGERS } from "../operator-table.js";
 import type { RuleGroup } from "../rule.js";
-import { isFolded } from "./known-value.js";
 
 /** Operators that have rules of their own, or none about the types of what they compute on. */
 const ELSEWHERE = ["Cast", "CastLike", "Constant", "QuantizeLinear", "DequantizeLinear", "Shape", "Size"];
@@ -79,8 +79,12 @@ function refusedType(operator: OperatorFacts): DataType | undefined {
 }
 
 /** What is at fault where the type that the operator is refused with is one that `matches`. */
-function notTaken(operator: OperatorFacts, matches: (dtype: DataType) => boolean): string | undefined {
-	const dtype = isFolded(operator.node) ? undefined : refusedType(operator);
+function notTaken(
+	operator: OperatorFacts,
+	known: KnownValues,
+	matches: (dtype: DataType) => boolean,
+): string | undefined {
+	const dtype = known.isFolded(operator.node) ? undefined : refusedType(operator);
 	if (dtype === undefined || !matches(dtype)) return undefined;
 	return `operator ${operator.node.op.type} is not taken on ${dataTypeName(dtype)}`;
 }
@@ -95,7 +99,7 @@ export const ELEMENT_TYPE_RULES: RuleGroup = {
 			measured: "every operator between inputs and outputs of DOUBLE, among 1,573 models of one operator, on v73",
 			remedy: "compute it in FLOAT; inputs of DOUBLE, which callers give, are yours to change",
 			appliedBy: "narrow-doubles",
-			broken: (operator) => notTaken(operator, (dtype) => dtype === DataType.DOUBLE),
+			broken: (operator, { known }) => notTaken(operator, known, (dtype) => dtype === DataType.DOUBLE),
 		},
 		{
 			id: "htp/element-type",
@@ -105,7 +109,7 @@ export const ELEMENT_TYPE_RULES: RuleGroup = {
 			measured:
 				"models of one operator between inputs and outputs of one type, 1,573 of them, on v73; 160 with small types on v79",
 			remedy: "compute it in FLOAT or INT32",
-			broken: (operator) => notTaken(operator, (dtype) => dtype !== DataType.DOUBLE),
+			broken: (operator, { known }) => notTaken(operator, known, (dtype) => dtype !== DataType.DOUBLE),
 		},
 	],
 };

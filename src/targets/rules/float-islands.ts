@@ -1,13 +1,14 @@
 import { stringOf } from "../../ir/attribute.js";
+import type { Model } from "../../ir/model.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import type { Value } from "../../ir/value.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import { scalarOf } from "../../weights/numbers.js";
 import { dataCodes, floatInputs, isFloatOperand, resultCodes } from "../float-sides.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
-import { isComputed, LINEAR } from "./producers.js";
+import { soughtBehindFloats } from "./behind-floats.js";
+import { LINEAR } from "./producers.js";
 import { typeName } from "./type-name.js";
 
 /** Operators for which a v68 has a kernel of its own on floats, beside the modes in `hasFloatKernel`. */
@@ -105,47 +106,13 @@ function reasonForFloats(operator: OperatorFacts): string | undefined {
 	return `${node.op.type} reads steps of ${before.scale} around ${before.zeroPoint} and writes ${behind.scale} around ${behind.zeroPoint}`;
 }
 
-/** The nodes that `values` go into, those included that these go into; without what is behind those that `ends` names. */
-function readersOf(values: readonly Value[], ends: readonly string[] = []): Set<Node> {
-	const found = new Set<Node>();
-	const open = [...values];
-	for (let value = open.pop(); value !== undefined; value = open.pop()) {
-		for (const { node } of value.uses) {
-			if (found.has(node)) continue;
-			found.add(node);
-			if (!isOnnxOp(node, ...ends)) open.push(...node.outputs);
-		}
-	}
-	return found;
-}
-
-/** Is an image operator among those that `nodes` come from? */
-function comeFromImages(nodes: readonly Node[]): boolean {
-	const seen = new Set<Node>();
-	const open = [...nodes];
-	for (let node = open.pop(); node !== undefined; node = open.pop()) {
-		if (seen.has(node)) continue;
-		seen.add(node);
-		if (isOnnxOp(node, ...IMAGE)) return true;
-		for (const input of node.inputs) if (input?.producer !== undefined) open.push(input.producer);
-	}
-	return false;
-}
-
-/** The operator on codes that does not compile behind the floats of `node`. */
-function failingBehind(node: Node): Node | undefined {
-	const quantizers = [...readersOf(node.outputs, ["QuantizeLinear"])].filter((reader) =>
-		isOnnxOp(reader, "QuantizeLinear"),
-	);
-	const behind = [...readersOf(quantizers.flatMap(({ outputs }) => outputs))];
-	const failing = behind.find((reader) => isOnnxOp(reader, ...FAILING));
-	if (failing !== undefined) return failing;
-	const joining = behind.filter(
-		(reader) =>
-			isOnnxOp(reader, "Add", "Sub", "Mul", "Max", "Min", "Concat") && reader.inputs.filter(isComputed).length > 1,
-	);
-	return comeFromImages(joining) ? joining[0] : undefined;
-}
+/** For every node the operator on codes that does not compile behind its floats. */
+const failingBehind = (model: Model) =>
+	soughtBehindFloats(model, {
+		failing: FAILING,
+		joining: ["Add", "Sub", "Mul", "Max", "Min", "Concat"],
+		images: IMAGE,
+	});
 
 export const FLOAT_ISLAND_RULES: RuleGroup = {
 	title: "Floats between codes",
@@ -160,9 +127,9 @@ export const FLOAT_ISLAND_RULES: RuleGroup = {
 				"'memory allocation related error' with what was computed so, quantized, going into MatMul, Gemm, Conv, pools, Div, Pad, Resize, Split, Gather, Where and others, directly or further on, or into an Add or Mul beside images; 68 to 97 dB with a pair in between; right in front of Mul, Add, Softmax, Relu, Tanh, reductions and outputs, and with Add, Mul, Sigmoid, Tanh, Relu, Softmax, ReduceMean and pools on floats",
 			remedy: "quantize what it reads and makes with one type",
 			appliedBy: "legalize-operators",
-			broken(operator) {
+			broken(operator, { analysis }) {
 				const reason = reasonForFloats(operator);
-				const failing = reason === undefined ? undefined : failingBehind(operator.node);
+				const failing = reason === undefined ? undefined : analysis(failingBehind).get(operator.node);
 				return failing && `${reason}, and ${failing.op.type} '${nodeLabel(failing)}' is behind it`;
 			},
 		},

@@ -3,10 +3,11 @@ import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { isTakenEinsum } from "../einsum.js";
 import { fixedShape } from "../fixed-shape.js";
+import type { KnownValues } from "../known-values.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import { OPERATOR_TABLE } from "../operator-table.js";
 import type { RuleGroup } from "../rule.js";
-import { isDefault, isFolded, isKnown } from "./known-value.js";
+import { isDefault } from "./default-value.js";
 
 /** Inputs that say how an operator works, rather than what it works on, by operator. */
 const PARAMETERS: Readonly<Record<string, readonly number[]>> = {
@@ -79,11 +80,11 @@ const NEVER_TAKEN: readonly string[] = [
 const FOLDS = ["Max", "Mean", "Min", "Sum"];
 
 /** What of a form is refused. */
-function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
+function refusedForm({ node, inputs }: OperatorFacts, known: KnownValues): string | undefined {
 	const shape = fixedShape(inputs[0]?.shape);
 	const spatial = shape === undefined ? 0 : shape.length - 2;
 	const isDilated = intsOf(node, "dilations").some((dilation) => dilation > 1);
-	if (isOfNumbers(inputs) && OPERATOR_TABLE[node.op.type] !== undefined && !isOnnxOp(node, ...VIEWS))
+	if (isOfNumbers(inputs, known) && OPERATOR_TABLE[node.op.type] !== undefined && !isOnnxOp(node, ...VIEWS))
 		return "it computes on a number without dimensions";
 	if (isOnnxOp(node, "LpPool") && isDilated) return "it has dilations";
 	if (isOnnxOp(node, "InstanceNormalization", "GridSample") && spatial === 3) return "it has three spatial dimensions";
@@ -127,8 +128,8 @@ function isStridedDepthwise(node: Node, [input, weight]: OperatorFacts["inputs"]
 }
 
 /** Does all that the operator reads, constants aside, have no dimensions? */
-function isOfNumbers(inputs: OperatorFacts["inputs"]): boolean {
-	const computed = inputs.filter((input) => !isKnown(input?.value));
+function isOfNumbers(inputs: OperatorFacts["inputs"], known: KnownValues): boolean {
+	const computed = inputs.filter((input) => !known.has(input?.value));
 	return computed.length > 0 && computed.every((input) => input?.shape?.length === 0 && input.dtype === DataType.FLOAT);
 }
 
@@ -146,11 +147,11 @@ export const FORM_RULES: RuleGroup = {
 			remedy:
 				"compute it outside of the model, or write it with other operators; only a Dropout that drops nothing is mended, it goes",
 			appliedBy: "legalize-operators",
-			broken({ node }) {
+			broken({ node }, { known }) {
 				const isListed =
 					(isStandardDomain(node.op.domain) && NEVER_TAKEN.includes(node.op.type)) ||
 					(isOnnxOp(node, "Dropout") && node.outputs.some((output) => output.isGraphOutput));
-				return isListed && !isFolded(node) ? `operator ${node.op.type}` : undefined;
+				return isListed && !known.isFolded(node) ? `operator ${node.op.type}` : undefined;
 			},
 		},
 		{
@@ -160,13 +161,13 @@ export const FORM_RULES: RuleGroup = {
 			measured: "models of one operator whose second input is one of the model, with a default and without",
 			remedy: "make it a constant; that is done for what has a default, which stays",
 			appliedBy: "legalize-operators",
-			broken({ node }, { irVersion }) {
+			broken({ node }, { irVersion, known }) {
 				if (!isStandardDomain(node.op.domain)) return undefined;
 				const parameters = PARAMETERS[node.op.type]?.map((index) => node.inputs[index]);
 				const input = irVersion < 4 ? undefined : parameters?.find(isDefault);
 				if (input !== undefined) return `'${input.name}' is an input of the graph, with a default`;
-				const computed = parameters?.find((value) => !isKnown(value));
-				return computed === undefined || isFolded(node)
+				const computed = parameters?.find((value) => !known.has(value));
+				return computed === undefined || known.isFolded(node)
 					? undefined
 					: `'${computed.name}' is computed when the model runs`;
 			},
@@ -181,8 +182,8 @@ export const FORM_RULES: RuleGroup = {
 			remedy:
 				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input, no axes and the grid",
 			appliedBy: "legalize-operators",
-			broken(operator) {
-				const what = isFolded(operator.node) ? undefined : refusedForm(operator);
+			broken(operator, { known }) {
+				const what = known.isFolded(operator.node) ? undefined : refusedForm(operator, known);
 				return what && `${operator.node.op.type} is not taken as ${what}`;
 			},
 		},
@@ -195,9 +196,9 @@ export const FORM_RULES: RuleGroup = {
 				"models of one Einsum, on v73: those 49 to 70 dB on floats and UINT16; refused with axes in another order, such as 'bqhd,bkhd->bhqk', with one operand, a matrix beside several, lengths of 1 that are repeated, and without a common axis that is summed over",
 			remedy: "write it with Transpose, Reshape and MatMul, or Mul",
 			appliedBy: "legalize-operators",
-			broken(operator) {
+			broken(operator, { known }) {
 				const { node } = operator;
-				if (!isOnnxOp(node, "Einsum") || isFolded(node) || isTakenEinsum(operator)) return undefined;
+				if (!isOnnxOp(node, "Einsum") || known.isFolded(node) || isTakenEinsum(operator)) return undefined;
 				return `Einsum is not taken as '${stringOf(node, "equation")}'`;
 			},
 		},
@@ -209,8 +210,8 @@ export const FORM_RULES: RuleGroup = {
 				"INT32, INT64 and FLOAT16 refused on floats, INT64 between codes of 16 and 8 bits, on v68 and v81; FLOAT is right with exponents 0.5 to 4 and bases of both signs, 65 dB and more",
 			remedy: "store the exponent as FLOAT",
 			appliedBy: "legalize-operators",
-			broken({ node, inputs: [base, exponent] }) {
-				if (!isOnnxOp(node, "Pow") || isFolded(node) || base?.dtype !== DataType.FLOAT) return undefined;
+			broken({ node, inputs: [base, exponent] }, { known }) {
+				if (!isOnnxOp(node, "Pow") || known.isFolded(node) || base?.dtype !== DataType.FLOAT) return undefined;
 				const dtype = exponent?.dtype;
 				if (dtype === undefined || dtype === DataType.FLOAT || dtype === DataType.DOUBLE) return undefined;
 				return `the exponent '${exponent!.value.name}' of ${node.op.type} is ${dataTypeName(dtype)}, expected FLOAT`;

@@ -9,7 +9,6 @@ import { fusedPads } from "../fused-pad.js";
 import { isGlobalAverage } from "../global-average.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
-import { isFolded } from "./known-value.js";
 import { ELEMENTWISE, sourceOf } from "./producers.js";
 
 /** Does the operator read floats, and not codes on both sides? */
@@ -113,8 +112,8 @@ export const POOL_RULES: RuleGroup = {
 				"on floats 8 to 13 dB with pads on one side only, 60 to 71 dB with as many on both and where they count; -1 dB with a kernel of 2 and pads of 1, or a Pad in front; 0 dB where pads count and there is one channel; between UINT16 -1 dB where the pads count too; 0 and -13 dB with a kernel of 3 and pads of 2; right with a kernel of 5 and pads up to 4, and with kernels of 3 and pads of 1",
 			remedy: "put a Pad in front, and pads of 0 with the auto_pad VALID, which keeps both apart",
 			appliedBy: "legalize-operators",
-			broken(operator) {
-				const what = isFolded(operator.node) ? undefined : wrongAverage(operator);
+			broken(operator, { known }) {
+				const what = known.isFolded(operator.node) ? undefined : wrongAverage(operator);
 				return what && `AveragePool is computed wrong: ${what}`;
 			},
 		},
@@ -216,8 +215,8 @@ export const POOL_RULES: RuleGroup = {
 				"7 dB with pads of 1 on both sides or in front; with pads behind, and of 2, the compiler's process ends where the image is larger, 32 x 32; right without, 68 to 71 dB",
 			remedy: "put a Pad in front",
 			appliedBy: "legalize-operators",
-			broken(operator) {
-				if (!isOnnxOp(operator.node, "LpPool") || isFolded(operator.node)) return undefined;
+			broken(operator, { known }) {
+				if (!isOnnxOp(operator.node, "LpPool") || known.isFolded(operator.node)) return undefined;
 				const found = padsOf(operator)?.find(({ begin, end }) => begin + end > 0);
 				return found && `LpPool pads by ${found.begin} in front and ${found.end} behind`;
 			},

@@ -4,7 +4,6 @@ import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { formOf } from "./compiled-form.js";
-import { isFolded, isKnown } from "./known-value.js";
 
 function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | undefined {
 	if (!isOnnxOp(node, "MatMul") || weight === undefined) return undefined;
@@ -69,8 +68,9 @@ export const SHAPE_RULES: RuleGroup = {
 			remedy:
 				"permute fewer axes at a time, those that stay beside each other as one; leave out an axis of length 1; gather with a row of indices",
 			appliedBy: "legalize-operators",
-			broken({ node, inputs, outputs }) {
-				if (isFolded(node) || isOnnxOp(node, "Shape", "Size", "QuantizeLinear", "DequantizeLinear")) return undefined;
+			broken({ node, inputs, outputs }, { known }) {
+				if (known.isFolded(node) || isOnnxOp(node, "Shape", "Size", "QuantizeLinear", "DequantizeLinear"))
+					return undefined;
 				const rank = Math.max(...[...inputs, ...outputs].map((operand) => operand?.shape?.length ?? 0));
 				return rank <= 5 ? undefined : `${node.op.type} has rank ${rank}, expected 5 at most`;
 			},
@@ -127,9 +127,9 @@ export const SHAPE_RULES: RuleGroup = {
 				"between codes -3 to 0 dB with rank 5 along any axis but the first, where the graph fails to compile ('memory allocation related error'), as it does with indices of rank 5; on floats it fails to run; on every architecture; 140 dB with a row of indices, 71 to 135 dB with rank 4",
 			remedy: "gather with a row of indices, and put a Reshape behind",
 			appliedBy: "legalize-operators",
-			broken({ node, inputs, outputs }) {
+			broken({ node, inputs, outputs }, { known }) {
 				const [indices, result] = [inputs[1]?.shape?.length ?? 0, outputs[0]?.shape?.length];
-				if (!isOnnxOp(node, "Gather") || indices < 2 || result !== 5 || isFolded(node)) return undefined;
+				if (!isOnnxOp(node, "Gather") || indices < 2 || result !== 5 || known.isFolded(node)) return undefined;
 				return `its indices have rank ${indices}, and its result has rank 5`;
 			},
 		},
@@ -139,8 +139,8 @@ export const SHAPE_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "the graph fails to compile: Gather of no elements, on v79",
 			remedy: "compute it outside of the model",
-			broken({ outputs }) {
-				const empty = outputs.find(({ value, shape }) => shape?.includes(0) && !isKnown(value));
+			broken({ outputs }, { known }) {
+				const empty = outputs.find(({ value, shape }) => shape?.includes(0) && !known.has(value));
 				return empty && `'${empty.value.name}' is [${empty.shape!.join(", ")}]`;
 			},
 		},
