@@ -1,4 +1,5 @@
 import { intsOf, stringOf } from "../ir/attribute.js";
+import { isOnnxOp, type Node } from "../ir/node.js";
 import { numbersOf } from "../weights/numbers.js";
 import type { OperatorFacts } from "./operator-facts.js";
 
@@ -9,6 +10,10 @@ export interface TakenElements {
 	readonly asked: readonly number[];
 	/** As the compiler takes them. */
 	readonly done: readonly number[];
+}
+
+export function isNearestResize(node: Node): boolean {
+	return isOnnxOp(node, "Resize") && (stringOf(node, "mode") ?? "nearest") === "nearest";
 }
 
 /** undefined where the Resize interpolates. */

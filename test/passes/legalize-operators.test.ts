@@ -19,7 +19,6 @@ const v68 = parseTarget("qnn-htp:v68");
 
 /** Rules that hold for a v68 only. */
 const OLD_RULES = [
-	"htp/div-norm",
 	"htp/norm-layout",
 	"htp/relu-rank",
 	"htp/conv-pads-8-bits",

@@ -1,11 +1,12 @@
 import { intAttribute, stringAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { type Builder, K, model, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* What a v68 computes on floats in front of operators on codes that do not compile behind these. */
 
 const rule = "htp/float-island-v68";
+const ofLengths = "htp/norm-layout";
 
 /** The small positive encoding of exponentials. */
 const GROWN = { scale: 2 ** -9, zero: 0 };
@@ -17,6 +18,12 @@ function product(b: Builder, x: string, scale = 2 ** -13): string {
 /** Exp(x + c), the sum on floats. */
 function grown(b: Builder, x: string): string {
 	return pair(b, node(b, "Exp", [node(b, "Add", [x, vector(b, "c", K, 0.1)], "sum")], "grown"), GROWN);
+}
+
+/** The lengths of the vectors of `x` along `axes`. */
+function lengths(b: Builder, x: string, axes: readonly number[], scale: number): string {
+	b.initializer("axes", int64Tensor([axes.length], axes));
+	return pair(b, node(b, "ReduceL2", [x, "axes"], "norm"), { scale, zero: 0 });
 }
 
 export const ISLAND_MODELS: readonly OperatorModel[] = [
@@ -68,6 +75,36 @@ export const ISLAND_MODELS: readonly OperatorModel[] = [
 				const w = weight(b, "w", { shape: [4, 4, 1, 1], axis: 0 });
 				const image = pair(b, node(b, "Conv", [x, w], "conv"), { scale: 2 ** -10 });
 				return pair(b, node(b, "Add", [grown(b, x), image], "joined"), { scale: 2 ** -9 });
+			}),
+	},
+	{
+		rule: ofLengths,
+		name: "vectors divided by their lengths, which are repeated, in front of a product",
+		write: (b, rows) =>
+			model(b, [2, rows, K], (_, x) => {
+				b.initializer("least", floatTensor([], [2 ** -20]));
+				b.initializer("shape", int64Tensor([3], [2, rows, K]));
+				const length = lengths(b, x, [-1], 2 ** -12);
+				const clipped = pair(b, node(b, "Clip", [length, "least"], "clip"), { scale: 2 ** -12, zero: 0 });
+				const expanded = pair(b, node(b, "Expand", [clipped, "shape"], "expand"), { scale: 2 ** -12, zero: 0 });
+				return product(b, pair(b, node(b, "Div", [x, expanded], "div"), { scale: 2 ** -14 }), 2 ** -15);
+			}),
+	},
+	{
+		rule: ofLengths,
+		name: "lengths of positions in front of a pool",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, K], (_, x) =>
+				pair(b, node(b, "GlobalMaxPool", [lengths(b, x, [1], 2 ** -13)], "most"), { scale: 2 ** -13, zero: 0 }),
+			),
+	},
+	{
+		rule: ofLengths,
+		name: "lengths of whole channels in front of a product",
+		write: (b, rows) =>
+			model(b, [1, rows, 4, K], (_, x) => {
+				const length = lengths(b, x, [1, 2], 2 ** -11);
+				return product(b, length, 2 ** -9);
 			}),
 	},
 ];

@@ -137,18 +137,4 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "MatMul", [sizes, weight(b, "v", { shape: [N, K] })], "product"), { scale: 2 ** -12 });
 			}),
 	},
-	{
-		rule: "htp/div-norm",
-		name: "vectors divided by their lengths, which are repeated",
-		write: (b, rows) =>
-			model(b, [2, rows, K], (_, x) => {
-				b.initializer("axis", int64Tensor([1], [-1]));
-				b.initializer("least", floatTensor([], [2 ** -20]));
-				b.initializer("shape", int64Tensor([3], [2, rows, K]));
-				const length = pair(b, node(b, "ReduceL2", [x, "axis"], "norm"), { scale: 2 ** -12, zero: 0 });
-				const clipped = pair(b, node(b, "Clip", [length, "least"], "clip"), { scale: 2 ** -12, zero: 0 });
-				const expanded = pair(b, node(b, "Expand", [clipped, "shape"], "expand"), { scale: 2 ** -12, zero: 0 });
-				return pair(b, node(b, "Div", [x, expanded], "div"), { scale: 2 ** -14 });
-			}),
-	},
 ];

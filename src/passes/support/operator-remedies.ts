@@ -25,6 +25,7 @@ import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-
 import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
+import { separateLength } from "./length-remedies.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale } from "./norm-remedies.js";
@@ -41,7 +42,6 @@ import {
 	normOfScaled,
 	powerOfScaled,
 	setLogOfZero,
-	subtractZeros,
 } from "./range-remedies.js";
 import { joinAxes } from "./rank-remedies.js";
 import type { Remedy } from "./remedy.js";
@@ -247,13 +247,12 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-operand-v68", encodeOperands],
 	["htp/float-island-v68", encodeIsland],
 	["htp/tanh-small", retypeResult],
-	["htp/div-norm", retypeResult],
 	["htp/silu-size", separateGate],
 	["htp/log-zero", setLogOfZero],
 	["htp/reciprocal-range", computeOnFloats],
 	["htp/square-range", multiplyWithItself],
 	["htp/norm-range", normOfScaled],
-	["htp/norm-layout", subtractZeros],
+	["htp/norm-layout", separateLength],
 	["htp/power-range", powerOfScaled],
 	["htp/float-dividend", encodeDividend],
 	["htp/elu-range", retypeResult],

@@ -95,22 +95,6 @@ export const encodeDividend: Remedy = ({ node, inputs: [, divisor] }, { names })
 	return true;
 };
 
-/** `ReduceL2(x)` -> `Sub(ReduceL2(x) -> Q -> DQ, zeros)`, in the codes that there were. */
-export const subtractZeros: Remedy = ({ node, outputs: [output] }, { names }) => {
-	const behind = encodingOfOperand(output);
-	if (behind === undefined) return false;
-	const length = output?.shape?.at(-1) ?? 1;
-	if (typeof length !== "number") return false;
-	const graph = node.graph!;
-	const writer = new NodeWriter(node, names);
-	const norm = writer.emit("ReduceL2", [...node.inputs], Object.fromEntries(node.attributes), "norm");
-	const zeros = { shape: [length], values: new Float32Array(length), dtype: behind.dtype };
-	const subtracted = addQuantizedConstant(graph, `${node.name}_zeros`, zeros, names, node);
-	writer.give(0, writer.emit("Sub", [addQdq(graph, norm, behind, names, node), subtracted], {}, "same"));
-	writer.finish();
-	return true;
-};
-
 function timesScale(encoding: Encoding, factor: number): Encoding {
 	return encodingOf(encoding.dtype, encoding.scale * factor, encoding.zeroPoint);
 }

@@ -5,7 +5,7 @@ import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import { becomesLpbq } from "../provider-options.js";
 import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
-import { isBlockProduct, isComputed, isIntegerProduct, LINEAR, sourceOf } from "./producers.js";
+import { isBlockProduct, isIntegerProduct, LINEAR, sourceOf } from "./producers.js";
 
 /** A matrix of 16 rows: no batch of them. */
 function hasSixteenRows(shape: readonly Dimension[] | undefined): boolean {
@@ -94,8 +94,6 @@ function isPlainProduct(node: Node, context: RuleContext): boolean {
 function numbers(shape: readonly Dimension[] | undefined): readonly number[] | undefined {
 	return shape?.every((dim) => typeof dim === "number") === true ? (shape as readonly number[]) : undefined;
 }
-
-const VIEW_OPERATORS = ["Reshape", "Transpose", "Squeeze", "Unsqueeze"];
 
 export const ANOMALY_RULES: RuleGroup = {
 	title: "Faults of this version of the compiler",
@@ -197,65 +195,5 @@ export const ANOMALY_RULES: RuleGroup = {
 				return `[${from.join(", ")}] becomes [${to.join(", ")}]`;
 			},
 		},
-		{
-			id: "htp/div-norm",
-			about:
-				"A Div between values of one type of 16 bits does not divide by a ReduceL2, also not by way of Expand, Clip, Max, Relu or a view.",
-			consequence: "refused",
-			until: "v68",
-			measured:
-				"the graph fails to compile ('memory allocation related error'), whatever is divided, UINT16 and INT16; 85 dB with a result of the other type, a divisor that is not quantized or a product or sum of it, 43 dB with UINT8; right with Sqrt, Exp and ReduceMax",
-			remedy: "quantize the result as the other type of 16 bits first",
-			appliedBy: "legalize-operators",
-			broken({ node, inputs: [dividend, divisor], outputs: [output] }) {
-				const dtype = divisor?.quantization?.dtype;
-				if (!isOnnxOp(node, "Div") || dtype === undefined || bitsPerElement(dtype) !== 16) return undefined;
-				if (dividend?.quantization?.dtype !== dtype || output?.quantization?.dtype !== dtype) return undefined;
-				const norm = sourceOf(divisor!.value, ["Expand", "Clip", "Max", "Relu", "Identity", ...VIEW_OPERATORS]);
-				if (norm === undefined || !isOnnxOp(norm, "ReduceL2")) return undefined;
-				return `it divides by the result of ReduceL2 '${norm.name}'`;
-			},
-		},
-		{
-			id: "htp/norm-layout",
-			about:
-				"Between a ReduceL2 of codes and a convolution, product, pool, Resize, BatchNormalization or Pad there is a LayerNormalization, a Sub, or a Mul or Add of two computed values.",
-			consequence: "refused",
-			until: "v68",
-			measured:
-				"the graph fails to compile ('memory allocation related error') directly behind it and behind views, Concat, Where, Softmax, means, Relu, Clip, Max, Div, squares, an Add of a constant and functions of single elements, over any axis, with 16 and 8 bits, of a product behind a Mul of a constant and a PRelu, too; with one of those in between 49 to 89 dB, 28 to 43 with 8 bits, and behind Sqrt, ReduceSum, ReduceMax and ReduceMean",
-			remedy: "subtract zeros from its result, one for each element of the last axis",
-			appliedBy: "legalize-operators",
-			needsEncodings: true,
-			broken({ node, outputs: [output] }) {
-				if (!isOnnxOp(node, "ReduceL2") || !output?.quantization) return undefined;
-				const reader = laidOutBehind(output.value);
-				return reader && `its result goes into ${reader.op.type} '${reader.name}'`;
-			},
-		},
 	],
 };
-
-/** Operators that want what they read in a layout of their own. */
-const LAID_OUT = [
-	...["Conv", "ConvTranspose", "MatMul", "Gemm", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"],
-	...["Resize", "BatchNormalization", "Pad"],
-];
-
-/** The operator with a layout of its own that `value` goes into, with nothing in between that makes another layout of it. */
-function laidOutBehind(value: Value): Node | undefined {
-	const seen = new Set([value]);
-	for (const at of seen) {
-		for (const { node, index } of at.uses) {
-			const [a, b] = node.inputs;
-			if (isOnnxOp(node, ...LAID_OUT)) {
-				if (index === 0) return node;
-				continue;
-			}
-			if (isOnnxOp(node, "LayerNormalization", "Sub")) continue;
-			if (isOnnxOp(node, "Mul", "Add") && a !== b && isComputed(a) && isComputed(b)) continue;
-			for (const output of node.outputs) seen.add(output);
-		}
-	}
-	return undefined;
-}

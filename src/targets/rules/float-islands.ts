@@ -5,6 +5,7 @@ import { nodeLabel } from "../../ir/walk.js";
 import { constantOf } from "../../weights/constant.js";
 import { scalarOf } from "../../weights/numbers.js";
 import { dataCodes, floatInputs, isFloatOperand, resultCodes } from "../float-sides.js";
+import { isNearestResize } from "../nearest-resize.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { soughtBehindFloats } from "./behind-floats.js";
@@ -68,16 +69,12 @@ const FAILING: readonly string[] = [
 
 function hasFloatKernel(node: Node): boolean {
 	if (isOnnxOp(node, "Pad")) return stringOf(node, "mode") === "edge" || stringOf(node, "mode") === "reflect";
-	return isNearest(node) || isPower(node) || isOnnxOp(node, ...FLOAT_KERNELS);
+	return isNearestResize(node) || isPower(node) || isOnnxOp(node, ...FLOAT_KERNELS);
 }
 
 /** A square is a product. */
 function isPower(node: Node): boolean {
 	return isOnnxOp(node, "Pow") && scalarOf(constantOf(node.inputs[1])) !== 2;
-}
-
-function isNearest(node: Node): boolean {
-	return isOnnxOp(node, "Resize") && (stringOf(node, "mode") ?? "nearest") === "nearest";
 }
 
 /** Why a v68 computes the operator on floats; undefined where it does not, or where another rule says so. */
@@ -101,7 +98,7 @@ function reasonForFloats(operator: OperatorFacts): string | undefined {
 	if (before.dtype !== behind.dtype) {
 		return `${node.op.type} is from ${typeName(before.dtype)} to ${typeName(behind.dtype)}`;
 	}
-	if (!isNearest(node) && !isOnnxOp(node, "Gather")) return undefined;
+	if (!isNearestResize(node) && !isOnnxOp(node, "Gather")) return undefined;
 	if (before.scale === behind.scale && before.zeroPoint === behind.zeroPoint) return undefined;
 	return `${node.op.type} reads steps of ${before.scale} around ${before.zeroPoint} and writes ${behind.scale} around ${behind.zeroPoint}`;
 }

@@ -28,6 +28,7 @@ import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 import { STORED_RULES } from "./stored.js";
+import { VECTOR_LENGTH_RULES } from "./vector-lengths.js";
 
 /** Every rule there is, by subject. */
 export const HTP_RULES: readonly RuleGroup[] = [
@@ -44,6 +45,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	CODE_RULES,
 	ACTIVATION_RULES,
 	FLOAT_ISLAND_RULES,
+	VECTOR_LENGTH_RULES,
 	RANGE_RULES,
 	SHAPE_RULES,
 	STORED_RULES,
