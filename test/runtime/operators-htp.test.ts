@@ -51,6 +51,7 @@ const EIGHT_BITS = [
 	"htp/softplus-size",
 	"htp/channel-activation",
 	"htp/bias-activations",
+	"htp/product-types",
 	"htp/softmax-zero-point",
 	"htp/softmax-8-bits",
 	"htp/operator-wrong",

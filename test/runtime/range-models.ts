@@ -34,14 +34,14 @@ export const RANGE_MODELS: readonly OperatorModel[] = [
 	},
 	{
 		rule: "htp/reciprocal-range",
-		name: "a Reciprocal up to 200, of UINT8",
+		name: "a Reciprocal of values up to 0.25, of UINT8",
 		write: (b, rows) =>
 			model(
 				b,
 				[rows, K],
 				(_, x) => {
 					const small = smallPositive(b, x, { dtype: UINT8, scale: 2 ** -10, zero: 0 });
-					return pair(b, node(b, "Reciprocal", [small], "inverse"), { dtype: UINT8, scale: 200 / 255, zero: 0 });
+					return pair(b, node(b, "Reciprocal", [small], "inverse"), { dtype: UINT8, scale: 20 / 255, zero: 0 });
 				},
 				{ dtype: UINT8, scale: 2 ** -5 },
 			),

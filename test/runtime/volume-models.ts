@@ -94,6 +94,21 @@ export const VOLUME_MODELS: readonly OperatorModel[] = [
 			),
 	},
 	{
+		rule: "htp/product-types",
+		name: "a product of INT16 with UINT8 on the right",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, rows, K],
+				(_, x) => {
+					b.node("Transpose", [x], ["turned"], { perm: intsAttribute([0, 2, 1]) }, "turned");
+					const right = pair(b, "turned", { dtype: DataType.UINT8, scale: 2 ** -5, zero: 128 });
+					return pair(b, node(b, "MatMul", [x, right], "product"), { dtype: DataType.INT16, scale: 2 ** -9 });
+				},
+				{ dtype: DataType.INT16 },
+			),
+	},
+	{
 		rule: "htp/float-operand-v68",
 		name: "a Min with floats in front of a product",
 		write: (b, rows) =>

@@ -244,6 +244,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/softmax-right", keepRightBits],
 	["htp/wide-right", keepRightBits],
 	["htp/int16-product", symmetricProduct],
+	["htp/product-types", retypeResult],
 	["htp/float-operand-v68", encodeOperands],
 	["htp/float-island-v68", encodeIsland],
 	["htp/tanh-small", retypeResult],
