@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { floatAttribute, intAttribute } from "../../src/ir/attribute.js";
-import { int64Tensor } from "../../src/ir/tensor.js";
+import { floatAttribute, intAttribute, stringAttribute } from "../../src/ir/attribute.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, tensorType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { fuseGelu } from "../../src/passes/fuse-gelu.js";
@@ -11,6 +11,7 @@ import { fuseLayerNorm } from "../../src/passes/fuse-layer-norm.js";
 import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
 import { legalizeSilu } from "../../src/passes/legalize-silu.js";
+import { upgradeOpset } from "../../src/passes/upgrade-opset.js";
 import { runPasses } from "../../src/run-passes.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget, type Target } from "../../src/targets/target.js";
@@ -201,6 +202,38 @@ describe.skipIf(python === "")("on the HTP, a layer normalization between Casts 
 			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
 			expect(report.outputs[0]!.sqnrDb ?? Number.POSITIVE_INFINITY).toBeGreaterThan(60);
 		}
+	});
+});
+
+/** What operator set 10 has attributes for, on floats: limits of a Clip; and the places of samples of a Resize. */
+function oldForms(shape: readonly number[]) {
+	const builder = new ModelBuilder({ opset: 10 });
+	builder.input("x", DataType.FLOAT, shape);
+	const e = new Expression(builder);
+	const scales = e.constant(floatTensor([4], [1, 1, 2, 2]));
+	for (const result of [
+		e.apply("Clip", ["x"], { min: floatAttribute(-0.5), max: floatAttribute(1) }),
+		e.apply("Resize", ["x", scales], { mode: stringAttribute("linear") }),
+	])
+		builder.output(result);
+	return builder.build();
+}
+
+describe.skipIf(python === "")("on the HTP, operators of an old set", () => {
+	test.each(TARGETS)("$architecture $soc.name", async (target) => {
+		const model = oldForms([1, 3, 6, 9]);
+		const run = async () => {
+			const file = path.join(temporaryFolder(), "model.onnx");
+			writeFileSync(file, serializeModel(model));
+			const report = await checkOnHtp(python, { model: file, options: optionsFor(target) });
+			expect(report).toMatchObject({ status: "ok", error: null, unsupported: [] });
+			return report.outputs.map(({ sqnrDb }) => sqnrDb ?? Number.POSITIVE_INFINITY);
+		};
+		expect((await checkModel(model, target)).map(({ rule }) => rule)).toEqual(new Array(2).fill("htp/old-form"));
+		for (const decibels of await run()) expect(decibels).toBeLessThan(35);
+		await runPasses(model, [upgradeOpset()], { target });
+		expect(await checkModel(model, target)).toEqual([]);
+		for (const decibels of await run()) expect(decibels).toBeGreaterThan(50);
 	});
 });
 

@@ -4,6 +4,7 @@ import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
+import { PAD_MODELS } from "./pad-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
 import { RANK_MODELS } from "./rank-models.js";
@@ -27,4 +28,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...PRODUCT_MODELS,
 	...RANGE_MODELS,
 	...ISLAND_MODELS,
+	...PAD_MODELS,
 ];

@@ -5,7 +5,7 @@ import { DataType, elementCount, tensorType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { pair } from "../runtime/operator-models.js";
-import { type ModelBuilder, modelOf } from "../support/build.js";
+import { ModelBuilder, modelOf } from "../support/build.js";
 import { int4Tensor, quantized, randomScales } from "../support/weights.js";
 
 /* Attributes of operators, shapes of biases, and constants with several scales: with the fault, and without, as the emulator showed. */
@@ -447,4 +447,38 @@ test("strings, and a NegativeLogLikelihoodLoss of rank 5, are refused", async ()
 	expect(strings).toEqual(["htp/element-type"]);
 	expect(await loss([3, 5, 6, 6, 5])).toEqual(["htp/operator-form"]);
 	expect(await loss([3, 5, 6, 6])).toEqual([]);
+});
+
+const CLIP = { min: { kind: "float", value: 0 }, max: { kind: "float", value: 6 } } as const;
+
+test.each([
+	[9, "Clip", CLIP, true],
+	[11, "Clip", {}, false],
+	[10, "Resize", { mode: stringAttribute("linear") }, true],
+	[10, "Resize", { mode: stringAttribute("nearest") }, false],
+] as const)("in operator set %i, a %s, case %#", async (opset, op, attributes, isWrong) => {
+	const builder = new ModelBuilder({ opset });
+	builder.input("x", FLOAT, [1, 3, 6, 8]);
+	builder.initializer("scales", floatTensor([4], [1, 1, 2, 2]));
+	builder.node(op, op === "Resize" ? ["x", "scales"] : ["x"], ["y"], attributes);
+	builder.output("y");
+	const findings = await checkModel(builder.build(), parseTarget("qnn-htp:v79"));
+	expect(findings.some(({ rule }) => rule === "htp/old-form")).toBe(isWrong);
+});
+
+test.each([
+	["Neg", {}, [0, 0, 1, 1, 0, 0, 1, 1], true],
+	["Relu", {}, [0, 0, 1, 1, 0, 0, 1, 1], false],
+	["Neg", { auto_pad: stringAttribute("VALID") }, [0, 0, 1, 1, 0, 0, 1, 1], false],
+	["Neg", {}, [0, 0, 0, 0, 0, 0, 0, 0], false],
+] as const)("a MaxPool behind a %s and zeros, case %#", async (op, attributes, pads, isWrong) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, IMAGE);
+		b.initializer("pads", int64Tensor([8], pads));
+		b.node(op, ["x"], ["before"]);
+		b.node("Pad", ["before", "pads"], ["padded"]);
+		b.node("MaxPool", ["padded"], ["y"], { ...kernel(2, 2), ...attributes });
+		b.output("y");
+	});
+	expect(rules).toEqual(isWrong ? ["htp/pad-maximum"] : []);
 });

@@ -60,6 +60,23 @@ export const coverWindows: Remedy = (operator, { names }) => {
 	return true;
 };
 
+/** `Pad -> MaxPool` -> the same with an auto_pad, so that ONNX Runtime leaves the zeros in front of it. */
+export const keepZeros: Remedy = ({ node }) => {
+	const isPlain = intsOf(node, "pads").every((pad) => pad === 0) && intOf(node, "ceil_mode", 0) === 0;
+	if (!isPlain) return false;
+	const { op, name, inputs, outputs } = node;
+	const attributes = new Map([...node.attributes, ["auto_pad", stringAttribute("VALID")] as const]);
+	attributes.delete("pads");
+	node.graph!.replaceNode(node, {
+		op,
+		name,
+		inputs: [...inputs],
+		outputs: [...outputs],
+		attributes: Object.fromEntries(attributes),
+	});
+	return true;
+};
+
 /** An AveragePool without pads, or an average over all positions -> Conv of each channel, whose weight is one code everywhere. */
 export const averageByConv: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
 	const lengths = fixedShape(input?.shape) ?? [];

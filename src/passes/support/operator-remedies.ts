@@ -5,7 +5,7 @@ import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
-import { averageByConv, coverWindows } from "./average-pool.js";
+import { averageByConv, coverWindows, keepZeros } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
@@ -278,6 +278,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/operator-mode", otherMode],
 	["htp/operator-mode-wrong", otherMode],
 	["htp/average-pads", coverWindows],
+	["htp/pad-maximum", keepZeros],
 	["htp/pad-average", averageByConv],
 	["htp/resize-scale", resizeWhole],
 	["htp/resize-cubic", resizeWhole],

@@ -18,6 +18,7 @@ import { FUSED_RULES } from "./fused.js";
 import { GEMM_RULES } from "./gemm.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
+import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
@@ -53,6 +54,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OPERATOR_RULES,
 	PARAMETER_RULES,
 	MODE_RULES,
+	OLD_FORM_RULES,
 	SAMPLING_RULES,
 	FORM_RULES,
 	CONCAT_RULES,

@@ -1,0 +1,35 @@
+import { intsAttribute } from "../../src/ir/attribute.js";
+import { int64Tensor } from "../../src/ir/tensor.js";
+import { type Builder, model, N, type OperatorModel, pair } from "./operator-models.js";
+
+/* Zeros around images that the compiler loses. */
+
+function padded(b: Builder, x: string, amounts: readonly number[]): string {
+	b.initializer("pads", int64Tensor([8], amounts));
+	b.node("Pad", [x, "pads"], ["padded"], {}, "pad");
+	return "padded";
+}
+
+export const PAD_MODELS: readonly OperatorModel[] = [
+	...[true, false].map(
+		(isFloat): OperatorModel => ({
+			rule: "htp/pad-maximum",
+			name: `the largest of zeros and of what is below 0, on ${isFloat ? "floats" : "codes"}`,
+			write: (b, rows) =>
+				model(
+					b,
+					[1, N, rows + 4, 9],
+					(_, x) => {
+						b.node("Abs", [x], ["size"], {}, "abs");
+						b.node("Neg", [isFloat ? "size" : pair(b, "size")], ["below"], {}, "neg");
+						const around = padded(b, isFloat ? "below" : pair(b, "below"), [0, 0, 1, 1, 0, 0, 1, 1]);
+						const attributes = { kernel_shape: intsAttribute([3, 3]), strides: intsAttribute([2, 2]) };
+						b.node("MaxPool", [around], ["largest"], attributes, "pool");
+						return isFloat ? "largest" : pair(b, "largest");
+					},
+					{},
+					isFloat,
+				),
+		}),
+	),
+];
