@@ -68,6 +68,34 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/silu-size",
+		name: "SiLU of ten matrices in front of a MatMul",
+		write: (b, rows) =>
+			model(b, [10, 10 * rows, 32], (_, x) => {
+				const product = node(b, "MatMul", [silu(b, x), weight(b, "w", { shape: [32, N] })], "mm");
+				return pair(b, product, { scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/softplus-size",
+		name: "Softplus of ten matrices behind a MatMul",
+		write: (b, rows) =>
+			model(b, [10, 20 * rows, 8], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [8, 32] })], "mm"));
+				return pair(b, node(b, "Softplus", [product], "positive"));
+			}),
+	},
+	{
+		rule: "htp/mish-size",
+		name: "Mish of nine matrices behind a MatMul",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [9, 16 * rows, 8], (_, x) => {
+				const product = pair(b, node(b, "MatMul", [x, weight(b, "w", { shape: [8, 128] })], "mm"));
+				return pair(b, node(b, "Mish", [product], "curved"));
+			}),
+	},
+	{
 		rule: "htp/clip-range",
 		name: "a Clip behind a Conv, quantized further than its limits",
 		write: (b, rows) => model(b, [1, 4, rows, 6], (_, x) => clip(b, convolved(b, x, 4), -0.5, 0.75)),

@@ -4,7 +4,7 @@ import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
-import { pair } from "../runtime/operator-models.js";
+import { pair, weight } from "../runtime/operator-models.js";
 import { type GraphBuilder, modelOf } from "../support/build.js";
 
 const { FLOAT, UINT16, UINT8 } = DataType;
@@ -12,7 +12,9 @@ const { FLOAT, UINT16, UINT8 } = DataType;
 async function rulesOf(write: (b: GraphBuilder) => void): Promise<string[]> {
 	const model = modelOf(write);
 	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
-	return findings.filter(({ rule }) => /silu-size|clip-range|hard-swish-cut/.test(rule)).map(({ rule }) => rule);
+	return findings
+		.filter(({ rule }) => /silu-size|mish-size|clip-range|hard-swish-cut/.test(rule))
+		.map(({ rule }) => rule);
 }
 
 /** The quantized largest values of a window of one: an image as a kernel makes it. */
@@ -39,6 +41,30 @@ test.each([
 		b.output(pair(b, "y"));
 	});
 	expect(rules).toEqual(isWrong ? ["htp/silu-size"] : []);
+});
+
+test.each([
+	["silu", [12, 31, 72], true],
+	["silu", [1, 12, 31, 72], true],
+	["silu", [8, 31, 72], false],
+	["silu", [13, 31, 72], false],
+	["silu", [12, 72], false],
+	["mish", [9, 64, 128], true],
+	["mish", [1, 9, 64, 128], true],
+	["mish", [13, 64, 128], false],
+	["mish", [12, 31, 128], false],
+] as const)("%s over %j in front of a MatMul", async (activation, shape, isWrong) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, shape);
+		const x = pair(b, "x");
+		if (activation === "silu") {
+			b.node("Sigmoid", [x], ["gate"]);
+			b.node("Mul", [x, pair(b, "gate", { scale: 2 ** -16, zero: 0 })], ["y"]);
+		} else b.node("Mish", [x], ["y"]);
+		b.node("MatMul", [pair(b, "y"), weight(b, "w", { shape: [shape.at(-1)!, 8] })], ["product"]);
+		b.output(pair(b, "product"));
+	});
+	expect(rules).toEqual(isWrong ? [`htp/${activation}-size`] : []);
 });
 
 test("SiLU of 8 bits, of a graph input, with floats in between, and of what is quantized in two ways is right", async () => {

@@ -258,6 +258,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-dividend", encodeDividend],
 	["htp/elu-range", retypeResult],
 	["htp/softplus-size", flatten],
+	["htp/mish-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],
 	["htp/hard-swish-range", writeHardSwish],
 	["htp/hard-swish-cut", limitFirst],
