@@ -1,10 +1,9 @@
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType } from "../../ir/types.js";
-import { intervalOf } from "../../quant/grid.js";
 import { readersAlike } from "../../targets/code-encodings.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
-import { fixProducerEncoding, unifyTypes } from "./activation-types.js";
+import { unifyTypes } from "./activation-types.js";
 import { averageByConv, coverWindows, keepZeros } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
@@ -26,14 +25,14 @@ import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { separateLength } from "./length-remedies.js";
+import { clampInputs, encodeProducer, encodeSoftmax } from "./limit-remedies.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale } from "./norm-remedies.js";
 import { padFirst } from "./pad-first.js";
 import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
-import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
-import { addQdq, codeRange, type Encoding, encodingAt, encodingBehind, encodingOf, sourceOf } from "./qdq.js";
+import { addQdq, encodingBehind, sourceOf } from "./qdq.js";
 import { quantizeOperand } from "./quantize-addends.js";
 import {
 	computeOnFloats,
@@ -100,45 +99,6 @@ function quantizeView(node: Node, names: NameScope): boolean {
 	node.setInput(0, addQdq(node.graph!, input, encoding, names, node));
 	return true;
 }
-
-/** The output of a Softmax is between 0 and 1: the smallest code is 0, the largest what it was, 1 at most. */
-function softmaxEncoding(encoding: Encoding): Encoding {
-	const { min, max } = codeRange(encoding.dtype);
-	const { hi } = intervalOf(encoding);
-	return encodingOf(encoding.dtype, Math.min(hi, 1) / (max - min), min);
-}
-
-const encodeSoftmax: Remedy = ({ node }, { names }) => {
-	const quantize = node.outputs[0]!.uses[0]?.node;
-	const encoding = quantize && encodingAt(quantize);
-	return encoding !== undefined && encodeAnew(quantize!, softmaxEncoding(encoding), names);
-};
-
-const encodeProducer: Remedy = ({ node, weight }, { names }) => {
-	const site = weight!.site;
-	const index = 1 - site.input;
-	const found = quantizedProducer(node.inputs[index]);
-	if (found === undefined || !isOnnxOp(found.producer, "Softmax")) return fixProducerEncoding(site, names);
-	const encoding = encodingAt(found.quantize);
-	return encoding !== undefined && encodeAnew(found.quantize, softmaxEncoding(encoding), names, { node, index });
-};
-
-/** Cuts off once more, with an operator, what a quantizer cuts off that the compiler leaves out. */
-const clampInputs: Remedy = ({ node }, { names }) => {
-	let done = false;
-	for (const [index, input] of node.inputs.entries()) {
-		const encoding = input?.producer && encodingAt(input.producer);
-		if (encoding === undefined || !isOnnxOp(input!.producer!, "DequantizeLinear") || intervalOf(encoding).lo !== 0)
-			continue;
-		const graph = node.graph!;
-		const positive = graph.createValue(names.fresh(`${input!.name}_positive`), input!.type);
-		const name = names.fresh(`${input!.name}_Relu`);
-		graph.createNode({ op: "Relu", name, inputs: [input], outputs: [positive] }, node);
-		node.setInput(index, addQdq(graph, positive, encoding, names, node));
-		done = true;
-	}
-	return done;
-};
 
 const repeat: Remedy = ({ node, weight }, { names }) => {
 	const before = node.inputs[weight!.site.input]!;

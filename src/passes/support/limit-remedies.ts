@@ -1,0 +1,47 @@
+import { isOnnxOp } from "../../ir/node.js";
+import { intervalOf } from "../../quant/grid.js";
+import { fixProducerEncoding } from "./activation-types.js";
+import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
+import { addQdq, codeRange, type Encoding, encodingAt, encodingOf } from "./qdq.js";
+import type { Remedy } from "./remedy.js";
+
+/** The output of a Softmax is between 0 and 1: the smallest code is 0, the largest what it was, 1 at most. */
+function softmaxEncoding(encoding: Encoding): Encoding {
+	const { min, max } = codeRange(encoding.dtype);
+	const { hi } = intervalOf(encoding);
+	return encodingOf(encoding.dtype, Math.min(hi, 1) / (max - min), min);
+}
+
+/** A Softmax in codes from 0 to 1. */
+export const encodeSoftmax: Remedy = ({ node }, { names }) => {
+	const quantize = node.outputs[0]!.uses[0]?.node;
+	const encoding = quantize && encodingAt(quantize);
+	return encoding !== undefined && encodeAnew(quantize!, softmaxEncoding(encoding), names);
+};
+
+/** What makes the activation of a product, in the codes that the kernel reads it in. */
+export const encodeProducer: Remedy = ({ node, weight }, { names }) => {
+	const site = weight!.site;
+	const index = 1 - site.input;
+	const found = quantizedProducer(node.inputs[index]);
+	if (found === undefined || !isOnnxOp(found.producer, "Softmax")) return fixProducerEncoding(site, names);
+	const encoding = encodingAt(found.quantize);
+	return encoding !== undefined && encodeAnew(found.quantize, softmaxEncoding(encoding), names, { node, index });
+};
+
+/** Cuts off once more, with an operator, what a quantizer cuts off that the compiler leaves out. */
+export const clampInputs: Remedy = ({ node }, { names }) => {
+	let done = false;
+	for (const [index, input] of node.inputs.entries()) {
+		const encoding = input?.producer && encodingAt(input.producer);
+		if (encoding === undefined || !isOnnxOp(input!.producer!, "DequantizeLinear") || intervalOf(encoding).lo !== 0)
+			continue;
+		const graph = node.graph!;
+		const positive = graph.createValue(names.fresh(`${input!.name}_positive`), input!.type);
+		const name = names.fresh(`${input!.name}_Relu`);
+		graph.createNode({ op: "Relu", name, inputs: [input], outputs: [positive] }, node);
+		node.setInput(index, addQdq(graph, positive, encoding, names, node));
+		done = true;
+	}
+	return done;
+};
