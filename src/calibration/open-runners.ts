@@ -3,6 +3,7 @@ import path from "node:path";
 import type { Model } from "../ir/model.js";
 import { elementCount } from "../ir/types.js";
 import { allTensors } from "../ir/walk.js";
+import { embedSmallTensors } from "../onnx/embed-small-tensors.js";
 import { writeModel } from "../onnx/file.js";
 import { type BatchPlan, batchSize, planBatch } from "./batch/plan-batch.js";
 import { stackSamples } from "./batch/stack-samples.js";
@@ -82,8 +83,9 @@ export class RunnerOpener {
 			const { outputs, remove } = instrument(this.#model, instruments, batch);
 			const model = path.join(this.#folder, `model-${this.#files++}.onnx`);
 			try {
-				const policy = this.#isLean ? { externalData: "one-file" as const } : {};
-				await writeModel(this.#model, model, { ...policy, ...(signal === undefined ? {} : { signal }) });
+				embedSmallTensors(this.#model);
+				const externalData = this.#isLean ? "one-file" : "keep";
+				await writeModel(this.#model, model, { externalData, ...(signal === undefined ? {} : { signal }) });
 			} finally {
 				remove();
 			}

@@ -44,6 +44,8 @@ export interface QuantizeOptions {
 	readonly blockGain?: boolean | undefined;
 	/** Bits of both sides of products of two activations that no rule of the recipe names; default `auto`. */
 	readonly products?: "auto" | "16x16" | "16x8" | undefined;
+	/** Inputs and outputs of the model: float as they are, or codes; default float. */
+	readonly io?: "float" | "integer" | undefined;
 	/** Activations that the model has in 8 bits: as they are, or UINT16 with the same values among its own; default `keep`. */
 	readonly existing?: "keep" | "widen" | undefined;
 	/** Write the model although the target would refuse it or compute it wrong. */

@@ -7,6 +7,7 @@ import type { SampleSource } from "../calibration/calibration.js";
 import { openSamples } from "../calibration/sources/open-samples.js";
 import { type Diagnostic, QGraphError } from "../diagnostics.js";
 import type { Model } from "../ir/model.js";
+import { embedSmallTensors } from "../onnx/embed-small-tensors.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { fixInputs } from "../passes/fix-inputs.js";
 import { fixShapes } from "../passes/fix-shapes.js";
@@ -75,6 +76,7 @@ class Quantizer {
 	async run(): Promise<Quantization> {
 		const { target } = this.#options;
 		const model = await readModel(this.#input);
+		embedSmallTensors(model);
 		const bytesBefore = summarizeModel(model).bytes;
 		const samples = await this.#prepare(model);
 		const [before] = passesAround(target);
@@ -151,9 +153,9 @@ class Quantizer {
 		recipe: string,
 		statistics: StatisticsFiles,
 	): Promise<void> {
-		const { target, products, existing, gptq, compensate, signal } = this.#options;
+		const { target, products, io, existing, gptq, compensate, signal } = this.#options;
 		const passes = [
-			...quantizers({ recipe, ...statistics, products, existing, fit: this.#known?.fit }),
+			...quantizers({ recipe, ...statistics, products, io, existing, fit: this.#known?.fit }),
 			...passesBehind(model, target).map((pass) => pass()),
 		];
 		const onProgress = (done: number, total: number) => this.#progress("calibrating layers", done, total);
@@ -228,8 +230,8 @@ class Quantizer {
 		way: QuantizeOptions,
 		known: KnownSamples,
 	): Promise<Judgement> {
-		const { target, products, existing, inputValues, signal } = this.#options;
-		const same = { target, products, existing, inputValues, signal };
+		const { target, products, io, existing, inputValues, signal } = this.#options;
+		const same = { target, products, io, existing, inputValues, signal };
 		const onProgress = (step: string, done: number, total: number) => this.#progress(`${prefix}${step}`, done, total);
 		const options = { ...way, ...same, onProgress, allowIllegal: true, overwrite: true };
 		const model = path.join(this.#folder, "other.onnx");

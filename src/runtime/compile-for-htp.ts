@@ -8,7 +8,8 @@ import { DataFile } from "../ir/data.js";
 import type { Model } from "../ir/model.js";
 import type { Node } from "../ir/node.js";
 import { nodeLabel } from "../ir/walk.js";
-import { readModel } from "../onnx/file.js";
+import { embedSmallTensors } from "../onnx/embed-small-tensors.js";
+import { readModel, writeModel } from "../onnx/file.js";
 import { isSystemError, reasonOf } from "../onnx/io-error.js";
 import { OutputSet } from "../onnx/output.js";
 import { providerOptions as optionsOfTarget } from "../targets/provider-options.js";
@@ -84,9 +85,10 @@ export async function compileForHtp(
 		const providerOptions = { ...optionsOfTarget(model, target), ...options.providerOptions };
 		const context = { file: made, embed: options.embed ?? true };
 		const { allowCpuFallback, timeoutSeconds = DEFAULT_TIMEOUT_SECONDS, signal } = options;
+		const loaded = await loadable(model, modelPath, folder, signal);
 		const result = await runOnHtp(
 			python,
-			{ model: path.resolve(modelPath), dimensions, samples: [], folder, providerOptions, allowCpuFallback, context },
+			{ model: loaded, dimensions, samples: [], folder, providerOptions, allowCpuFallback, context },
 			{ timeoutSeconds, signal },
 		);
 		const common = { target: targetName(target), providerOptions };
@@ -102,6 +104,15 @@ export async function compileForHtp(
 	} finally {
 		await rm(folder, { recursive: true, force: true });
 	}
+}
+
+/** The file of the model as ONNX Runtime loads it: itself, or a copy in which small tensors are inside. */
+async function loadable(model: Model, file: string, folder: string, signal: AbortSignal | undefined): Promise<string> {
+	if (!embedSmallTensors(model)) return path.resolve(file);
+	const copy = path.join(folder, "input", path.basename(file));
+	await mkdir(path.dirname(copy));
+	await writeModel(model, copy, { externalData: "keep", ...(signal === undefined ? {} : { signal }) });
+	return copy;
 }
 
 /** Lengths of the symbolic dimensions of the model, which the compiler must know. */

@@ -3,6 +3,8 @@ import path from "node:path";
 import { type ElementType, isFloat } from "../arrays/element-type.js";
 import { type NumpyArray, readNpz } from "../arrays/npz.js";
 import type { Model } from "../ir/model.js";
+import type { Encoding } from "../passes/support/qdq.js";
+import { encodedAs, inputEncoding } from "./input-codes.js";
 import {
 	type DimensionLengths,
 	inputError,
@@ -27,7 +29,7 @@ export interface SampleOptions {
 	readonly dimensions?: DimensionLengths | undefined;
 }
 
-/** The same inputs for both models, in files, each in the element types of its model. */
+/** The same inputs for both models, in files, each in the element types of its model, or as the codes that it takes. */
 export interface Samples {
 	readonly reference: readonly (readonly TensorFile[])[];
 	readonly converted: readonly (readonly TensorFile[])[];
@@ -39,6 +41,8 @@ interface InputPair {
 	readonly reference: ModelInput;
 	/** undefined: the converted model needs it no more. */
 	readonly converted: ModelInput | undefined;
+	/** What the codes of the converted model's input stand for, where the reference has floats. */
+	readonly encoding: Encoding | undefined;
 }
 
 /** Makes or reads the inputs of both models. Throws `runtime/...` where they do not fit. */
@@ -65,7 +69,9 @@ export async function makeSamples(
 		for (const [index, pair] of pairs.entries()) {
 			const array = arrays.get(pair)!;
 			a.push(await write(pair.reference.type, index, pair.reference.name, array));
-			if (pair.converted !== undefined) b.push(await write(pair.converted.type, index, pair.converted.name, array));
+			if (pair.converted === undefined) continue;
+			const given = pair.encoding === undefined ? array : encodedAs(array, pair.encoding);
+			b.push(await write(pair.converted.type, index, pair.converted.name, given));
 		}
 		samples.reference.push(a);
 		samples.converted.push(b);
@@ -93,10 +99,14 @@ function pairInputs(reference: readonly ModelInput[], converted: readonly ModelI
 	}
 	return reference.map((input) => {
 		const other = converted.find(({ name }) => name === input.name);
-		if (other !== undefined && other.type !== input.type && !(isFloat(other.type) && isFloat(input.type))) {
+		if (other === undefined || other.type === input.type || (isFloat(other.type) && isFloat(input.type))) {
+			return { reference: input, converted: other, encoding: undefined };
+		}
+		const encoding = isFloat(input.type) ? inputEncoding(other.value) : undefined;
+		if (encoding === undefined) {
 			throw inputError(`input '${input.name}' is ${other.type}, but ${input.type} in the reference`, input.name);
 		}
-		return { reference: input, converted: other };
+		return { reference: input, converted: other, encoding };
 	});
 }
 

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Model } from "../ir/model.js";
+import { embedSmallTensors } from "../onnx/embed-small-tensors.js";
 import { readModel, writeModel } from "../onnx/file.js";
 import { providerOptions as optionsOfTarget } from "../targets/provider-options.js";
 import { type Target, targetName } from "../targets/target.js";
@@ -71,7 +72,9 @@ class Verifier {
 			this.#targetOptions = { ...optionsOfTarget(converted, this.#target) };
 		}
 		const samples = await makeSamples(reference, converted, this.#folder, this.#options);
-		const runs = await this.#run(referencePath, convertedPath, samples, "");
+		const referenceFile = await this.#loadable(reference, referencePath, "reference");
+		const convertedFile = await this.#loadable(converted, convertedPath, "converted");
+		const runs = await this.#run(referenceFile, convertedFile, samples, "");
 		const common = {
 			on: this.#target === undefined ? "cpu" : targetName(this.#target),
 			samples: samples.reference.length,
@@ -98,7 +101,7 @@ class Verifier {
 			worstSqnrDb: lowest(outputs.map(({ sqnrDb }) => sqnrDb)),
 			overallSqnrDb: lowest(outputs.map(({ overallSqnrDb }) => overallSqnrDb)),
 			seconds: secondsOf(runs),
-			...(perNode === true ? await this.#compareInside(referencePath, convertedPath, samples) : {}),
+			...(perNode === true ? await this.#compareInside(referenceFile, convertedFile, samples) : {}),
 		};
 	}
 
@@ -153,10 +156,16 @@ class Verifier {
 		return { inner: [], firstWrong: null, innerFailure: failure };
 	}
 
+	/** The file of a model as ONNX Runtime loads it: itself, or a copy in which small tensors are inside. */
+	async #loadable(model: Model, file: string, name: string): Promise<string> {
+		return embedSmallTensors(model) ? this.#copy(model, name) : file;
+	}
+
 	async #copy(model: Model, name: string): Promise<string> {
 		const file = path.join(this.#folder, name, "model.onnx");
 		await mkdir(path.dirname(file));
-		await writeModel(model, file, { ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }) });
+		const { signal } = this.#options;
+		await writeModel(model, file, { externalData: "keep", ...(signal === undefined ? {} : { signal }) });
 		return file;
 	}
 

@@ -16,6 +16,8 @@ export interface AnalyzeOptions {
 	readonly images?: ImageOptions | undefined;
 	/** Lengths of dynamic dimensions, `batch=1`; where they are left open, those of the first sample. */
 	readonly dim?: readonly string[] | undefined;
+	/** Inputs that always are the same, `sr=16000`, as `fix-inputs` takes them. */
+	readonly inputValues?: readonly string[] | undefined;
 	readonly target?: Target | undefined;
 	/** Promote what is below so many dB; default 10. */
 	readonly thresholdDb?: number | undefined;

@@ -5,10 +5,12 @@ import { DEFAULT_CANDIDATES, sameSetting, TABLE_CANDIDATES } from "../analysis/c
 import { openSamples } from "../calibration/sources/open-samples.js";
 import type { Model } from "../ir/model.js";
 import { readModel } from "../onnx/file.js";
+import { fixShapes } from "../passes/fix-shapes.js";
 import { splitSamples } from "../quantize/held-out.js";
 import { headroomFor, lengthsOfSamples, settingsIn } from "../quantize/statistics.js";
 import { findRecipe } from "../recipe/find-recipe.js";
 import { type Setting, settingOf } from "../recipe/recipe.js";
+import { runPasses } from "../run-passes.js";
 import type { AnalyzeOptions, SensitivityAnalysis } from "./analyze-options.js";
 import { assembleAnalysis } from "./assemble-analysis.js";
 import type { SensitivityUnit } from "./find-sensitivity-units.js";
@@ -34,11 +36,9 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 	const temporary =
 		options.workFolder === undefined ? await mkdtemp(path.join(tmpdir(), "qgraph-analyze-")) : undefined;
 	const recipe = options.recipe ?? DEFAULT_RECIPE;
-	const { data, images, dim = [], target, signal, measures = "all" } = options;
+	const { data, images, dim = [], inputValues = [], target, signal, measures = "all" } = options;
 	if (options.perplexity !== undefined) await checkTokenData(input, options.perplexity);
 	try {
-		const lengths = data === undefined ? [] : await lengthsOfSamples(await readModel(input), data, { images });
-		const isGiven = (length: string) => dim.some((given) => given.split("=")[0] === length.split("=")[0]);
 		const hasSamples = data !== undefined;
 		const fit = options.fit ?? (hasSamples && measures === "all" ? "gptq" : "search");
 		const base = findRecipe(recipe);
@@ -46,7 +46,8 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 			base,
 			{
 				input,
-				dim: [...dim, ...lengths.filter((length) => !isGiven(length))],
+				dim: [...dim, ...(await openLengths(input, options))],
+				inputValues,
 				target,
 				images,
 				recipe,
@@ -75,6 +76,17 @@ export async function analyzeSensitivity(input: string, options: AnalyzeOptions 
 	} finally {
 		if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
 	}
+}
+
+/** The lengths of the first sample for dimensions that the options leave open. */
+async function openLengths(
+	input: string,
+	{ data, images, dim = [], inputValues }: AnalyzeOptions,
+): Promise<readonly string[]> {
+	if (data === undefined) return [];
+	const model = await readModel(input);
+	if (dim.length > 0) await runPasses(model, [fixShapes({ dim })]);
+	return lengthsOfSamples(model, data, { images, inputValues });
 }
 
 /** Adds the perplexity of the base recipe and of what is suggested, where there are token data. */
@@ -122,11 +134,11 @@ function measuredOf(count: number): number {
 
 async function samplesOf(
 	model: Model,
-	{ data, images, holdOut }: AnalyzeOptions,
+	{ data, images, inputValues, holdOut }: AnalyzeOptions,
 	fit: "max" | "search" | "gptq",
 ): Promise<MeasureSamples | undefined> {
 	if (data === undefined) return undefined;
-	const all = openSamples(model, data, { images });
+	const all = openSamples(model, data, { images, inputValues });
 	const { calibration, heldOut, first } = await splitSamples(all, holdOut);
 	const judged = { firstHeldOut: first, heldOut: heldOut === 0 ? all.count : heldOut };
 	const { count } = calibration;

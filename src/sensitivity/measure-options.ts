@@ -10,6 +10,8 @@ export interface MeasureOptions {
 	readonly input: string;
 	/** Lengths of dynamic dimensions. */
 	readonly dim: readonly string[];
+	/** Inputs that always are the same, `sr=16000`. */
+	readonly inputValues: readonly string[];
 	readonly target: Target | undefined;
 	/** How images became the samples; undefined where there are none. */
 	readonly images?: ImageOptions | undefined;

@@ -73,10 +73,10 @@ export class SensitivityMeasure {
 		this.#recipe = recipe;
 		this.decisions = decide(recipe, findUnits(model)).decisions;
 		this.units = findSensitivityUnits(model, this.decisions, this.#tables);
-		const { input, dim, folder, fit, products, headroom, isResumed } = options;
+		const { input, dim, inputValues, folder, fit, products, headroom, isResumed } = options;
 		mkdirSync(folder, { recursive: true });
 		const belongsTo = {
-			model: [path.basename(input), fingerprint(model), dim],
+			model: [path.basename(input), fingerprint(model), dim, inputValues],
 			data: [samples?.all.name ?? "", options.images ?? {}],
 			recipe: [recipe.default, recipe.rules.map(({ match, setting }) => [match, setting])],
 			how: [fit, products, samples?.measured ?? 0, samples?.heldOut ?? 0, headroom],

@@ -2,9 +2,15 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeNpz } from "../../src/arrays/npz.js";
+import { intAttribute } from "../../src/ir/attribute.js";
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
 import { writeModel } from "../../src/onnx/file.js";
 import { SIZES, writeGenaiDirectory } from "../llm/genai-directory.js";
 import { plantedDecoder } from "../sensitivity/planted-decoder.js";
+import { modelOf } from "../support/build.js";
+import { mixedSource } from "../support/random.js";
 import { IMAGE_FLAGS, imageSamples } from "./image-samples.js";
 import { qgraph } from "./run.js";
 
@@ -36,6 +42,33 @@ test("analyze writes the analysis and what it suggests, and prints the worst", a
 		1,
 		"qgraph: error write/exists: '<folder>/analysis/analysis.json' exists; use --force to replace it\n",
 	]);
+});
+
+test("analyze --input-value fixes an input, which samples need not have then", async () => {
+	const counted = path.join(folder, "counted.onnx");
+	const random = mixedSource(3);
+	const numbers = (count: number) => Float32Array.from({ length: count }, () => random() - 0.5);
+	const timesCount = modelOf((b) => {
+		b.input("x", DataType.FLOAT, ["rows", 64]);
+		b.input("count", DataType.INT64, ["rows", 1]);
+		b.node("Cast", ["count"], ["many"], { to: intAttribute(DataType.FLOAT) });
+		b.initializer("w", floatTensor([64, 32], numbers(2048)));
+		b.node("MatMul", ["x", "w"], ["product"], {}, "linear");
+		b.node("Mul", ["product", "many"], ["y"]);
+		b.output("y");
+	});
+	await writeModel(timesCount, counted);
+	const samples = path.join(folder, "x.npz");
+	const bytes = new Uint8Array(numbers(6 * 2 * 64).buffer);
+	writeNpz(samples, new Map([["x", { type: "float32" as const, shape: [6, 2, 64], bytes }]]));
+	const args = ["analyze", counted, "-o", path.join(folder, "counted"), "--json", "--force", "--recipe", "16a4w"];
+	const given = [...args, "--data", samples, "--dim", "rows=2"];
+	const without = await qgraph(folder, ...given);
+	expect([without.code, without.err]).toEqual([1, expect.stringContaining("has no array 'count'")]);
+	const { code, out, err } = await qgraph(folder, ...given, "--input-value", "count=12");
+	expect([code, err]).toEqual([0, ""]);
+	const { units } = JSON.parse(out);
+	expect(units).toEqual([expect.objectContaining({ name: "w", endToEndSqnrDb: expect.any(Number) })]);
 });
 
 test("analyze --json prints units", async () => {

@@ -2,8 +2,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeNpz } from "../../src/arrays/npz.js";
 import { readEncodings } from "../../src/encodings/read-encodings.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { writeModel } from "../../src/onnx/file.js";
 import { modelOf } from "../support/build.js";
@@ -69,6 +70,53 @@ test("--importance and --hessian write what convert reads", async () => {
 	expect(weights.map(({ code }: { code: string }) => code)).not.toContain("recipe/no-statistics");
 	expect(diagnostics.filter(({ code }: { code: string }) => code === "recipe/no-statistics")).toEqual([]);
 	expect(weights).toHaveLength(1);
+});
+
+test("--input-value settles a branch, and samples need not say it", async () => {
+	const branching = path.join(folder, "branching.onnx");
+	const byRate = modelOf((b) => {
+		b.input("x", DataType.FLOAT, [1, 4]);
+		b.input("sr", DataType.INT64, []);
+		b.initializer("high", int64Tensor([], [16000]));
+		b.node("Equal", ["sr", "high"], ["isHigh"]);
+		const branch = (name: string, op: string) =>
+			b.subgraph(name, (inner) => {
+				inner.node(op, ["x"], [`${name}_inner`]);
+				inner.node("Sigmoid", [`${name}_inner`], [`${name}_y`]);
+				inner.output(`${name}_y`);
+			});
+		b.node("If", ["isHigh"], ["y"], { then_branch: branch("then", "Relu"), else_branch: branch("else", "Neg") }, "if");
+		b.output("y");
+	});
+	await writeModel(byRate, branching);
+	const samples = path.join(folder, "x.npz");
+	const bytes = new Uint8Array(Float32Array.of(-1, 2, 3, -4).buffer);
+	writeNpz(samples, new Map([["x", { type: "float32" as const, shape: [1, 4], bytes }]]));
+	const given = ["calibrate", branching, "--data", samples, "-o", output, "--force"];
+	const without = await qgraph(folder, ...given);
+	expect([without.code, without.err]).toEqual([1, expect.stringContaining("has no array 'sr'")]);
+	for (const [rate, taken] of [
+		["16000", "then"],
+		["8000", "else"],
+	] as const) {
+		const value = ["--input-value", `sr=${rate}`];
+		expect(await qgraph(folder, ...given, ...value)).toMatchObject({ code: 0, err: "" });
+		const names = readEncodings(output).entries.map(({ name }) => name);
+		expect(names).toEqual(["x", `${taken}_inner_1`, `${taken}_y_1`, "y"]);
+		const quantized = path.join(folder, `branching-${taken}.onnx`);
+		const { code, out } = await qgraph(
+			folder,
+			"quantize",
+			branching,
+			quantized,
+			"--encodings",
+			output,
+			...value,
+			"--json",
+		);
+		const codes = JSON.parse(out).diagnostics.map((diagnostic: { code: string }) => diagnostic.code);
+		expect([code, codes]).toEqual([0, ["opset/current"]]);
+	}
 });
 
 test("refuses before it works, and writes nothing then", async () => {

@@ -18,6 +18,8 @@ import { verifyModels } from "../../src/runtime/verify-models.js";
 import { parseTarget } from "../../src/targets/target.js";
 import { ModelBuilder, modelOf } from "../support/build.js";
 import { HTP_HOME, prepareHtp } from "../support/htp.js";
+import { externalTensor } from "../support/onnx-files.js";
+import { encode } from "../support/onnx-wire.js";
 import { mixedSource } from "../support/random.js";
 
 const htp = await prepareHtp();
@@ -349,6 +351,46 @@ describe("quantizeModel", () => {
 		expect((await result({ recipe: "16a16w" })).gptqGain).toBeNull();
 		expect((await result({ budget: parseBudget("6bpw") })).gptqGain!.onCpu!.withoutDb).toBeGreaterThan(5);
 		expect(steps).toContain("without GPTQ, writing");
+	});
+
+	test("inputs and outputs that are codes are judged as the numbers that they stand for", async () => {
+		const float = await worst("float-io.onnx", { gptqGain: false });
+		const { sqnr } = await worst("integer-io.onnx", { gptqGain: false, io: "integer" });
+		const { graph } = await readModel(place("integer-io.onnx"));
+		const uint16 = expect.objectContaining({ elementType: DataType.UINT16 });
+		expect([...graph.inputs, ...graph.outputs].map(({ type }) => type)).toEqual([uint16, uint16]);
+		expect(sqnr).toBeCloseTo(float.sqnr, 4);
+	});
+
+	test("shapes in a data file, where ONNX Runtime does not look for them", async () => {
+		const numbers = Float32Array.from({ length: 32 * 8 }, mixedSource(6));
+		writeFileSync(place("shapes.data"), Buffer.concat([bytesOf(BigInt64Array.of(-1n, 32n)), bytesOf(numbers)]));
+		const external = (name: string, type: DataType, dims: readonly number[], offset: number) => {
+			const entries = { location: "shapes.data", offset, length: type === DataType.INT64 ? 16 : numbers.byteLength };
+			return { ...externalTensor(name, 0, entries), dims, data_type: type };
+		};
+		const floats = (name: string, dims: readonly number[]) => {
+			const shape = { dim: dims.map((length) => ({ dim_value: length })) };
+			return { name, type: { tensor_type: { elem_type: DataType.FLOAT, shape } } };
+		};
+		const graph = {
+			name: "g",
+			node: [
+				{ op_type: "Reshape", input: ["x", "shape"], output: ["rows"], name: "rows" },
+				{ op_type: "MatMul", input: ["rows", "w"], output: ["y"], name: "product" },
+			],
+			initializer: [external("shape", DataType.INT64, [2], 0), external("w", DataType.FLOAT, [32, 8], 16)],
+			input: [floats("x", [2, 3, 32])],
+			output: [floats("y", [6, 8])],
+		};
+		const file = encode("ModelProto", { ir_version: 10, opset_import: [{ version: 21 }], graph });
+		writeFileSync(place("shapes.onnx"), file);
+		const options = { data: ["random:8"], recipe: "16a4w", gptqGain: false };
+		const { onCpu } = await quantizeModel(place("shapes.onnx"), place("shaped.onnx"), options);
+		expect(onCpu!.failure).toBeNull();
+		expect(onCpu!.worstSqnrDb).toBeGreaterThan(15);
+		const { outputs } = await verifyModels(place("shapes.onnx"), place("shapes.onnx"), { samples: 2, perNode: true });
+		expect(outputs).toEqual([expect.objectContaining({ name: "y", sqnrDb: null, problem: null })]);
 	});
 
 	test("a budget instead of a recipe", async () => {

@@ -5,6 +5,7 @@ import type { TensorData } from "../../ir/data.js";
 import type { Model } from "../../ir/model.js";
 import { tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
+import { embedSmallTensors } from "../../onnx/embed-small-tensors.js";
 import { readModel, writeModel } from "../../onnx/file.js";
 import type { WeightObserver } from "../../passes/infra/pass.js";
 import { constantOf, replaceConstant } from "../../weights/constant.js";
@@ -62,6 +63,7 @@ export class RoundObserver implements WeightObserver {
 		});
 		this.#batch = batchSize(planBatch(model), this.#source.count);
 		const { signal } = this.#options;
+		embedSmallTensors(model);
 		await writeModel(model, this.#model, { externalData: "one-file", ...(signal === undefined ? {} : { signal }) });
 		return rounds;
 	}

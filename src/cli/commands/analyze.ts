@@ -12,7 +12,7 @@ import { renderAnalysis } from "../analysis-text.js";
 import { type Arguments, type Command, EXIT } from "../command.js";
 import { IMAGE_FLAGS, imageFlags, imageOptions } from "../image-flags.js";
 import { wrongNumber } from "../runtime-flags.js";
-import { CANDIDATES_FLAG, DIM_FLAG, TARGET_FLAG } from "../shared-flags.js";
+import { CANDIDATES_FLAG, DIM_FLAG, INPUT_VALUE_FLAG, TARGET_FLAG } from "../shared-flags.js";
 import { ProgressBar } from "../terminal.js";
 import { tokenData, tokenFlags, tokenProblem } from "../token-flags.js";
 
@@ -88,6 +88,7 @@ export const analyze: Command = {
 			})
 			.option("target", TARGET_FLAG)
 			.option("dim", DIM_FLAG)
+			.option("input-value", INPUT_VALUE_FLAG)
 			.option("products", {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",
@@ -176,6 +177,7 @@ function optionsOf(args: Arguments) {
 		data: args.data as string[] | undefined,
 		images: args.data === undefined ? undefined : imageOptions(args),
 		dim: args.dim as string[] | undefined,
+		inputValues: args["input-value"] as string[] | undefined,
 		target: args.target === undefined ? undefined : parseTarget(args.target as string),
 		thresholdDb: args.threshold as number | undefined,
 		grouping: args.grouping as "executorch" | "unit" | undefined,

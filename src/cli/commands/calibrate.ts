@@ -5,7 +5,9 @@ import {
 	calibrationEncodings,
 	computeConstants,
 	type EncodingsVersion,
+	fixInputs,
 	fixShapes,
+	foldIf,
 	needsHistograms,
 	OBSERVERS,
 	type ObserverName,
@@ -20,6 +22,7 @@ import { type Arguments, type Command, EXIT } from "../command.js";
 import { imageFlags, imageOptions } from "../image-flags.js";
 import { checkOutput } from "../output.js";
 import { wrongNumber } from "../runtime-flags.js";
+import { INPUT_VALUE_FLAG } from "../shared-flags.js";
 import { ProgressBar, plain } from "../terminal.js";
 
 /** What `calibrate --json` prints. The version rises when a field changes its meaning or goes. */
@@ -87,6 +90,7 @@ export const calibrate: Command = {
 				requiresArg: true,
 				describe: "Length of a dynamic dimension, name=length or input:axis=length; repeatable",
 			})
+			.option("input-value", INPUT_VALUE_FLAG)
 			.option("seed", { type: "number", requiresArg: true, describe: "Of random samples [default: 0]" })
 			.option("version", {
 				choices: ["0.6.1", "1.0.0", "2.0.0", "2.1.0"] as const,
@@ -114,10 +118,13 @@ export const calibrate: Command = {
 		for (const written of importance === undefined ? [output] : [output, importance]) checkOutput(written, overwrite);
 		const model = await readModel(file);
 		const shapes = args.dim === undefined ? [] : [fixShapes({ dim: args.dim as string[] })];
-		await runPasses(model, [...shapes, computeConstants()], { signal });
+		const inputValues = (args["input-value"] as string[] | undefined) ?? [];
+		const fixed = inputValues.length === 0 ? [] : [fixInputs({ inputValue: inputValues }), foldIf()];
+		await runPasses(model, [...shapes, ...fixed, computeConstants()], { signal });
 		const source = openSamples(model, args.data as string[], {
 			seed: args.seed as number | undefined,
 			images: imageOptions(args),
+			inputValues,
 		});
 		const observer = args.observer as ObserverName;
 		const state = `${output}.state`;

@@ -60,6 +60,10 @@ export const quantize: Command = {
 				choices: ["auto", "16x16", "16x8"] as const,
 				describe: "Bits of both sides of attention's products [default: auto]",
 			})
+			.option("io", {
+				choices: ["float", "integer"] as const,
+				describe: "Inputs and outputs of the model: float as they are, or codes [default: float]",
+			})
 			.option("existing", {
 				choices: ["keep", "widen"] as const,
 				describe: "Activations that the model has in 8 bits: as they are, or 16 bits [default: keep]",
@@ -128,6 +132,7 @@ function optionsOf(args: Arguments) {
 		gptqGain: args["gptq-gain"] !== false,
 		blockGain: args["block-gain"] !== false,
 		products: args.products as "auto" | "16x16" | "16x8" | undefined,
+		io: args.io as "float" | "integer" | undefined,
 		existing: args.existing as "keep" | "widen" | undefined,
 		verify: args.verify !== false,
 		minSqnrDb: args["min-sqnr"] as number | undefined,
