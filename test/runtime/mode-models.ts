@@ -152,6 +152,8 @@ export const MODE_MODELS: readonly OperatorModel[] = [
 		ceil_mode: intAttribute(1),
 	}),
 	mode("pad-ends", "zeros behind two axes", "Pad", {}, { 1: [0, 0, 0, 0, 0, 0, 1, 2] }),
+	mode("pad-ends", "zeros around the rows, and behind them", "Pad", {}, { 1: [0, 0, 1, 0, 0, 0, 2, 1] }),
+	mode("pad-ends", "zeros behind a matrix", "Pad", {}, { 1: [0, 0, 1, 3] }, { shape: [] }),
 	mode("pad-ends", "zeros behind two axes of floats", "Pad", {}, { 1: [0, 0, 0, 0, 0, 0, 1, 2] }, { isFloat: true }),
 	mode(
 		"operator-mode",

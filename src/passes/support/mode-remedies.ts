@@ -1,6 +1,7 @@
 import { intAttribute, intOf, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
+import { elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { takenElements } from "../../targets/nearest-resize.js";
@@ -172,23 +173,29 @@ const poolInTurns: Remedy = (operator, tools) => {
 	return rewrite.finish(rewrite.writer.emit("Reshape", [value, rewrite.integers("shape", to)], {}, "volume"));
 };
 
-/** A Pad behind several axes -> one behind the last axis, behind one for the others. */
+/** A Pad of several axes -> one of all but the last, and one of the last alone, in a shape that keeps the two apart. */
 export const padInTurns: Remedy = (operator, tools) => {
-	const { node, inputs } = operator;
+	const { node, inputs, outputs } = operator;
 	const [pads, axes] = [inputs[1]?.constant, inputs[3]?.constant];
-	const rank = inputs[0]?.shape?.length;
-	if (pads === undefined || rank === undefined) return false;
+	const [from, to] = [fixedShape(inputs[0]?.shape), fixedShape(outputs[0]?.shape)];
+	if (pads === undefined || from === undefined || to === undefined) return false;
 	const amounts = Array.from(numbersOf(pads));
 	const count = amounts.length / 2;
+	const rank = from.length;
 	const stated = axes === undefined ? [...Array(count).keys()] : Array.from(numbersOf(axes));
+	const isLast = (at: number) => (stated[at % count]! + rank) % rank === rank - 1;
 	const rewrite = new Rewrite(operator, tools);
-	const padded = (value: Value, isPadded: (axis: number) => boolean) => {
-		const part = amounts.map((amount, at) => (isPadded((stated[at % count]! + rank) % rank) ? amount : 0));
-		const operands = [value, rewrite.integers("pads", part), ...node.inputs.slice(2)];
-		return rewrite.writer.emit("Pad", operands, Object.fromEntries(node.attributes), "padded");
+	const padded = (value: Value, numbers: readonly number[], rest: Node["inputs"]) => {
+		const operands = [value, rewrite.integers("pads", numbers), ...rest];
+		return rewrite.rounded(rewrite.writer.emit("Pad", operands, Object.fromEntries(node.attributes), "padded"));
 	};
-	const others = rewrite.rounded(padded(node.inputs[0]!, (axis) => axis !== rank - 1));
-	return rewrite.finish(padded(others, (axis) => axis === rank - 1));
+	const shaped = (value: Value, shape: readonly number[]) =>
+		rewrite.writer.emit("Reshape", [value, rewrite.integers("shape", shape)], {}, "shaped");
+	const others = amounts.map((amount, at) => (isLast(at) ? 0 : amount));
+	const [front, behind] = amounts.filter((_, at) => isLast(at)) as [number, number];
+	const rows = [elementCount(to.slice(0, -1)), 1, 1, from.at(-1)!];
+	const apart = rewrite.rounded(shaped(padded(node.inputs[0]!, others, node.inputs.slice(2)), rows));
+	return rewrite.finish(shaped(padded(apart, [0, 0, 0, front, 0, 0, 0, behind], node.inputs.slice(2, 3)), to));
 };
 
 /** An operator in a mode that the compiler refuses, or gets wrong -> others that do the same. */
