@@ -1,6 +1,7 @@
 import { stringOf } from "../ir/attribute.js";
-import type { Node } from "../ir/node.js";
 import type { OperatorFacts } from "./operator-facts.js";
+
+const ELLIPSIS = "...";
 
 /** An Einsum's equation: a letter an axis. */
 export interface EinsumEquation {
@@ -8,21 +9,40 @@ export interface EinsumEquation {
 	readonly output: string;
 }
 
-/** undefined where it has an ellipsis, or a term that names an axis twice. */
-export function einsumEquation(node: Node): EinsumEquation | undefined {
+/** Letters, of which those that an equation does not use stand for the axes of its ellipses. */
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** undefined where a term names an axis twice, or an ellipsis stands for axes that are not known, or summed over. */
+export function einsumEquation({ node, inputs }: OperatorFacts): EinsumEquation | undefined {
 	const [left, right] = (stringOf(node, "equation") ?? "").replaceAll(" ", "").split("->");
-	if (left === undefined || left.includes(".")) return undefined;
-	const terms = left.split(",");
-	const letters = [...left.replaceAll(",", "")];
-	const once = [...new Set(letters)].filter((letter) => letters.indexOf(letter) === letters.lastIndexOf(letter));
-	const output = right ?? once.sort().join("");
-	const isPlain = [...terms, output].every((term) => new Set(term).size === term.length);
-	return isPlain && terms.length === node.inputs.length ? { terms, output } : undefined;
+	if (left === undefined) return undefined;
+	const written = left.split(",");
+	if (written.length !== node.inputs.length) return undefined;
+	const lettersOf = (term: string) => term.replace(ELLIPSIS, "");
+	const covered = written.map((term, index) => {
+		const rank = inputs[index]?.shape?.length;
+		if (!term.includes(ELLIPSIS)) return 0;
+		return rank === undefined ? undefined : rank - lettersOf(term).length;
+	});
+	if (!covered.every((count) => count !== undefined && count >= 0)) return undefined;
+	const most = Math.max(...(covered as number[]));
+	const free = [...LETTERS].filter((letter) => !left.includes(letter)).slice(0, most);
+	if (free.length < most) return undefined;
+	const last = (count: number) => free.slice(most - count).join("");
+	const terms = written.map((term, index) => term.replace(ELLIPSIS, last(covered[index]!)));
+	const letters = written.flatMap((term) => [...lettersOf(term)]);
+	const once = letters.filter((letter) => letters.indexOf(letter) === letters.lastIndexOf(letter));
+	const output = right === undefined ? last(most) + once.sort().join("") : right.replace(ELLIPSIS, last(most));
+	const isPlain = [...terms, output].every((term) => /^[a-zA-Z]*$/.test(term) && new Set(term).size === term.length);
+	const isWhole = free.every((letter) => output.includes(letter));
+	return isPlain && isWhole ? { terms, output } : undefined;
 }
 
 /** Is it an Einsum that the compiler takes: a product of matrices, with no axis out of its place? */
-export function isTakenEinsum({ node, inputs }: OperatorFacts): boolean {
-	const equation = einsumEquation(node);
+export function isTakenEinsum(operator: OperatorFacts): boolean {
+	const { node, inputs } = operator;
+	if (stringOf(node, "equation")?.includes(ELLIPSIS)) return false;
+	const equation = einsumEquation(operator);
 	const [a, b] = equation?.terms ?? [];
 	if (a === undefined || b === undefined || equation!.terms.length !== 2) return false;
 	const { output } = equation!;

@@ -86,6 +86,7 @@ const EQUATIONS: readonly [
 	["scores of heads", "bqhd,bkhd->bhqk", (rows) => [1, rows, 2, 24], [1, 7, 2, 24]],
 	["a matrix beside several", "btd,dk->btk", (rows) => [2, rows, 24], [24, 6]],
 	["axes in another order", "ijk->kji", (rows) => [3, rows, 4]],
+	["axes of an ellipsis", "...qhd,...khd->...hqk", (rows) => [1, rows, 2, 24], [1, 7, 2, 24]],
 	["nothing is summed", "ij,j->ji", (rows) => [rows, 24], [24]],
 ];
 

@@ -288,6 +288,24 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			model(b, [1, 2, 1, rows, K], (_, x) => pair(b, node(b, "Tanh", [x], "tanh"), { scale: 2 ** -15 })),
 	},
 	{
+		rule: "htp/operator-rank",
+		name: "Max of rank 5, of two values",
+		write: (b, rows) =>
+			model(b, [1, 2, 1, rows, K], (_, x) =>
+				pair(b, node(b, "Max", [x, pair(b, node(b, "Sigmoid", [x], "other"), { scale: 2 ** -15 })], "max")),
+			),
+	},
+	{
+		rule: "htp/operator-rank",
+		name: "ReduceLogSumExp of rank 5",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, 2, 3, rows, K], (_, x) => {
+				b.initializer("axes", int64Tensor([1], [-1]));
+				return pair(b, node(b, "ReduceLogSumExp", [x, "axes"], "sum"), { dtype: INT16 });
+			}),
+	},
+	{
 		rule: "htp/transposed-conv-add",
 		name: "a vector behind a ConvTranspose",
 		write: (b, rows) =>

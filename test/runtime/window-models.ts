@@ -1,7 +1,7 @@
 import { type Attribute, intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { normals } from "./models.js";
-import { type Builder, model, N, type OperatorModel, pair, weight } from "./operator-models.js";
+import { type Builder, K, model, N, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* Windows, pads and averages over images that the compiler gets wrong or does not take. */
 
@@ -25,6 +25,16 @@ function largest(b: Builder, x: string): string {
 function padded(b: Builder, x: string, name: string, amounts: readonly number[]): string {
 	b.initializer(`${name}_pads`, int64Tensor([8], amounts));
 	return made(b, "Pad", [x, `${name}_pads`], name);
+}
+
+/** A multiple of 8. */
+const sixteenOrMore = (rows: number) => 8 * Math.ceil((rows + 6) / 8);
+
+/** Normalized rows as channels. */
+function turnedNorm(b: Builder, x: string, perm: readonly number[]): string {
+	const parameters = [vector(b, "gamma", K, 0.2, 1), vector(b, "beta", K, 0.2)];
+	const norm = pair(b, made(b, "LayerNormalization", [x, ...parameters], "norm"));
+	return pair(b, made(b, "Transpose", [norm], "turned", { perm: intsAttribute(perm) }));
 }
 
 /** One element around the image. */
@@ -110,6 +120,35 @@ export const WINDOW_MODELS: readonly OperatorModel[] = [
 			model(b, [1, 4, rows, 6], (_, x) => {
 				const window = { kernel_shape: intsAttribute([3, 3]), pads: intsAttribute([1, 1, 1, 1]) };
 				return pair(b, made(b, "MaxPool", [x], "pool", window), { scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/norm-channels",
+		name: "a Conv with pads behind a LayerNormalization and a Transpose",
+		write: (b, rows) =>
+			model(b, [1, sixteenOrMore(rows), K], (_, x) => {
+				const w = weight(b, "w", { shape: [N, K, 3], isOne: true });
+				const window = { kernel_shape: intsAttribute([3]), pads: intsAttribute([1, 1]) };
+				return pair(b, made(b, "Conv", [turnedNorm(b, x, [0, 2, 1]), w], "conv", window), { scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/norm-channels",
+		name: "an AveragePool with pads behind a LayerNormalization and a Transpose",
+		write: (b, rows) =>
+			model(b, [1, 3, sixteenOrMore(rows), K], (_, x) => {
+				const window = { kernel_shape: intsAttribute([3, 3]), pads: intsAttribute([1, 1, 1, 1]) };
+				return pair(b, made(b, "AveragePool", [turnedNorm(b, x, [0, 3, 1, 2])], "average", window));
+			}),
+	},
+	{
+		rule: "htp/norm-channels",
+		name: "a Conv of one position with steps behind a LayerNormalization and a Transpose",
+		write: (b, rows) =>
+			model(b, [1, sixteenOrMore(rows), K], (_, x) => {
+				const w = weight(b, "w", { shape: [N, K, 1], isOne: true });
+				const conv = made(b, "Conv", [turnedNorm(b, x, [0, 2, 1]), w], "conv", { strides: intsAttribute([2]) });
+				return pair(b, conv, { scale: 2 ** -12 });
 			}),
 	},
 	{

@@ -19,8 +19,9 @@ interface Named {
  * An Einsum of one operand -> Transpose; of two -> Transpose and Reshape around a MatMul, or a Mul where nothing is summed.
  * Those that sum over an axis of one operand, or repeat a length of 1, stay.
  */
-export const lowerEinsum: Remedy = ({ node, inputs, outputs }, { names }) => {
-	const equation = einsumEquation(node);
+export const lowerEinsum: Remedy = (operator, { names }) => {
+	const { node, inputs, outputs } = operator;
+	const equation = einsumEquation(operator);
 	const lengths = equation && lengthsOf(equation.terms, inputs);
 	if (equation === undefined || lengths === undefined || equation.terms.length > 2) return false;
 	const { terms, output } = equation;

@@ -1,11 +1,12 @@
 import type { NameScope } from "../../ir/names.js";
 import type { Node } from "../../ir/node.js";
-import { floatTensor } from "../../ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType } from "../../ir/types.js";
 import { addFloats, extentOf, floatParameters } from "./constant-remedies.js";
 import { addEncodedConstant } from "./encoded-table.js";
 import { unsignBoth } from "./encoding-remedies.js";
-import { addQuantizedConstant, encodingOf } from "./qdq.js";
+import { GraphWriter } from "./node-writer.js";
+import { addQdq, addQuantizedConstant, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { smallConstantOf } from "./small-constant.js";
@@ -89,3 +90,16 @@ const BIAS_STEP = 2 ** -24;
 
 /** Of parameters that are nothing but 0. */
 const SMALLEST = 2 ** -20;
+
+/** An image padded by nothing, in its own codes: the compiler makes nothing of it and what is in front. */
+export const padByNothing: Remedy = ({ node, inputs: [input] }, { names }) => {
+	const encoding = input?.quantization && encodingAt(input.quantization.node);
+	const rank = input?.shape?.length;
+	if (encoding === undefined || rank === undefined) return false;
+	const graph = node.graph!;
+	const writer = new GraphWriter(graph, names, node.name || node.outputs[0]!.name, node);
+	const nothing = writer.constant("nothing", int64Tensor([2 * rank], new Array<number>(2 * rank).fill(0)));
+	const padded = writer.emit("Pad", [input!.value, nothing], {}, "padded");
+	node.setInput(0, addQdq(graph, padded, encoding, names, node));
+	return true;
+};

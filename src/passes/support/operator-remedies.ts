@@ -28,7 +28,7 @@ import { separateLength } from "./length-remedies.js";
 import { clampInputs, encodeProducer, encodeSoftmax } from "./limit-remedies.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
-import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale } from "./norm-remedies.js";
+import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale, padByNothing } from "./norm-remedies.js";
 import { padFirst } from "./pad-first.js";
 import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
 import { keepRightBits, symmetricProduct } from "./product-remedies.js";
@@ -189,6 +189,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-empty-window", padFirst],
+	["htp/norm-channels", padByNothing],
 	["htp/conv-int4-volume", widenCodes],
 	["htp/depthwise-int4", widenCodes],
 	["htp/depthwise-scale-small", raiseDepthwiseSteps],

@@ -84,11 +84,51 @@ const joinPositions: Remedy = (operator, { model, names }) => {
 	return true;
 };
 
+/** An operator by element on operands of one shape, on matrices. */
+const joinOperands: Remedy = ({ node, inputs, outputs }, { model, names }) => {
+	const output = fixedShape(outputs[0]?.shape);
+	if (output === undefined || !inputs.every((input) => input?.shape?.join() === output.join())) return false;
+	const matrix = [elementCount(output.slice(0, -1)), output.at(-1)!];
+	for (const index of inputs.keys()) reshapeInput(node, index, matrix, names);
+	reshapeBehind(model, node, { result: matrix, output }, names);
+	return true;
+};
+
+/** A reduction over axes beside each other: those before, these, and those behind are one axis each. */
+const joinReduced: Remedy = (operator, { model, names }) => {
+	const { node } = operator;
+	const shapes = staticShapes(operator);
+	const axes = shapes && reducedAxes(node, shapes.input.length);
+	if (axes === undefined || axes.length === 0) return false;
+	const [first, end] = [axes[0]!, axes.at(-1)! + 1];
+	if (end - first !== axes.length) return false;
+	const { input, output } = shapes!;
+	const [before, reduced, behind] = [input.slice(0, first), input.slice(first, end), input.slice(end)].map(
+		elementCount,
+	) as [number, number, number];
+	if (constantOf(node.inputs[1]) === undefined) node.attributes.set("axes", intsAttribute([1]));
+	else node.setInput(1, addConstant(node.graph!, names.fresh(`${node.name}_axis`), int64Tensor([1], [1]), node));
+	node.attributes.delete("keepdims");
+	reshapeAround(model, node, { input: [before, reduced, behind], result: [before, 1, behind], output }, names);
+	return true;
+};
+
+/** What a reduction is over, from the first axis on; undefined where that is computed. */
+function reducedAxes(node: Node, rank: number): number[] | undefined {
+	const stored = constantOf(node.inputs[1])?.tensor;
+	if (stored === undefined && node.inputs[1] !== undefined) return undefined;
+	const stated = stored === undefined ? intsOf(node, "axes") : Array.from(numbersOf(stored));
+	return stated.map((axis) => (axis < 0 ? axis + rank : axis)).sort((a, b) => a - b);
+}
+
 /** An operator of too many dimensions with fewer. */
-export const lowerRank: Remedy = (operator, tools) =>
-	isOnnxOp(operator.node, "BatchNormalization", "GlobalMaxPool")
-		? joinPositions(operator, tools)
-		: flatten(operator, tools);
+export const lowerRank: Remedy = (operator, tools) => {
+	const { node } = operator;
+	if (isOnnxOp(node, "BatchNormalization", "GlobalMaxPool")) return joinPositions(operator, tools);
+	if (isOnnxOp(node, "ReduceL2", "ReduceLogSumExp")) return joinReduced(operator, tools);
+	if (flatten(operator, tools)) return true;
+	return isOnnxOp(node, "Max", "Min") && joinOperands(operator, tools);
+};
 
 /** The last two axes of the input exchanged, of which one has one element: for operators over both. */
 export const exchangeLengths: Remedy = (operator, { names }) => {
@@ -111,8 +151,7 @@ export const reduceLonger: Remedy = (operator, { model, names }) => {
 	if (!isOnnxOp(node, "ReduceMean") || shapes === undefined) return false;
 	const { input, output } = shapes;
 	const stored = constantOf(node.inputs[1])?.tensor;
-	const stated = stored === undefined ? intsOf(node, "axes") : Array.from(numbersOf(stored));
-	const axes = stated.map((axis) => (axis < 0 ? axis + input.length : axis));
+	const axes = reducedAxes(node, input.length) ?? [];
 	const longer = axes.find((axis) => input[axis] !== 1) ?? axes[0]!;
 	if (stored === undefined) node.attributes.set("axes", intsAttribute([longer]));
 	else node.setInput(1, addConstant(node.graph!, names.fresh(`${node.name}_axis`), int64Tensor([1], [longer]), node));

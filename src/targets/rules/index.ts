@@ -29,6 +29,7 @@ import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 import { STORED_RULES } from "./stored.js";
+import { TURNED_NORM_RULES } from "./turned-norms.js";
 import { VECTOR_LENGTH_RULES } from "./vector-lengths.js";
 
 /** Every rule there is, by subject. */
@@ -61,6 +62,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,
+	TURNED_NORM_RULES,
 	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,

@@ -14,7 +14,8 @@ function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | und
 const RANK_FOUR: readonly string[] = [
 	...["Atan", "BatchNormalization", "Ceil", "Cos", "CumSum", "Elu", "Floor", "Gelu", "GlobalMaxPool", "HardSwish"],
 	...["LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Max", "Min", "Mish", "Neg", "RMSNormalization"],
-	...["ReduceL2", "Round", "Selu", "Sign", "SimplifiedLayerNormalization", "Sin", "Softplus", "Sqrt", "Tanh", "TopK"],
+	...["ReduceL2", "ReduceLogSumExp", "Round", "Selu", "Sign", "SimplifiedLayerNormalization", "Sin", "Softplus"],
+	...["Sqrt", "Tanh", "TopK"],
 ];
 
 export const SHAPE_RULES: RuleGroup = {
