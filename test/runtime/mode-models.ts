@@ -155,6 +155,18 @@ export const MODE_MODELS: readonly OperatorModel[] = [
 	mode("pad-ends", "zeros behind two axes", "Pad", {}, { 1: [0, 0, 0, 0, 0, 0, 1, 2] }),
 	mode("pad-ends", "zeros around the rows, and behind them", "Pad", {}, { 1: [0, 0, 1, 0, 0, 0, 2, 1] }),
 	mode("pad-ends", "zeros behind a matrix", "Pad", {}, { 1: [0, 0, 1, 3] }, { shape: [] }),
+	{
+		rule: "htp/pad-ends",
+		name: "zeros behind the rows, then behind the columns",
+		write: (b, rows) =>
+			model(b, [1, 6, rows, 9], (_, x) => {
+				b.initializer("first", int64Tensor([8], [0, 0, 0, 0, 0, 0, 1, 0]));
+				b.initializer("second", int64Tensor([8], [0, 0, 0, 0, 0, 0, 0, 2]));
+				b.node("Pad", [x, "first"], ["longer"], {}, "longer");
+				b.node("Pad", [pair(b, "longer"), "second"], ["wider"], {}, "wider");
+				return pair(b, "wider");
+			}),
+	},
 	mode("pad-ends", "zeros behind two axes of floats", "Pad", {}, { 1: [0, 0, 0, 0, 0, 0, 1, 2] }, { isFloat: true }),
 	mode(
 		"operator-mode",

@@ -95,6 +95,23 @@ describe("modes", () => {
 	});
 
 	test.each([
+		[[0, 0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0, 2], true],
+		[[0, 0, 0, 0, 0, 0, 0, 2], [0, 0, 0, 0, 0, 0, 1, 0], true],
+		[[0, 0, 0, 1, 0, 0, 0, 2], [0, 0, 0, 0, 0, 0, 1, 0], false],
+		[[0, 0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 2], false],
+	])("a Pad by [%s] and another by [%s]", async (first, second, isBroken) => {
+		const rules = await rulesOf((b) => {
+			b.input("x", FLOAT, IMAGE);
+			b.initializer("first", int64Tensor([8], first));
+			b.initializer("second", int64Tensor([8], second));
+			b.node("Pad", [quantized(b, "x"), "first"], ["rows"]);
+			b.node("Pad", [quantized(b, "rows"), "second"], ["y"]);
+			b.output(quantized(b, "y"));
+		});
+		expect(rules).toEqual(isBroken ? ["htp/pad-ends"] : []);
+	});
+
+	test.each([
 		["half_pixel", "round_prefer_floor", 2, ""],
 		["half_pixel", "round_prefer_floor", 1.5, "htp/operator-mode-wrong"],
 		["half_pixel", "round_prefer_ceil", 1.5, ""],

@@ -10,7 +10,7 @@ import { numbersOf } from "../../weights/numbers.js";
 import { coverWindows } from "./average-pool.js";
 import { unsign } from "./encoding-remedies.js";
 import { NodeWriter } from "./node-writer.js";
-import { padToWindows, takeTaps } from "./pool-remedies.js";
+import { joinPads, padToWindows, takeTaps } from "./pool-remedies.js";
 import { addQdq, type Encoding, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { spreadKernel } from "./spread-kernel.js";
@@ -173,8 +173,9 @@ const poolInTurns: Remedy = (operator, tools) => {
 	return rewrite.finish(rewrite.writer.emit("Reshape", [value, rewrite.integers("shape", to)], {}, "volume"));
 };
 
-/** A Pad of several axes -> one of all but the last, and one of the last alone, in a shape that keeps the two apart. */
+/** A Pad behind another one -> one Pad; of several axes -> one of all but the last, and one of the last alone, in a shape that keeps the two apart. */
 export const padInTurns: Remedy = (operator, tools) => {
+	if (joinPads(operator, tools)) return true;
 	const { node, inputs, outputs } = operator;
 	const [pads, axes] = [inputs[1]?.constant, inputs[3]?.constant];
 	const [from, to] = [fixedShape(inputs[0]?.shape), fixedShape(outputs[0]?.shape)];
@@ -192,9 +193,11 @@ export const padInTurns: Remedy = (operator, tools) => {
 	const shaped = (value: Value, shape: readonly number[]) =>
 		rewrite.writer.emit("Reshape", [value, rewrite.integers("shape", shape)], {}, "shaped");
 	const others = amounts.map((amount, at) => (isLast(at) ? 0 : amount));
+	const [source] = node.inputs;
+	const first = others.some((amount) => amount !== 0) ? padded(source!, others, node.inputs.slice(2)) : source!;
 	const [front, behind] = amounts.filter((_, at) => isLast(at)) as [number, number];
 	const rows = [elementCount(to.slice(0, -1)), 1, 1, from.at(-1)!];
-	const apart = rewrite.rounded(shaped(padded(node.inputs[0]!, others, node.inputs.slice(2)), rows));
+	const apart = rewrite.rounded(shaped(first, rows));
 	return rewrite.finish(shaped(padded(apart, [0, 0, 0, front, 0, 0, 0, behind], node.inputs.slice(2, 3)), to));
 };
 
