@@ -84,6 +84,18 @@ function kernel(b: Builder, channels: number, isFloat: boolean): string {
 
 export const SHAPE_MODELS: readonly OperatorModel[] = [
 	{
+		rule: "htp/batches-reshaped",
+		name: "products of several batches, those of a batch one below the other",
+		write: (b, rows) =>
+			model(b, [rows, 8, 8, N], (_, x) => {
+				const right = weight(b, "w", { shape: [rows, 8, N, 8], isOne: true });
+				const product = pair(b, node(b, "MatMul", [x, right], "product"));
+				b.initializer("shape", int64Tensor([4], [rows, 1, 64, 8]));
+				b.node("Reshape", [product, "shape"], ["joined"], {}, "joined");
+				return pair(b, "joined");
+			}),
+	},
+	{
 		rule: "htp/concat-product",
 		name: "queries on compressed keys, and their positions, of 8 heads",
 		write: (b, rows) =>

@@ -48,6 +48,18 @@ export const joinRows: Remedy = ({ node, inputs, outputs }, { model, names }) =>
 	return true;
 };
 
+/** A MatMul of several batches as one of a single batch. */
+export const joinBatches: Remedy = ({ node, inputs, outputs }, { model, names }) => {
+	const [left, right, output] = [...inputs, outputs[0]].map((operand) => fixedShape(operand?.shape));
+	if (left === undefined || right === undefined || output === undefined) return false;
+	if ([left, right].some((shape) => shape.slice(0, -2).join() !== output.slice(0, -2).join())) return false;
+	const joined = (shape: readonly number[]) => [elementCount(shape.slice(0, -2)), ...shape.slice(-2)];
+	reshapeInput(node, 0, joined(left), names);
+	reshapeInput(node, 1, joined(right), names);
+	reshapeBehind(model, node, { result: joined(output), output }, names);
+	return true;
+};
+
 /** Operators along the axis that their attribute names, the last by default. */
 const ALONG_AXIS = [
 	...["LayerNormalization", "LogSoftmax", "LpNormalization", "RMSNormalization", "SimplifiedLayerNormalization"],

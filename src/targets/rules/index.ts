@@ -1,12 +1,12 @@
 import type { RuleGroup } from "../rule.js";
 import { ACTIVATION_RULES } from "./activations.js";
 import { ANOMALY_RULES } from "./anomalies.js";
+import { BATCHED_PRODUCT_RULES } from "./batched-products.js";
 import { BIAS_RULES } from "./bias.js";
 import { BLOCK_RULES } from "./block.js";
 import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
-import { CONCAT_RULES } from "./concats.js";
 import { CONV_RULES } from "./conv.js";
 import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
@@ -58,7 +58,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	OLD_FORM_RULES,
 	SAMPLING_RULES,
 	FORM_RULES,
-	CONCAT_RULES,
+	BATCHED_PRODUCT_RULES,
 	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,

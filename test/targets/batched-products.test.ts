@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { intAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
@@ -49,4 +49,26 @@ test.each([
 	const model = modelOf(joinedProduct(batch, rows, second, axis, dtype));
 	const found = (await checkModel(model, parseTarget("qnn-htp:v79"))).map(({ rule }) => rule);
 	expect(found.filter((rule) => rule === "htp/concat-product")).toEqual(isBroken ? ["htp/concat-product"] : []);
+});
+
+test.each([
+	[[8, 8, 8], "Reshape", UINT16, true],
+	[[2, 9, 16], "Reshape", UINT16, true],
+	[[1, 8, 16], "Reshape", UINT16, false],
+	[[2, 7, 16], "Reshape", UINT16, false],
+	[[2, 8, 12], "Reshape", UINT16, false],
+	[[2, 8, 16], "Relu", UINT16, false],
+	[[2, 8, 16], "Reshape", UINT8, false],
+] as const)("products [%s], then %s", async ([outer, inner, rows], reader, dtype, isBroken) => {
+	const model = modelOf((b) => {
+		b.input("x", FLOAT, [outer, inner, rows, 16]);
+		b.input("k", FLOAT, [outer, inner, 16, 16]);
+		const code = (name: string) => pair(b, name, { dtype });
+		const product = code(node(b, "MatMul", [code("x"), code("k")], "product"));
+		b.initializer("shape", int64Tensor([2], [-1, 16]));
+		b.node(reader, reader === "Relu" ? [product] : [product, "shape"], ["y"]);
+		b.output(code("y"));
+	});
+	const found = (await checkModel(model, parseTarget("qnn-htp:v79"))).map(({ rule }) => rule);
+	expect(found.includes("htp/batches-reshaped")).toBe(isBroken);
 });
