@@ -1,5 +1,6 @@
 import { stringOf } from "../ir/attribute.js";
-import type { OperatorFacts } from "./operator-facts.js";
+import { DataType } from "../ir/types.js";
+import type { OperandFacts, OperatorFacts } from "./operator-facts.js";
 
 const ELLIPSIS = "...";
 
@@ -38,10 +39,23 @@ export function einsumEquation({ node, inputs }: OperatorFacts): EinsumEquation 
 	return isPlain && isWhole ? { terms, output } : undefined;
 }
 
-/** Is it an Einsum that the compiler takes: a product of matrices, with no axis out of its place? */
+/** The zero points in the middle of the types of 16 bits. */
+const MIDDLES: ReadonlyMap<DataType | undefined, number> = new Map([
+	[DataType.UINT16, 2 ** 15],
+	[DataType.INT16, 0],
+]);
+
+/** Are these codes of 16 bits whose zero point is not in the middle? */
+export function isLopsided(operand: OperandFacts | undefined): boolean {
+	const { dtype, zeroPoint } = operand?.quantization ?? {};
+	const middle = MIDDLES.get(dtype);
+	return middle !== undefined && zeroPoint !== middle;
+}
+
+/** Is it an Einsum that the compiler takes: a product of matrices, with no axis out of its place and the right zero point? */
 export function isTakenEinsum(operator: OperatorFacts): boolean {
 	const { node, inputs } = operator;
-	if (stringOf(node, "equation")?.includes(ELLIPSIS)) return false;
+	if (stringOf(node, "equation")?.includes(ELLIPSIS) || isLopsided(inputs[1])) return false;
 	const equation = einsumEquation(operator);
 	const [a, b] = equation?.terms ?? [];
 	if (a === undefined || b === undefined || equation!.terms.length !== 2) return false;

@@ -134,6 +134,18 @@ describe("insert-activation-qdq", () => {
 		await golden(insert(RANGES_OF_MASKED), `mask-${name}`, model);
 	});
 
+	test("a mask in front of a Cast to the type that scores have", () =>
+		golden(
+			insert({ x: [-9, 5], sum: [-1e10, 5], cast: [-1e10, 5] }),
+			"mask-cast",
+			chain((b) => {
+				b.initializer("mask", floatTensor([1, 8], [0, 0, 0, 0, 0, -1e10, -1e10, -1e10]));
+				b.node("Add", ["x", "mask"], ["sum"]);
+				b.node("Cast", ["sum"], ["cast"], { to: intAttribute(FLOAT) });
+				b.node("Softmax", ["cast"], ["y"]);
+			}),
+		));
+
 	test("a mask that takes the place of scores", () =>
 		golden(
 			insert({ x: [-9, 5], sum: [-1e9, 5] }),

@@ -1,6 +1,8 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { intAttribute } from "../../src/ir/attribute.js";
+import { int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { serializeModel } from "../../src/onnx/file.js";
 import { checkModel } from "../../src/targets/check-model.js";
@@ -42,6 +44,30 @@ test("a computed shape, and one that follows from a fixed one", async () => {
 	});
 	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
 	expect(findings.map(({ rule, node }) => [rule, node])).toEqual([["htp/computed-parameter", "computed"]]);
+});
+
+/** The places of the largest numbers, INT64, as an output of `rank` axes. */
+function placesModel(rank: number) {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [6, 9]);
+		b.initializer("shape", int64Tensor([rank], [...new Array<number>(rank - 1).fill(1), 6]));
+		b.node("ArgMax", ["x"], ["places"], { axis: intAttribute(-1) }, "argmax");
+		b.node("Reshape", ["places", "shape"], ["y"], {}, "reshape");
+		b.output("y");
+	});
+}
+
+describe.skipIf(python === "").each(["v68", "v73", "v79", "v81"])("integers of rank 5 on %s", (architecture) => {
+	test.each([4, 5])("rank %i", { timeout: 60_000 }, async (rank) => {
+		const [target, model] = [parseTarget(`qnn-htp:${architecture}`), placesModel(rank)];
+		const findings = await checkModel(model, target);
+		expect(findings.map(({ rule }) => rule)).toEqual(rank === 5 ? ["htp/integer-rank"] : []);
+		const file = path.join(temporaryFolder(), "model.onnx");
+		writeFileSync(file, serializeModel(model));
+		const [report] = await checkManyOnHtp(python, [{ model: file, options: { ...providerOptions(model, target) } }]);
+		expect(report!.status).toBe(rank === 5 ? "crashed" : "ok");
+		if (rank === 4) expect(report!.outputs).toMatchObject([{ sqnrDb: null }]);
+	});
 });
 
 describe.skipIf(python === "").each(["v73", "v81"])("on %s", (architecture) => {

@@ -1,3 +1,4 @@
+import { AXIS_MODELS } from "./axis-models.js";
 import { FUSED_MODELS } from "./fused-models.js";
 import { ISLAND_MODELS } from "./island-models.js";
 import { MODE_MODELS } from "./mode-models.js";
@@ -29,4 +30,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...RANGE_MODELS,
 	...ISLAND_MODELS,
 	...PAD_MODELS,
+	...AXIS_MODELS,
 ];

@@ -166,6 +166,18 @@ const nonZero: Evaluator = (call, { shape }) => {
 	});
 };
 
+/** What of the data, or of an axis, the condition keeps. A condition may be shorter than the axis. */
+const compress: Evaluator = (call) => {
+	const [elements, kept, input] = [call.elements(0), call.numbers(1), lengths(call, 0)];
+	const axis = call.int("axis");
+	const at = axis === undefined || input === undefined ? undefined : frontAxis(axis, input.length);
+	if (elements === undefined || kept === undefined || input === undefined) return undefined;
+	if (axis === undefined) return elements.filter((_, index) => (kept[index] ?? 0) !== 0);
+	if (at === undefined) return undefined;
+	const inner = count(input.slice(at + 1));
+	return elements.filter((_, index) => (kept[Math.floor(index / inner) % input[at]!] ?? 0) !== 0);
+};
+
 /** Replaces slices of the data, one a row of indices. */
 const scatterNd: Evaluator = (call) => {
 	const [data, indices, updates] = [call.elements(0), call.numbers(1), call.elements(2)];
@@ -218,6 +230,7 @@ export const MOVEMENT_EVALUATORS: Readonly<Record<string, Evaluator>> = {
 	ReduceMax: reduction(Math.max, Number.NEGATIVE_INFINITY),
 	ReduceMin: reduction(Math.min, Number.POSITIVE_INFINITY),
 	NonZero: nonZero,
+	Compress: compress,
 	ScatterND: scatterNd,
 	CumSum: cumulativeSum,
 };

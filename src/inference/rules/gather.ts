@@ -33,7 +33,12 @@ const oneHot: Rule = (call) => {
 	return [tensorFact(call.elementType(2), axis === undefined ? undefined : indices!.toSpliced(axis, 0, depth))];
 };
 
-const nonZero: Rule = (call) => [tensorFact(DataType.INT64, [nonZeroRank(call.shape(0)), undefined])];
+const nonZero: Rule = (call) => [tensorFact(DataType.INT64, [nonZeroRank(call.shape(0)), countOfNonZero(call, 0)])];
+
+/** How many elements of input `index` are not 0, where all are known. */
+function countOfNonZero(call: OperatorCall, index: number): Dimension {
+	return call.numbers(index)?.filter((element) => element !== 0).length;
+}
 
 /** A scalar counts as one dimension. */
 function nonZeroRank(shape: Shape | undefined): Dimension {
@@ -59,9 +64,10 @@ const unique: Rule = (call) => {
 function compress(call: OperatorCall): Shape | undefined {
 	const input = call.shape(0);
 	const axis = call.int("axis");
-	if (axis === undefined) return [undefined];
+	const count = countOfNonZero(call, 1);
+	if (axis === undefined) return [count];
 	const at = input && frontAxis(axis, input.length);
-	return at === undefined ? undefined : input!.with(at, undefined);
+	return at === undefined ? undefined : input!.with(at, count);
 }
 
 export const GATHER_RULES: RuleTable = {

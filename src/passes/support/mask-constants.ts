@@ -78,9 +78,13 @@ function meetingAt(node: Node, ranges: ActivationRanges): Meeting | undefined {
 function goesIntoSoftmax(value: Value | undefined): boolean {
 	if (value === undefined || value.isGraphOutput || value.uses.length === 0) return false;
 	return value.uses.every(({ node, index }) => {
-		if (isOnnxOp(node, "Softmax")) return true;
-		return inputsOfOneGrid(node).includes(index) && goesIntoSoftmax(node.outputs[0]);
+		return isOnnxOp(node, "Softmax") || (isMoved(node, index) && goesIntoSoftmax(node.outputs[0]));
 	});
+}
+
+/** Does `node` hand on what it reads as input `index`? Exporters write casts to the type that values have in front of a softmax. */
+function isMoved(node: Node, index: number): boolean {
+	return inputsOfOneGrid(node).includes(index) || isOnnxOp(node, "Cast");
 }
 
 function lowestOf(value: Value, ranges: ActivationRanges): number | undefined {
@@ -99,7 +103,7 @@ function highestOf(value: Value, ranges: ActivationRanges): number {
 function setThroughViews(value: Value, interval: Interval, ranges: ActivationRanges): void {
 	ranges.set(value, interval);
 	for (const { node, index } of value.uses) {
-		if (inputsOfOneGrid(node).includes(index)) setThroughViews(node.outputs[0]!, interval, ranges);
+		if (isMoved(node, index)) setThroughViews(node.outputs[0]!, interval, ranges);
 	}
 }
 
@@ -120,7 +124,8 @@ function raise(
 	}
 	const { producer } = mask;
 	if (producer === undefined || depth === 0) return;
-	const isPath = inputsOfOneGrid(producer).length > 0 || isOnnxOp(producer, "Mul", "Where", "Add", "Max", "Min");
+	const isPath =
+		inputsOfOneGrid(producer).length > 0 || isOnnxOp(producer, "Cast", "Mul", "Where", "Add", "Max", "Min");
 	if (!isPath) return;
 	for (const input of [...producer.inputs]) {
 		if (input !== undefined && (lowestOf(input, ranges) ?? 0) < to)

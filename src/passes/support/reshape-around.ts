@@ -41,6 +41,8 @@ export function reshapeInput(node: Node, index: number, shape: readonly number[]
 /**
  * `node -> Q` -> `node -> Q -> DQ -> Reshape -> Q`: readers get the shape `output` of what has the shape `result` now. With
  * `isView`, or where nothing is quantized, a Reshape alone.
+ *
+ * @param output of the node, the first by default.
  */
 export function reshapeBehind(
 	model: Model,
@@ -48,9 +50,9 @@ export function reshapeBehind(
 	shapes: Pick<Reshaping, "result" | "output">,
 	names: NameScope,
 	isView = false,
+	output = node.outputs[0]!,
 ): void {
 	const graph = node.graph!;
-	const output = node.outputs[0]!;
 	const quantizer = isView ? undefined : output.uses.find((use) => isOnnxOp(use.node, "QuantizeLinear"))?.node;
 	const behind = quantizer && encodingAt(quantizer);
 	const result = graph.createValue(names.fresh(`${output.name}_reshaped`));

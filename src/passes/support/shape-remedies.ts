@@ -7,6 +7,7 @@ import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
+import { joinBesideAxis } from "./axis-remedies.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -67,7 +68,18 @@ const ALONG_AXIS = [
 
 /** Operators that tell axes apart in other ways. */
 const OF_AXES = [
-	...["BatchNormalization", "CumSum", "GlobalMaxPool", "Pad", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum"],
+	...[
+		"ArgMax",
+		"ArgMin",
+		"BatchNormalization",
+		"CumSum",
+		"GlobalMaxPool",
+		"Pad",
+		"ReduceL2",
+		"ReduceMax",
+		"ReduceMin",
+		"ReduceSum",
+	],
 	...["Slice", "TopK"],
 ];
 
@@ -138,7 +150,7 @@ export const lowerRank: Remedy = (operator, tools) => {
 	const { node } = operator;
 	if (isOnnxOp(node, "BatchNormalization", "GlobalMaxPool")) return joinPositions(operator, tools);
 	if (isOnnxOp(node, "ReduceL2", "ReduceLogSumExp")) return joinReduced(operator, tools);
-	if (flatten(operator, tools)) return true;
+	if (flatten(operator, tools) || joinBesideAxis(operator, tools)) return true;
 	return isOnnxOp(node, "Max", "Min") && joinOperands(operator, tools);
 };
 

@@ -1,7 +1,7 @@
 import { intOf, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
-import { isTakenEinsum } from "../einsum.js";
+import { isLopsided, isTakenEinsum } from "../einsum.js";
 import { fixedShape } from "../fixed-shape.js";
 import type { KnownValues } from "../known-values.js";
 import type { OperatorFacts } from "../operator-facts.js";
@@ -190,16 +190,19 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/einsum",
 			about:
-				"An Einsum is a product of two matrices, or of as many of equal shape as each side has: 'bik,bkj->bij' and 'bhqd,bhkd->bhqk'; or 'bhwc,hkc->bhwk'.",
+				"An Einsum is a product of two matrices, or of as many of equal shape as each side has: 'bik,bkj->bij' and 'bhqd,bhkd->bhqk'; or 'bhwc,hkc->bhwk'. Codes of 16 bits on its right have the zero point in the middle.",
 			consequence: "refused",
 			measured:
-				"models of one Einsum, on v73: those 49 to 70 dB on floats and UINT16; refused with axes in another order, such as 'bqhd,bkhd->bhqk', with one operand, a matrix beside several, lengths of 1 that are repeated, and without a common axis that is summed over",
+				"models of one Einsum, on v73: those 49 to 70 dB on floats and UINT16; refused with axes in another order, such as 'bqhd,bkhd->bhqk', with one operand, a matrix beside several, lengths of 1 that are repeated, and without a common axis that is summed over; on v73, v79 and v81 also with UINT16 on the right whose zero point is not 32768, or INT16 whose is not 0, while one that is not in the middle is right on the left and in the result, and of 8 bits",
 			remedy: "write it with Transpose, Reshape and MatMul, or Mul",
 			appliedBy: "legalize-operators",
 			broken(operator, { known }) {
 				const { node } = operator;
 				if (!isOnnxOp(node, "Einsum") || known.isFolded(node) || isTakenEinsum(operator)) return undefined;
-				return `Einsum is not taken as '${stringOf(node, "equation")}'`;
+				const zero = isLopsided(operator.inputs[1])
+					? `, with the zero point ${operator.inputs[1]!.quantization!.zeroPoint} on its right`
+					: "";
+				return `Einsum is not taken as '${stringOf(node, "equation")}'${zero}`;
 			},
 		},
 		{

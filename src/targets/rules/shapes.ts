@@ -1,7 +1,8 @@
 import { isOnnxOp } from "../../ir/node.js";
+import { DataType } from "../../ir/types.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { fixedShape } from "../fixed-shape.js";
-import type { OperatorFacts } from "../operator-facts.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { formOf } from "./compiled-form.js";
 
@@ -12,7 +13,20 @@ function rankOfActivation({ node, weight, inputs }: OperatorFacts): number | und
 
 /** Operators that were refused with rank 5. */
 const RANK_FOUR: readonly string[] = [
-	...["Atan", "BatchNormalization", "Ceil", "Cos", "CumSum", "Elu", "Floor", "Gelu", "GlobalMaxPool", "HardSwish"],
+	...[
+		"ArgMax",
+		"ArgMin",
+		"Atan",
+		"BatchNormalization",
+		"Ceil",
+		"Cos",
+		"CumSum",
+		"Elu",
+		"Floor",
+		"Gelu",
+		"GlobalMaxPool",
+		"HardSwish",
+	],
 	...["LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Max", "Min", "Mish", "Neg", "RMSNormalization"],
 	...["ReduceL2", "ReduceLogSumExp", "Round", "Selu", "Sign", "SimplifiedLayerNormalization", "Sin", "Softplus"],
 	...["Sqrt", "Tanh", "TopK"],
@@ -118,6 +132,21 @@ export const SHAPE_RULES: RuleGroup = {
 				if (!isOnnxOp(node, ...RANK_FOUR) && !(isOnnxOp(node, "HardSigmoid") && formOf(operator) === "float"))
 					return undefined;
 				return `the input has rank ${rank}, expected 4 at most`;
+			},
+		},
+		{
+			id: "htp/integer-rank",
+			about: "Inputs and outputs of the graph that are INT64 have rank 4 at most.",
+			consequence: "crash",
+			measured:
+				"the compiler's process ends (SIGSEGV) with an output of rank 5, behind a Cast or the indices of a TopK, and the graph fails to compile ('memory allocation related error') with an input of rank 5, on v68, v73, v79 and v81; right with rank 4, and as INT32",
+			remedy: "make it INT32, or put a Reshape in front of the output or behind the input, outside of the model",
+			broken({ node, inputs, outputs }) {
+				const isDeep = (operand: OperandFacts | undefined) =>
+					operand?.dtype === DataType.INT64 && operand.shape?.length === 5;
+				const input = inputs.find((one) => one?.value.isGraphInput === true && one.value.uses[0]?.node === node);
+				const found = isDeep(input) ? input : outputs.find((one) => one.value.isGraphOutput && isDeep(one));
+				return found && `'${found.value.name}' is INT64 [${found.shape!.join(", ")}]`;
 			},
 		},
 		{
