@@ -26,6 +26,7 @@ const OLD_RULES = [
 	"htp/wide-weight",
 	"htp/float-operand-v68",
 	"htp/float-island-v68",
+	"htp/float-chain-v68",
 	"htp/max-pool-pads",
 ];
 
@@ -42,7 +43,7 @@ describe("legalize-operators", () => {
 	test.each(REMEDY_MODELS)("$rule: $name", async (given) => {
 		const same = REMEDY_MODELS.filter(({ rule }) => rule === given.rule).indexOf(given);
 		const name = `${given.rule.slice("htp/".length)}${same === 0 ? "" : `-${same + 1}`}`;
-		const isOld = OLD_RULES.includes(given.rule);
+		const isOld = given.untilV68 === true || OLD_RULES.includes(given.rule);
 		await golden(legalizeOperators(), name, operatorModel([given], 5), { target: isOld ? v68 : target });
 	});
 

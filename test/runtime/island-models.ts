@@ -1,11 +1,13 @@
-import { intAttribute, stringAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { normals } from "./models.js";
 import { type Builder, K, model, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* What a v68 computes on floats in front of operators on codes that do not compile behind these. */
 
 const rule = "htp/float-island-v68";
+const ofChains = "htp/float-chain-v68";
 const ofLengths = "htp/norm-layout";
 
 /** The small positive encoding of exponentials. */
@@ -75,6 +77,66 @@ export const ISLAND_MODELS: readonly OperatorModel[] = [
 				const w = weight(b, "w", { shape: [4, 4, 1, 1], axis: 0 });
 				const image = pair(b, node(b, "Conv", [x, w], "conv"), { scale: 2 ** -10 });
 				return pair(b, node(b, "Add", [grown(b, x), image], "joined"), { scale: 2 ** -9 });
+			}),
+	},
+	{
+		rule: ofChains,
+		name: "an Exp of floats, halved, in front of a product on floats",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					const sum = node(b, "Tanh", [node(b, "Exp", [x], "grown")], "bent");
+					b.initializer("w", floatTensor([K, 6], normals(6 * K, 7)));
+					return node(b, "MatMul", [sum, "w"], "mm");
+				},
+				{},
+				true,
+			),
+	},
+	{
+		rule: ofChains,
+		name: "the square of the means of images of floats",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, K],
+				(_, x) => {
+					b.initializer("axes", int64Tensor([2], [2, 3]));
+					const mean = node(b, "ReduceMean", [x, "axes"], "mean");
+					return node(b, "Mul", [mean, mean], "square");
+				},
+				{},
+				true,
+			),
+	},
+	{
+		rule: "htp/operator-refused",
+		untilV68: true,
+		name: "a Gather of columns of floats",
+		write: (b, rows) =>
+			model(
+				b,
+				[3, rows, K],
+				(_, x) => {
+					b.initializer("at", int64Tensor([2, 2], [1, 0, K - 1, 2]));
+					b.node("Gather", [x, "at"], ["columns"], { axis: intAttribute(2) }, "columns");
+					return "columns";
+				},
+				{},
+				true,
+			),
+	},
+	{
+		rule: ofLengths,
+		name: "lengths of floats in front of a pool whose quantizer goes in front",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, K], (_, x) => {
+				b.initializer("axes", int64Tensor([1], [1]));
+				const length = node(b, "ReduceL2", [x, "axes"], "norm");
+				b.node("MaxPool", [length], ["most"], { kernel_shape: intsAttribute([2, 2]) }, "most");
+				return pair(b, "most", { scale: 2 ** -13, zero: 0 });
 			}),
 	},
 	{

@@ -18,6 +18,8 @@ export interface OperatorModel {
 	readonly name: string;
 	/** Is it nothing for a v68, which has few operators on floats? */
 	readonly sinceV69?: boolean;
+	/** Does it break the rule on a v68 only? */
+	readonly untilV68?: boolean;
 	/** How often it breaks the rule; once where absent. */
 	readonly count?: number;
 	/** `x -> ... -> y`; `rows` does not matter where the rule is about a number of rows. */

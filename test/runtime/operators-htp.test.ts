@@ -41,9 +41,9 @@ async function rulesOf(model: Model, target: Target): Promise<string[]> {
 
 const faults = ({ architecture }: Target) =>
 	REMEDY_MODELS.filter(
-		({ rule, sinceV69 }) =>
+		({ rule, sinceV69, untilV68 }) =>
 			isWithin(architecture, rules.get(rule)!.since, rules.get(rule)!.until) &&
-			!(sinceV69 === true && architecture === "v68"),
+			!(architecture === "v68" ? sinceV69 : untilV68),
 	);
 
 /** Rules whose models have activations of 8 bits, or a Softplus, which has hardly more. */

@@ -58,9 +58,15 @@ describe.skipIf(!isHere)("models of known fate, made legal", () => {
 });
 
 describe.skipIf(!isHere)("a speech transformer with int4 block-quantized weights", () => {
-	test.each(["v73", "v75", "v79", "v81"])("is one context on %s", { timeout: 120_000 }, async (architecture) => {
+	test.each([
+		["v68", withLpbq],
+		["v73", legalizingPasses],
+		["v75", legalizingPasses],
+		["v79", legalizingPasses],
+		["v81", legalizingPasses],
+	] as const)("is one context on %s", { timeout: 120_000 }, async (architecture, passes) => {
 		const target = `qnn-htp:${architecture}`;
-		const output = await legalized(smartTurn, target);
+		const output = await legalized(smartTurn, target, passes);
 		const context = path.join(temporaryFolder(), "context.onnx");
 		const result = await compileForHtp(output, context, parseTarget(target), { htpHome: HTP_HOME });
 		expect(result).toMatchObject({ failure: null, notOnHtp: [], contexts: 1 });

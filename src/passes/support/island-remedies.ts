@@ -25,6 +25,9 @@ const BETWEEN: readonly string[] = ["ReduceMean", "ReduceMax", "ReduceMin"];
 /** Above it 16 bits leave nothing of what is around 1. */
 const LARGEST_EXPONENTIAL = 2 ** 12;
 
+/** Below the least that a GELU makes, which is at -0.75. */
+const LEAST_GELU = -0.171;
+
 const OTHER_SIGN: Readonly<Partial<Record<DataType, DataType>>> = {
 	[DataType.UINT8]: DataType.INT8,
 	[DataType.INT8]: DataType.UINT8,
@@ -83,10 +86,11 @@ function intervalOfFloats(value: Value): Interval | undefined {
 
 /** What follows from the input of a function that only rises or falls, or of a reduction to what lies between. */
 function mapped({ producer }: Value): Interval | undefined {
-	if (producer === undefined || !isOnnxOp(producer, "Sqrt", "Exp", "Neg", ...BETWEEN)) return undefined;
+	if (producer === undefined || !isOnnxOp(producer, "Sqrt", "Exp", "Neg", "Gelu", ...BETWEEN)) return undefined;
 	const input = knownInterval(producer.inputs[0], undefined, mapped);
 	if (input === undefined || isOnnxOp(producer, ...BETWEEN)) return input;
 	const { lo, hi } = input;
+	if (isOnnxOp(producer, "Gelu")) return { lo: lo < 0 ? LEAST_GELU : 0, hi: Math.max(hi, 0) };
 	if (isOnnxOp(producer, "Neg")) return { lo: -hi, hi: -lo };
 	if (isOnnxOp(producer, "Sqrt")) return { lo: Math.sqrt(Math.max(lo, 0)), hi: Math.sqrt(Math.max(hi, 0)) };
 	return Math.exp(hi) < LARGEST_EXPONENTIAL ? { lo: Math.exp(lo), hi: Math.exp(hi) } : undefined;

@@ -6,6 +6,7 @@ import { intervalOf } from "../../quant/grid.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { resultCodes } from "../../targets/float-sides.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { pooledCodes } from "../../targets/pooled-codes.js";
 import { encodeFloats } from "./island-remedies.js";
 import { NodeWriter } from "./node-writer.js";
 import { axesOf } from "./normalization.js";
@@ -19,6 +20,8 @@ import { smallConstantOf } from "./small-constant.js";
  */
 export const separateLength: Remedy = (operator, tools) => {
 	const { node, inputs } = operator;
+	const pool = pooledCodes(node);
+	if (pool !== undefined) return quantizeBefore(pool, tools);
 	if (inputs[0]?.quantization === undefined) return encodeFloats(node, 0, DataType.UINT16, tools.names);
 	const encoding = encodingAt(inputs[0].quantization.node);
 	const rank = inputs[0].shape?.length;
@@ -31,6 +34,15 @@ export const separateLength: Remedy = (operator, tools) => {
 	if (node.graph === undefined) return true;
 	return sumProducts(operator, encoding, axis, tools) || own.length > 0;
 };
+
+/** `MaxPool -> Q` -> `Q -> DQ -> MaxPool -> Q` */
+function quantizeBefore(pool: Node, { names }: Tools): boolean {
+	const quantizer = pool.outputs[0]!.uses.find((use) => isOnnxOp(use.node, "QuantizeLinear"))!.node;
+	const encoding = encodingAt(quantizer);
+	if (encoding === undefined) return false;
+	pool.setInput(0, addQdq(pool.graph!, pool.inputs[0]!, encoding, names, pool));
+	return true;
+}
 
 /** Div(x, |x|) -> LpNormalization(x) */
 function normalize(quotient: Node, axis: number): void {

@@ -22,6 +22,7 @@ import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
+import { gatherPoints } from "./gather-remedy.js";
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { separateLength } from "./length-remedies.js";
@@ -47,6 +48,7 @@ import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { resizeWhole } from "./resize-remedy.js";
 import { separateOutput } from "./separate-output.js";
+import { settleFloats } from "./settled-floats.js";
 import {
 	addAxis,
 	addRow,
@@ -208,7 +210,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/int16-product", symmetricProduct],
 	["htp/product-types", retypeResult],
 	["htp/float-operand-v68", encodeOperands],
-	["htp/float-island-v68", encodeIsland],
+	["htp/float-island-v68", (operator, tools) => encodeIsland(operator, tools) || settleFloats(operator, tools)],
+	["htp/float-chain-v68", settleFloats],
 	["htp/tanh-small", retypeResult],
 	["htp/silu-size", separateGate],
 	["htp/log-zero", setLogOfZero],
@@ -272,7 +275,10 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/cast-output", castFirst],
 	["htp/cast-uint8", castFirst],
 	["htp/cast-fractions", computeIntegers],
-	["htp/operator-refused", (operator, tools) => writeOut(operator, tools) || retype(operator, tools)],
+	[
+		"htp/operator-refused",
+		(operator, tools) => writeOut(operator, tools) || retype(operator, tools) || gatherPoints(operator, tools),
+	],
 	["htp/operator-signed", retype],
 	["htp/operator-wrong", retype],
 ]);

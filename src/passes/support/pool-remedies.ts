@@ -8,6 +8,7 @@ import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { quantizerBehind } from "../../targets/readers.js";
 import { constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
+import { largestAlong } from "./largest.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -77,19 +78,13 @@ export const padToWindows: Remedy = ({ node, inputs, outputs }) => {
 	return true;
 };
 
-/** The operator set since which ReduceMax has its axes as an input. */
-const AXES_AS_INPUT = 18;
-
 /** A GlobalMaxPool -> ReduceMax over all positions. */
 export const reducePositions: Remedy = ({ node, inputs, opset }, { names }) => {
 	const rank = inputs[0]?.shape?.length;
 	if (rank === undefined) return false;
 	const writer = new NodeWriter(node, names);
 	const axes = Array.from({ length: rank - 2 }, (_, axis) => axis + 2);
-	const isInput = opset >= AXES_AS_INPUT;
-	const operands = isInput ? [writer.constant("axes", int64Tensor([axes.length], axes))] : [];
-	const attributes = { keepdims: intAttribute(1), ...(isInput ? {} : { axes: intsAttribute(axes) }) };
-	writer.give(0, writer.emit("ReduceMax", [node.inputs[0], ...operands], attributes));
+	writer.give(0, largestAlong(writer, node.inputs[0]!, axes, opset));
 	writer.finish();
 	return true;
 };

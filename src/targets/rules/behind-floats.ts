@@ -10,6 +10,8 @@ export interface SoughtOperators {
 	/** These, where they join computed values and an operator of `images` is in front of them. */
 	readonly joining: readonly string[];
 	readonly images: readonly string[];
+	/** Is `node` one behind which floats are as others? */
+	settles(node: Node): boolean;
 }
 
 /** Of nodes, what was found behind them. */
@@ -19,7 +21,7 @@ type Found = ReadonlyMap<Node, Node>;
  * For every node the operator that `sought` names behind the first quantizers that its results reach on floats; those on
  * the way to these do not count. One walk over the model, from the end.
  */
-export function soughtBehindFloats(model: Model, { failing, joining, images }: SoughtOperators): Found {
+export function soughtBehindFloats(model: Model, { failing, joining, images, settles }: SoughtOperators): Found {
 	const nodes = [...allNodes(model)].map(({ node }) => node);
 	const behindImages = reachedFrom(nodes, images);
 	const reversed = nodes.reverse();
@@ -28,10 +30,23 @@ export function soughtBehindFloats(model: Model, { failing, joining, images }: S
 		const isJoin = isOnnxOp(node, ...joining) && node.inputs.filter(isComputed).length > 1;
 		return isJoin && behindImages.has(node) ? node : nextBehind(node, found);
 	});
-	const floats = searched(reversed, (node, found) =>
-		isOnnxOp(node, "QuantizeLinear") ? (nextBehind(node, codes) ?? nextBehind(node, joins)) : nextBehind(node, found),
-	);
+	const floats = searched(reversed, (node, found) => {
+		if (settles(node)) return undefined;
+		return isOnnxOp(node, "QuantizeLinear")
+			? (nextBehind(node, codes) ?? nextBehind(node, joins))
+			: nextBehind(node, found);
+	});
 	return searched(reversed, (node) => nextBehind(node, floats));
+}
+
+/** For every node the first behind it, on the way of its results, that is `failing`; none behind those that are `ending`. */
+export function soughtBehind(model: Model, failing: (node: Node) => boolean, ending: (node: Node) => boolean): Found {
+	const reversed = [...allNodes(model)].map(({ node }) => node).reverse();
+	const reached = searched(reversed, (node, found) => {
+		if (failing(node)) return node;
+		return ending(node) ? undefined : nextBehind(node, found);
+	});
+	return searched(reversed, (node) => nextBehind(node, reached));
 }
 
 function searched(reversed: readonly Node[], find: (node: Node, found: Found) => Node | undefined): Found {

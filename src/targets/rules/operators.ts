@@ -50,10 +50,16 @@ function floatFactor({ node, inputs }: OperatorFacts): number | undefined {
 	return isDiv ? 1 / value : value;
 }
 
+/** Does a Gather read a constant that is float, at places that are computed? */
+function readsFloatTable({ node, inputs: [table] }: OperatorFacts): boolean {
+	return isOnnxOp(node, "Gather") && table?.constant?.dtype === DataType.FLOAT;
+}
+
 /** What was seen on the nearest architecture that was tried; undefined where the operator was not, or has rules of its own. */
 function outcomeOf(operator: OperatorFacts, { architecture }: RuleContext): OperatorOutcome | undefined {
 	if (isOnnxOp(operator.node, ...ELSEWHERE) || isFolded(operator)) return undefined;
-	const form = formOf(operator) ?? (isOnnxOp(operator.node, ...REFUSED_INTEGERS) ? "float" : undefined);
+	const isOnFloats = isOnnxOp(operator.node, ...REFUSED_INTEGERS) || readsFloatTable(operator);
+	const form = formOf(operator) ?? (isOnFloats ? "float" : undefined);
 	if (isOnnxOp(operator.node, "Gather") && keepsEncoding(operator)) return "right";
 	if (form !== undefined && architecture === "v68" && isRightOnV68(operator, form)) return "right";
 	return form && operatorOutcome(operatorKey(operator.node), form, architecture);
@@ -98,7 +104,7 @@ export const OPERATOR_RULES: RuleGroup = {
 			measured:
 				"the table of operators below: a model of this operator alone; Gelu from UINT16 to UINT8 fails to compile on v68 as on floats, and is right on v73",
 			remedy:
-				"quantize its input and output alike, or write it with other operators, as is done for Celu, GroupNormalization, MeanVarianceNormalization, ReduceL1, ReduceLogSum, ReduceSumSquare, Softsign and Trilu",
+				"quantize its input and output alike, or write it with other operators, as is done for Celu, Gather on floats, GroupNormalization, MeanVarianceNormalization, ReduceL1, ReduceLogSum, ReduceSumSquare, Softsign and Trilu",
 			appliedBy: "legalize-operators",
 			needsEncodings: true,
 			broken(operator, context) {

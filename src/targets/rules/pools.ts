@@ -9,6 +9,7 @@ import { fixedShape } from "../fixed-shape.js";
 import { fusedPads } from "../fused-pad.js";
 import { isGlobalAverage } from "../global-average.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { reducedAxes } from "../reduced-axes.js";
 import type { RuleGroup } from "../rule.js";
 import { ELEMENTWISE, sourceOf } from "./producers.js";
 
@@ -40,13 +41,6 @@ function padsOf({ node, inputs }: OperatorFacts): readonly Pads[] | undefined {
 		const at = (index: number) => (given[index] ?? 0) + (fused?.[index] ?? 0);
 		return { begin: at(axis), end: at(axis + shape.length) };
 	});
-}
-
-/** The axes that a reduction of `rank` axes names, from 0 on. */
-function reducedAxes(node: Node, rank: number): Set<number> {
-	const stated = constantOf(node.inputs[1])?.tensor;
-	const axes = stated === undefined ? intsOf(node, "axes") : numbersOf(stated);
-	return new Set(Array.from(axes, (axis) => (axis < 0 ? axis + rank : axis)));
 }
 
 /** Does the operator look for an extreme along exactly the last two axes, of which the last has one element and the other more? */

@@ -3,6 +3,7 @@ import { bitsPerElement } from "../../ir/types.js";
 import { nodeLabel } from "../../ir/walk.js";
 import { resultCodes } from "../float-sides.js";
 import { isNearestResize } from "../nearest-resize.js";
+import { pooledCodes } from "../pooled-codes.js";
 import type { RuleGroup } from "../rule.js";
 import { isComputed, LINEAR } from "./producers.js";
 
@@ -60,7 +61,7 @@ export const VECTOR_LENGTH_RULES: RuleGroup = {
 		{
 			id: "htp/norm-layout",
 			about:
-				"Between a ReduceL2 whose result is quantized and a linear operator, pool, Resize to the nearest, InstanceNormalization, BatchNormalization, Pad, SpaceToDepth, CumSum, GatherElements, Where, or Concat with something else, of 16 bits also a Div, Reciprocal, Max, Min, Floor or LeakyRelu, there is a LayerNormalization, or an Add, Sub or Mul with what does not come from it.",
+				"Between a ReduceL2 whose result is quantized, or goes into a MaxPool whose result is, and a linear operator, pool, Resize to the nearest, InstanceNormalization, BatchNormalization, Pad, SpaceToDepth, CumSum, GatherElements, Where, or Concat with something else, of 16 bits also a Div, Reciprocal, Max, Min, Floor or LeakyRelu, there is a LayerNormalization, or an Add, Sub or Mul with what does not come from it.",
 			consequence: "refused",
 			until: "v68",
 			measured:
@@ -70,7 +71,10 @@ export const VECTOR_LENGTH_RULES: RuleGroup = {
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node } = operator;
-				const dtype = isOnnxOp(node, "ReduceL2") ? resultCodes(operator)?.dtype : undefined;
+				if (!isOnnxOp(node, "ReduceL2")) return undefined;
+				const pool = pooledCodes(node);
+				if (pool !== undefined) return `the codes of ${pool.op.type} '${nodeLabel(pool)}' are made in front of it`;
+				const dtype = resultCodes(operator)?.dtype;
 				const failing = dtype === undefined ? undefined : failingBehind(node, bitsPerElement(dtype) === 16);
 				return failing && `${failing.op.type} '${nodeLabel(failing)}' is behind it`;
 			},
