@@ -40,7 +40,7 @@ export function lostFill(operator: OperatorFacts, types: TypeSource): Fill | und
 	const { node, inputs, outputs } = operator;
 	if (!isOnnxOp(node, "Concat", "Pad")) return undefined;
 	const [shape, result] = [inputs[0], outputs[0]].map((operand) => operand && fixedShape(operand.shape));
-	const axis = shape && channelAxis(node, shape.length);
+	const axis = shape && (channelAxis(node, shape.length) ?? scaledAxis(node, shape, types));
 	if (shape === undefined || result === undefined || axis === undefined) return undefined;
 	const isAppended = isOnnxOp(node, "Concat") ? isConcatenated(operator, axis) : isPadded(operator, axis);
 	const [channels, all] = [shape[axis]!, result[axis]!];
@@ -100,6 +100,45 @@ function channelAxis(node: Node, rank: number): number | undefined {
 	}
 	if (isTurned || isFrom(...OF_IMAGES)) return undefined;
 	return isFrom("Transpose", ...OF_ROWS) || isReadBy(output, OF_ROWS) ? rank - 1 : undefined;
+}
+
+/** Operators that leave the elements of rows where they are. */
+const BY_ELEMENT: readonly string[] = [
+	...ELEMENTWISE,
+	"Div",
+	"Sigmoid",
+	"Abs",
+	"Neg",
+	"Exp",
+	"LpNormalization",
+	"Slice",
+];
+
+/** Rows of more channels than these and less than {@link GROUP}, and of fewer than {@link FEWEST}, are written. */
+const MOST_IN_HALF = 16;
+const FEWEST = 5;
+
+/** The last axis where a Pad appends to rows that are a graph's input, with a constant added to or multiplied with it. */
+function scaledAxis(node: Node, shape: readonly number[], types: TypeSource): number | undefined {
+	const channels = shape.at(-1)!;
+	const isWritten = channels < FEWEST || (channels > MOST_IN_HALF && channels < GROUP);
+	const rows = shape.slice(0, -1).reduce((product, length) => product * length, 1);
+	if (!isOnnxOp(node, "Pad") || shape.length < 2 || shape.length > 4 || isWritten || rows === 1) return undefined;
+	let value = node.inputs[0];
+	let isScaled = false;
+	for (let made = value?.producer; made !== undefined; made = value?.producer) {
+		if (!isOnnxOp(made, "QuantizeLinear", "DequantizeLinear", ...BY_ELEMENT)) return undefined;
+		isScaled ||= isOnnxOp(made, "Add", "Sub", "Mul", "Div") && hasConstant(made);
+		value = made.inputs.find((input) => input !== undefined && storedOf(inputFacts(input, types)) === undefined);
+	}
+	return isScaled && value?.isGraphInput === true ? shape.length - 1 : undefined;
+}
+
+/** One that the compiler computes on all elements at once: one for each channel only where it is not multiplied with. */
+function hasConstant(node: Node): boolean {
+	const constant = node.inputs.map((input) => constantOf(input)?.tensor).find((tensor) => tensor !== undefined);
+	if (constant === undefined) return false;
+	return !isOnnxOp(node, "Mul") || (constant.shape.at(-1) ?? 1) === 1 || constant.shape.length > 1;
 }
 
 /** Does one of `operators` read `value`, quantizers and elementwise operators in between, or is it combined with what one makes? */

@@ -49,6 +49,8 @@ const faults = ({ architecture }: Target) =>
 /** Rules whose models have activations of 8 bits, or a Softplus, which has hardly more. */
 const EIGHT_BITS = [
 	"htp/softplus-size",
+	"htp/float-sum-8-bits",
+	"htp/pad-signed",
 	"htp/channel-activation",
 	"htp/bias-activations",
 	"htp/product-types",

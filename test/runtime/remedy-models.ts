@@ -1,4 +1,5 @@
 import { AXIS_MODELS } from "./axis-models.js";
+import { COMPILED_MODELS } from "./compiled-models.js";
 import { FUSED_MODELS } from "./fused-models.js";
 import { ISLAND_MODELS } from "./island-models.js";
 import { MODE_MODELS } from "./mode-models.js";
@@ -31,4 +32,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...ISLAND_MODELS,
 	...PAD_MODELS,
 	...AXIS_MODELS,
+	...COMPILED_MODELS,
 ];

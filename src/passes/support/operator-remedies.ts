@@ -7,6 +7,7 @@ import { unifyTypes } from "./activation-types.js";
 import { averageByConv, coverWindows, keepZeros } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
+import { subtractOpposite, unsqueezeFirst } from "./compiled-remedies.js";
 import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
@@ -17,6 +18,7 @@ import {
 	retype,
 	retypeResult,
 	unsign,
+	unsignBoth,
 } from "./encoding-remedies.js";
 import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
@@ -255,6 +257,11 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/leading-fill", prependAnother],
 	["htp/reduce-column", exchangeLengths],
 	["htp/mean-of-one", reduceLonger],
+	["htp/pad-signed", unsignBoth],
+	["htp/conv-bias-scale", quantizeOnce],
+	["htp/float-sum-8-bits", subtractOpposite],
+	["htp/image-of-one", unsqueezeFirst],
+	["htp/mish-lpbq", writeOut],
 	["htp/pad-pad", joinPads],
 	["htp/max-pool-pads", keepEncoding],
 	["htp/global-max-row", reducePositions],

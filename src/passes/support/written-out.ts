@@ -57,6 +57,10 @@ const WRITES: Readonly<Record<string, Write>> = {
 		const divisor = writer.emit("Add", [size, number(writer, "one", 1)], {}, "divisor");
 		return writer.emit("Div", [inputs[0], divisor], {}, "quotient");
 	},
+	Mish({ node: { inputs } }, writer) {
+		const softplus = writer.emit("Softplus", [inputs[0]], {}, "softplus");
+		return writer.emit("Mul", [inputs[0], writer.emit("Tanh", [softplus], {}, "tanh")], {}, "product");
+	},
 	Celu({ node }, writer) {
 		const alpha = floatOf(node, "alpha", 1);
 		const divided = writer.emit("Mul", [node.inputs[0], number(writer, "inverse", 1 / alpha)], {}, "divided");

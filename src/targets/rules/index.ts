@@ -30,6 +30,7 @@ import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 import { STORED_RULES } from "./stored.js";
 import { TURNED_NORM_RULES } from "./turned-norms.js";
+import { UNCOMPILED_RULES } from "./uncompiled.js";
 import { VECTOR_LENGTH_RULES } from "./vector-lengths.js";
 
 /** Every rule there is, by subject. */
@@ -63,6 +64,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	POOL_RULES,
 	FUSED_RULES,
 	TURNED_NORM_RULES,
+	UNCOMPILED_RULES,
 	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,

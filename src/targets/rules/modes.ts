@@ -226,5 +226,22 @@ export const MODE_RULES: RuleGroup = {
 				return what && `Pad is computed wrong: ${what}`;
 			},
 		},
+		{
+			id: "htp/pad-signed",
+			about: "Signed codes that a Pad adds zeros to, without stating the value, have no negative zero point.",
+			consequence: "wrong",
+			measured:
+				"-12 to -2 dB with zero points of -2, -20 and -100, of INT8 and INT16, of rank 3 and 4, whatever the encoding behind: the largest code is added; 41 to 140 dB with 0 and 20, with the value 0 beside INT8, with unsigned codes in front or behind",
+			remedy: "pad unsigned codes",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs }) {
+				const { dtype, zeroPoint } = inputs[0]?.quantization ?? {};
+				const made = outputs[0]?.quantization?.dtype;
+				if (!addsConstants(node) || node.inputs[2] !== undefined || zeroPoint === undefined || zeroPoint >= 0)
+					return undefined;
+				if ((dtype !== DataType.INT8 && dtype !== DataType.INT16) || made !== dtype) return undefined;
+				return `the zero point of its codes is ${zeroPoint}`;
+			},
+		},
 	],
 };
