@@ -89,6 +89,19 @@ test.each([
 	},
 );
 
+test.each([
+	[[1, 0, 0], true],
+	[[0, 1, 1], false],
+])("ConvTranspose of a volume with an output_padding of %o", async (padding, isWrong) => {
+	const found = await isFault("htp/transposed-conv-padding", (b) => {
+		b.input("x", FLOAT, [1, 4, 3, 3, 4]);
+		const attributes = { strides: intsAttribute([2, 2, 2]), output_padding: intsAttribute(padding) };
+		b.node("ConvTranspose", [pair(b, "x"), weight(b, "w", { shape: [4, 6, 3, 3, 3], isOne: true })], ["y"], attributes);
+		b.output(pair(b, "y"));
+	});
+	expect(found).toBe(isWrong);
+});
+
 /** x * factor and zeros behind its rows. */
 test.each([
 	[[1, 7, 50], [1], "Mul", true],
