@@ -145,6 +145,7 @@ export { legalizeSilu } from "./passes/legalize-silu.js";
 export { type LegalizeWeightsOptions, legalizeWeights } from "./passes/legalize-weights.js";
 export { lowerContribQdq } from "./passes/lower-contrib-qdq.js";
 export { lowerDynamicQuantization } from "./passes/lower-dynamic-quantization.js";
+export { lowerFourier } from "./passes/lower-fourier.js";
 export {
 	type LowerGatherBlockQuantizedOptions,
 	lowerGatherBlockQuantized,

@@ -24,6 +24,7 @@ import { legalizeSilu } from "./legalize-silu.js";
 import { legalizeWeights } from "./legalize-weights.js";
 import { lowerContribQdq } from "./lower-contrib-qdq.js";
 import { lowerDynamicQuantization } from "./lower-dynamic-quantization.js";
+import { lowerFourier } from "./lower-fourier.js";
 import { lowerGatherBlockQuantized } from "./lower-gather-block-quantized.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerGroupQueryAttention } from "./lower-group-query-attention.js";
@@ -68,6 +69,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldAffine,
 	foldWeightTranspose,
 	computeConstants,
+	lowerFourier,
 	applyPrecisionRecipe,
 	insertActivationQdq,
 	normalizeWeights,
@@ -109,6 +111,7 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldAffine,
 	foldWeightTranspose,
 	computeConstants,
+	lowerFourier,
 	applyPrecisionRecipe,
 	insertActivationQdq,
 ]);

@@ -1,6 +1,7 @@
 import { intAttribute, stringAttribute } from "../../src/ir/attribute.js";
-import { int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { normals } from "./models.js";
 import { model, node, type OperatorModel, pair } from "./operator-models.js";
 
 /* Operators along one axis of five, and Einsums whose right side has its zero point elsewhere. */
@@ -56,4 +57,43 @@ export const AXIS_MODELS: readonly OperatorModel[] = [
 				return pair(b, "y", { scale: 2 ** -11 });
 			}),
 	},
+	{
+		rule: "htp/reshaped-product",
+		name: "a Gemm behind a Flatten, with heads around it",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, 4, 6],
+				(_, x) => {
+					b.initializer("heads", int64Tensor([3], [rows, 4, 6]));
+					b.initializer("w", floatTensor([24, 24], normals(24 * 24, 6)));
+					return node(b, "Reshape", [node(b, "Gemm", [node(b, "Flatten", [x], "flat"), "w"], "product"), "heads"], "y");
+				},
+				{},
+				true,
+			),
+	},
+	...([2, 3] as const).map(
+		(rank): OperatorModel => ({
+			rule: "htp/reshaped-product",
+			name: `heads as one axis of ${rank}, their product and heads again`,
+			sinceV69: true,
+			write: (b, rows) =>
+				model(
+					b,
+					[rows, 4, 6],
+					(_, x) => {
+						b.initializer("flat", int64Tensor([rank], [...new Array<number>(rank - 1).fill(1), 24].with(0, rows)));
+						b.initializer("heads", int64Tensor([3], [rows, 4, 6]));
+						b.initializer("w", floatTensor([24, 24], normals(24 * 24, 5)));
+						const joined = node(b, "Reshape", [node(b, "Relu", [x], "positive"), "flat"], "joined");
+						const product = node(b, "MatMul", [joined, "w"], "product");
+						return node(b, "Relu", [node(b, "Reshape", [product, "heads"], "parted")], "result");
+					},
+					{},
+					true,
+				),
+		}),
+	),
 ];

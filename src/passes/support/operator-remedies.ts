@@ -34,7 +34,7 @@ import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale, padByNothing } from "./norm-remedies.js";
 import { padFirst } from "./pad-first.js";
 import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
-import { keepRightBits, symmetricProduct } from "./product-remedies.js";
+import { keepRightBits, multiplyAsGemm, symmetricProduct } from "./product-remedies.js";
 import { addQdq, encodingBehind, sourceOf } from "./qdq.js";
 import { quantizeOperand } from "./quantize-addends.js";
 import {
@@ -211,6 +211,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/wide-right", keepRightBits],
 	["htp/int16-product", symmetricProduct],
 	["htp/product-types", retypeResult],
+	["htp/reshaped-product", multiplyAsGemm],
 	["htp/float-operand-v68", encodeOperands],
 	["htp/float-island-v68", (operator, tools) => encodeIsland(operator, tools) || settleFloats(operator, tools)],
 	["htp/float-chain-v68", settleFloats],

@@ -1,14 +1,17 @@
 import { intsAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import { DataType, tensorType } from "../../ir/types.js";
+import { DataType, elementCount, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
+import { fixedShape } from "../../targets/fixed-shape.js";
+import { behindViews } from "../../targets/rules/reshaped-products.js";
 import { addQdq, type Encoding, encodingAt, encodingBehind, encodingOf, recoded } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { replaceValue } from "./replace-value.js";
+import { reshapeBehind, reshapeInput } from "./reshape-around.js";
 import { insertPair } from "./separate-output.js";
 
 const LARGEST_INT16 = 2 ** 15 - 1;
@@ -77,6 +80,21 @@ export const symmetricProduct: Remedy = (operator, tools) => {
 	if (encoding?.dtype === DataType.INT16)
 		insertPair(tools.model, node.outputs[0]!, recoded(encoding, DataType.UINT16), tools.names);
 	return done;
+};
+
+/** `MatMul(view of x, w)` -> `Gemm(Reshape(x), w)`, on all rows as one matrix. */
+export const multiplyAsGemm: Remedy = ({ node, inputs: [left, right], outputs: [result] }, { model, names }) => {
+	const [shape, output] = [fixedShape(left?.shape), fixedShape(result?.shape)];
+	if (shape === undefined || output === undefined || right?.shape?.length !== 2) return false;
+	const view = node.inputs[0]!;
+	const rows = elementCount(shape.slice(0, -1));
+	node.setInput(0, behindViews(view));
+	reshapeInput(node, 0, [rows, shape.at(-1)!], names);
+	removeUnused(view);
+	if (shape.length !== 2) reshapeBehind(model, node, { result: [rows, output.at(-1)!], output }, names);
+	if (isOnnxOp(node, "Gemm")) return true;
+	node.graph!.replaceNode(node, { op: "Gemm", name: node.name, inputs: [...node.inputs], outputs: [...node.outputs] });
+	return true;
 };
 
 interface ProductEncodings {

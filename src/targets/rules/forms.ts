@@ -145,7 +145,7 @@ export const FORM_RULES: RuleGroup = {
 			consequence: "refused",
 			measured: "models of one operator, on v73",
 			remedy:
-				"compute it outside of the model, or write it with other operators; only a Dropout that drops nothing is mended, it goes",
+				"compute it outside of the model, or write it with other operators, as lower-fourier does with STFT and DFT of fixed lengths; only a Dropout that drops nothing is mended, it goes",
 			appliedBy: "legalize-operators",
 			broken({ node }, { known }) {
 				const isListed =

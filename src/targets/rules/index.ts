@@ -23,6 +23,7 @@ import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
 import { RANGE_RULES } from "./ranges.js";
+import { RESHAPED_PRODUCT_RULES } from "./reshaped-products.js";
 import { RESULT_RULES } from "./results.js";
 import { SAMPLING_RULES } from "./sampling.js";
 import { SATURATION_RULES } from "./saturation.js";
@@ -60,6 +61,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SAMPLING_RULES,
 	FORM_RULES,
 	BATCHED_PRODUCT_RULES,
+	RESHAPED_PRODUCT_RULES,
 	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,
