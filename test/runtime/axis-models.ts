@@ -57,23 +57,6 @@ export const AXIS_MODELS: readonly OperatorModel[] = [
 				return pair(b, "y", { scale: 2 ** -11 });
 			}),
 	},
-	{
-		rule: "htp/reshaped-product",
-		name: "a Gemm behind a Flatten, with heads around it",
-		sinceV69: true,
-		write: (b, rows) =>
-			model(
-				b,
-				[rows, 4, 6],
-				(_, x) => {
-					b.initializer("heads", int64Tensor([3], [rows, 4, 6]));
-					b.initializer("w", floatTensor([24, 24], normals(24 * 24, 6)));
-					return node(b, "Reshape", [node(b, "Gemm", [node(b, "Flatten", [x], "flat"), "w"], "product"), "heads"], "y");
-				},
-				{},
-				true,
-			),
-	},
 	...([2, 3] as const).map(
 		(rank): OperatorModel => ({
 			rule: "htp/reshaped-product",
@@ -96,4 +79,21 @@ export const AXIS_MODELS: readonly OperatorModel[] = [
 				),
 		}),
 	),
+	{
+		rule: "htp/reshaped-product",
+		name: "a Gemm behind a Flatten, with heads around it",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, 4, 6],
+				(_, x) => {
+					b.initializer("heads", int64Tensor([3], [rows, 4, 6]));
+					b.initializer("w", floatTensor([24, 24], normals(24 * 24, 6)));
+					return node(b, "Reshape", [node(b, "Gemm", [node(b, "Flatten", [x], "flat"), "w"], "product"), "heads"], "y");
+				},
+				{},
+				true,
+			),
+	},
 ];

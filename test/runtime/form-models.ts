@@ -103,7 +103,8 @@ export const FORM_MODELS: readonly FormModel[] = [
 	{ op: "Pow", shape: [2, 3], constants: [floatTensor([], [2])] },
 	{ op: "Pow", shape: [2, 3], constants: [int64Tensor([1], [2])], rule: "htp/exponent-type" },
 	{ op: "Pow", shape: [2, 3], constants: [int64Tensor([], [2])], isQuantized: true, rule: "htp/exponent-type" },
-	{ op: "Exp", shape: [], rule: "htp/operator-form" },
+	{ op: "Exp", shape: [] },
+	{ op: "Exp", shape: [], isQuantized: true },
 	{ op: "ThresholdedRelu", shape: [2, 3], attributes: { alpha: floatAttribute(0.5) } },
 	{ op: "Size", shape: [2, 3], rule: "htp/operator-never" },
 ];

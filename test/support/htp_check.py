@@ -139,7 +139,7 @@ def feeds(made, job):
         if given.type == "tensor(int64)":
             values[given.name] = random.integers(0, job.get("indices", 2), given.shape)
             continue
-        values[given.name] = (random.standard_normal(given.shape) * job.get("inputScale", 1.0)).astype(np.float32)
+        values[given.name] = np.asarray(random.standard_normal(given.shape) * job.get("inputScale", 1.0), np.float32)
     return values
 
 

@@ -3,9 +3,7 @@ import { isOnnxOp, isStandardDomain, type Node } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { isLopsided, isTakenEinsum } from "../einsum.js";
 import { fixedShape } from "../fixed-shape.js";
-import type { KnownValues } from "../known-values.js";
 import type { OperatorFacts } from "../operator-facts.js";
-import { OPERATOR_TABLE } from "../operator-table.js";
 import type { RuleGroup } from "../rule.js";
 import { isDefault } from "./default-value.js";
 
@@ -80,12 +78,10 @@ const NEVER_TAKEN: readonly string[] = [
 const FOLDS = ["Max", "Mean", "Min", "Sum"];
 
 /** What of a form is refused. */
-function refusedForm({ node, inputs }: OperatorFacts, known: KnownValues): string | undefined {
+function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	const shape = fixedShape(inputs[0]?.shape);
 	const spatial = shape === undefined ? 0 : shape.length - 2;
 	const isDilated = intsOf(node, "dilations").some((dilation) => dilation > 1);
-	if (isOfNumbers(inputs, known) && OPERATOR_TABLE[node.op.type] !== undefined && !isOnnxOp(node, ...VIEWS))
-		return "it computes on a number without dimensions";
 	if (isOnnxOp(node, "LpPool") && isDilated) return "it has dilations";
 	if (isOnnxOp(node, "InstanceNormalization", "GridSample") && spatial === 3) return "it has three spatial dimensions";
 	if (isOnnxOp(node, "Conv") && spatial === 3 && isDilated) return "it has three spatial dimensions and dilations";
@@ -127,15 +123,6 @@ function isStridedDepthwise(node: Node, [input, weight]: OperatorFacts["inputs"]
 	return !isTaken || input?.quantization === undefined;
 }
 
-/** Does all that the operator reads, constants aside, have no dimensions? */
-function isOfNumbers(inputs: OperatorFacts["inputs"], known: KnownValues): boolean {
-	const computed = inputs.filter((input) => !known.has(input?.value));
-	return computed.length > 0 && computed.every((input) => input?.shape?.length === 0 && input.dtype === DataType.FLOAT);
-}
-
-/** Operators that only look at values in another way. */
-const VIEWS = ["Reshape", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Concat", "Gather"];
-
 export const FORM_RULES: RuleGroup = {
 	title: "Forms of operators",
 	rules: [
@@ -175,7 +162,7 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions, NegativeLogLikelihoodLoss rank 4 at most; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more; operators have an input of rank 1 or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions, NegativeLogLikelihoodLoss rank 4 at most; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more.",
 			consequence: "refused",
 			measured:
 				"models of one operator, on v73; depthwise Convs of kernels from 1x1 to 7x7, steps and dilations from 1 to 4 on v79, some on all four",
@@ -183,7 +170,7 @@ export const FORM_RULES: RuleGroup = {
 				"write it in another form, or with other operators; that is done for normalizations over several axes, dilations of Conv, GatherND, one input, no axes and the grid",
 			appliedBy: "legalize-operators",
 			broken(operator, { known }) {
-				const what = known.isFolded(operator.node) ? undefined : refusedForm(operator, known);
+				const what = known.isFolded(operator.node) ? undefined : refusedForm(operator);
 				return what && `${operator.node.op.type} is not taken as ${what}`;
 			},
 		},
