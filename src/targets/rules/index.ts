@@ -7,6 +7,7 @@ import { BLOCK_RULES } from "./block.js";
 import { CAST_RULES } from "./casts.js";
 import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
+import { COMPUTED_PRODUCT_RULES } from "./computed-products.js";
 import { CONV_RULES } from "./conv.js";
 import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
@@ -16,6 +17,7 @@ import { FLOAT_ISLAND_RULES } from "./float-islands.js";
 import { FORM_RULES } from "./forms.js";
 import { FUSED_RULES } from "./fused.js";
 import { GEMM_RULES } from "./gemm.js";
+import { IMAGE_SIZE_RULES } from "./image-sizes.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
 import { OLD_FORM_RULES } from "./old-forms.js";
@@ -29,6 +31,7 @@ import { SAMPLING_RULES } from "./sampling.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
+import { SOFTMAX_RULES } from "./softmax.js";
 import { STORED_RULES } from "./stored.js";
 import { TURNED_NORM_RULES } from "./turned-norms.js";
 import { UNCOMPILED_RULES } from "./uncompiled.js";
@@ -48,6 +51,8 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SATURATION_RULES,
 	CODE_RULES,
 	ACTIVATION_RULES,
+	SOFTMAX_RULES,
+	COMPUTED_PRODUCT_RULES,
 	FLOAT_ISLAND_RULES,
 	VECTOR_LENGTH_RULES,
 	RANGE_RULES,
@@ -65,6 +70,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	FILL_RULES,
 	POOL_RULES,
 	FUSED_RULES,
+	IMAGE_SIZE_RULES,
 	TURNED_NORM_RULES,
 	UNCOMPILED_RULES,
 	ELEMENT_TYPE_RULES,
