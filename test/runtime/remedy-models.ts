@@ -11,6 +11,7 @@ import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
 import { RANK_MODELS } from "./rank-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
+import { VALUE_MODELS } from "./value-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 import { WINDOW_MODELS } from "./window-models.js";
 import { WRITTEN_MODELS } from "./written-models.js";
@@ -29,6 +30,7 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...WRITTEN_MODELS,
 	...PRODUCT_MODELS,
 	...RANGE_MODELS,
+	...VALUE_MODELS,
 	...ISLAND_MODELS,
 	...PAD_MODELS,
 	...AXIS_MODELS,

@@ -31,6 +31,12 @@ function upTo(largest: number, dtype: NonNullable<Encoding["dtype"]> = UINT16, i
 		: { dtype, scale: (2 * largest) / codes, zero: middle };
 }
 
+/** Codes from `lo` to `hi`. */
+function from(lo: number, hi: number, dtype: NonNullable<Encoding["dtype"]> = UINT16): Encoding {
+	const scale = (hi - lo) / (dtype === UINT8 ? 255 : 65535);
+	return { dtype, scale, zero: Math.round(-lo / scale) };
+}
+
 test.each<[op: string, input: Encoding, output: Encoding, rule: string | undefined, architecture?: string]>([
 	["Log", upTo(1, UINT16, true), { dtype: INT16, scale: 2 ** -12, zero: 16384 }, "htp/log-zero"],
 	["Log", upTo(1, UINT16, true), { dtype: INT16, scale: 2 ** -12, zero: 16384 }, undefined, "v68"],
@@ -62,6 +68,43 @@ test.each<[op: string, input: Encoding, output: Encoding, rule: string | undefin
 	["Elu", upTo(30_000), upTo(30_000, INT16), undefined],
 	["Elu", upTo(0.005), upTo(0.005), "htp/elu-small"],
 	["Elu", upTo(0.02), upTo(0.02), undefined],
+	["Elu", upTo(0.005), upTo(0.005, INT16), "htp/elu-small"],
+	["Elu", upTo(0.007), upTo(0.007, INT16), undefined],
+	["Sin", upTo(0.009), upTo(0.01), "htp/small-angle"],
+	["Sin", upTo(0.011), upTo(0.011), undefined],
+	["Sin", upTo(0.001, UINT8), upTo(0.001, UINT8), undefined],
+	["Atan", upTo(0.0015), upTo(0.002), "htp/small-angle"],
+	["Atan", upTo(0.003), upTo(0.003), undefined],
+	["Atan", upTo(0.003), upTo(0.003, INT16), "htp/small-angle"],
+	["Ceil", upTo(0.2, UINT16, true), upTo(1, UINT16, true), "htp/rounded-steps"],
+	["Ceil", upTo(0.3, UINT16, true), upTo(1, UINT16, true), undefined],
+	["Floor", upTo(0.0001), upTo(1), "htp/rounded-steps"],
+	["Floor", upTo(0.2), upTo(1), undefined],
+	["Gelu", upTo(0.0001, UINT16, true), upTo(0.0001, UINT16, true), "htp/gelu-small"],
+	["Gelu", upTo(0.001), upTo(0.001), undefined],
+	["Gelu", from(-50, 1), upTo(1), "htp/gelu-range"],
+	["Gelu", from(-8, 0), upTo(0.17), undefined],
+	["Gelu", from(-50, 5), upTo(5), undefined],
+	["Gelu", from(-50, 1, UINT8), upTo(1, UINT8), undefined],
+	["Selu", upTo(0.005, UINT8), upTo(0.01, UINT8), "htp/selu-small"],
+	["Selu", upTo(0.01), upTo(0.02), undefined],
+	["Pow 0.5", upTo(0.0001, UINT8, true), upTo(0.01, UINT8, true), "htp/half-scale"],
+	["Pow 0.5", upTo(0.0002, UINT8, true), upTo(0.02, UINT8, true), undefined],
+	["Mish", from(-5, 1), upTo(1), "htp/small-results"],
+	["Mish", from(-5, 1), upTo(1), undefined, "v68"],
+	["Mish", from(-5, 2.1), upTo(2), undefined],
+	["Mish", from(-100, 10), upTo(10), "htp/large-input"],
+	["Softplus", from(-5, 0), upTo(0.7, UINT16, true), "htp/small-results"],
+	["Softplus", from(-5, 0, UINT8), upTo(0.7, UINT8, true), undefined],
+	["Softplus", from(-1, 0), upTo(0.7, UINT16, true), undefined],
+	["Softplus", from(-300, 5), upTo(5, UINT16, true), "htp/large-input"],
+	["Cos", upTo(100), upTo(1, INT16), "htp/mixed-range"],
+	["Cos", upTo(100), upTo(1), undefined],
+	["Exp", from(-300, 0), upTo(1, INT16), "htp/mixed-range"],
+	["Exp", from(-300, 0), upTo(1, INT16), undefined, "v68"],
+	["HardSwish", upTo(0.001), upTo(0.001, INT16), "htp/mixed-range"],
+	["Floor", upTo(5), upTo(5, INT16), "htp/mixed-range"],
+	["Floor", upTo(20), upTo(20, INT16), undefined],
 	["Softplus", upTo(250), upTo(250, UINT16, true), "htp/large-input"],
 	["Softplus", upTo(150), upTo(150, UINT16, true), undefined],
 	["Softplus", upTo(100, INT16), upTo(100, INT16), "htp/large-input"],

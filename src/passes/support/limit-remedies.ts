@@ -1,9 +1,11 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { intervalOf } from "../../quant/grid.js";
+import { fixedOutput } from "../../targets/fixed-outputs.js";
 import { fixProducerEncoding } from "./activation-types.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
 import { addQdq, codeRange, type Encoding, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { insertPair } from "./separate-output.js";
 
 /** The output of a Softmax is between 0 and 1: the smallest code is 0, the largest what it was, 1 at most. */
 function softmaxEncoding(encoding: Encoding): Encoding {
@@ -44,4 +46,13 @@ export const clampInputs: Remedy = ({ node }, { names }) => {
 		done = true;
 	}
 	return done;
+};
+
+/** `Sigmoid -> Q -> codes` -> `Sigmoid -> Q -> DQ -> Q -> codes` with the encoding first that the compiler gives it. */
+export const encodeAsGiven: Remedy = ({ node, outputs: [output] }, { model, names }) => {
+	const dtype = output?.moved?.dtype;
+	const given = dtype === undefined ? undefined : fixedOutput(isOnnxOp(node, "Tanh") ? "Tanh" : "Sigmoid", dtype);
+	if (given === undefined) return false;
+	insertPair(model, output!.value, encodingOf(dtype!, given.scale, given.zeroPoint), names);
+	return true;
 };

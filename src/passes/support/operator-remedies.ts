@@ -28,7 +28,7 @@ import { gatherPoints } from "./gather-remedy.js";
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { separateLength } from "./length-remedies.js";
-import { clampInputs, encodeProducer, encodeSoftmax } from "./limit-remedies.js";
+import { clampInputs, encodeAsGiven, encodeProducer, encodeSoftmax } from "./limit-remedies.js";
 import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale, padByNothing } from "./norm-remedies.js";
@@ -65,6 +65,7 @@ import {
 	throughVector,
 } from "./shape-remedies.js";
 import { smallConstantOf } from "./small-constant.js";
+import { chooseBySign, computeOnIntegers, eluLine, halve } from "./small-value-remedies.js";
 import { cropLess } from "./spread-kernel.js";
 import { dropUnitAxis, MAX_RANK } from "./unit-axis.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
@@ -78,6 +79,7 @@ import {
 	widenProduct,
 } from "./weight-remedies.js";
 import { exchangeTypes, packCodes } from "./wide-codes.js";
+import { limitInput, raiseStart, writeWithExponential } from "./wide-value-remedies.js";
 import { writeOut } from "./written-out.js";
 
 const separate: Remedy = (operator, { model, names, report }) => {
@@ -145,7 +147,8 @@ const dropNothing: Remedy = ({ node }) => {
 	return true;
 };
 
-const repeatNothing: Remedy = ({ node }) => {
+/** An operator that gives back what it reads, its first input -> Identity. */
+const passOn: Remedy = ({ node }) => {
 	node.graph!.replaceNode(node, {
 		op: "Identity",
 		name: node.name,
@@ -184,7 +187,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/gather-rank", gatherRow],
 	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
-	["htp/tile-ones", repeatNothing],
+	["htp/tile-ones", passOn],
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],
@@ -225,6 +228,17 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/power-range", powerOfScaled],
 	["htp/float-dividend", encodeDividend],
 	["htp/elu-range", retypeResult],
+	["htp/small-angle", passOn],
+	["htp/rounded-steps", chooseBySign],
+	["htp/gelu-small", halve],
+	["htp/elu-small", eluLine],
+	["htp/selu-small", eluLine],
+	["htp/half-scale", computeOnIntegers],
+	["htp/large-input", limitInput],
+	["htp/small-results", writeWithExponential],
+	["htp/gelu-range", raiseStart],
+	["htp/mixed-range", computeOnIntegers],
+	["htp/fixed-output-codes", encodeAsGiven],
 	["htp/softplus-size", flatten],
 	["htp/mish-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],

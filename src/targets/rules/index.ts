@@ -31,11 +31,13 @@ import { SAMPLING_RULES } from "./sampling.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
+import { SMALL_VALUE_RULES } from "./small-values.js";
 import { SOFTMAX_RULES } from "./softmax.js";
 import { STORED_RULES } from "./stored.js";
 import { TURNED_NORM_RULES } from "./turned-norms.js";
 import { UNCOMPILED_RULES } from "./uncompiled.js";
 import { VECTOR_LENGTH_RULES } from "./vector-lengths.js";
+import { WIDE_VALUE_RULES } from "./wide-values.js";
 
 /** Every rule there is, by subject. */
 export const HTP_RULES: readonly RuleGroup[] = [
@@ -56,6 +58,8 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	FLOAT_ISLAND_RULES,
 	VECTOR_LENGTH_RULES,
 	RANGE_RULES,
+	SMALL_VALUE_RULES,
+	WIDE_VALUE_RULES,
 	SHAPE_RULES,
 	STORED_RULES,
 	EMBEDDING_RULES,

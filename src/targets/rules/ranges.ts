@@ -3,9 +3,8 @@ import { bitsPerElement, DataType } from "../../ir/types.js";
 import { constantOf } from "../../weights/constant.js";
 import { eachNumber, scalarOf } from "../../weights/numbers.js";
 import type { OperandFacts } from "../operator-facts.js";
-import { codeInterval } from "../readers.js";
 import type { RuleGroup } from "../rule.js";
-import type { HtpArchitecture } from "../target.js";
+import { areWide, rangeOf, reachOf } from "./operand-ranges.js";
 
 /** What a Log of floats makes of 0. */
 const LOG_OF_ZERO = -11 * Math.LN2;
@@ -21,41 +20,9 @@ const LARGEST_DIVISOR = 2 ** 14;
 const POWERS = { least: 2 ** -18, most: 2 ** 16 };
 /** Between what a square is no fraction, and no overflow, of a float of 16 bits. */
 const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
-const LEAST_ELU_STEP = 0.01 / 2 ** 15;
 /** Of what the sum of squares is no fraction, and no overflow, of a float of 16 bits. */
 const NORMS = { least: 2 ** -8, most: 2 ** 8 };
 const LARGEST_ELU = 20_000;
-/** Above that they are wrong, and what they should make is what they read. */
-const LARGEST_SOFTPLUS: Readonly<Partial<Record<DataType, number>>> = { [DataType.UINT16]: 200, [DataType.INT16]: 88 };
-const LARGEST_MISH = 80;
-
-/** Up to what a Softplus or Mish between codes of these types may read. */
-function largestInput(
-	node: Node,
-	{ from, to }: { readonly from: DataType; readonly to: DataType },
-	architecture: HtpArchitecture,
-): number | undefined {
-	const isOld = architecture === "v68";
-	if (isOnnxOp(node, "Mish")) return isOld ? undefined : LARGEST_MISH;
-	return isOnnxOp(node, "Softplus") && !(isOld && from !== to) ? LARGEST_SOFTPLUS[from] : undefined;
-}
-
-/** What the codes of an operand stand for. */
-function rangeOf(operand: OperandFacts | undefined) {
-	return operand?.quantization && codeInterval(operand.quantization);
-}
-
-/** The largest value, without its sign, that the codes of an operand stand for. */
-function reachOf(operand: OperandFacts | undefined): number | undefined {
-	const range = rangeOf(operand);
-	return range && Math.max(range.hi, -range.lo);
-}
-
-/** Are both codes of one type of 16 bits? */
-function areWide(a: OperandFacts | undefined, b: OperandFacts | undefined): boolean {
-	const dtype = a?.quantization?.dtype;
-	return (dtype === DataType.UINT16 || dtype === DataType.INT16) && b?.quantization?.dtype === dtype;
-}
 
 /** Does each reader of the result of `log` set it elsewhere where the input is equal to a constant? */
 function isSetElsewhere(log: Node, output: OperandFacts): boolean {
@@ -204,36 +171,6 @@ export const RANGE_RULES: RuleGroup = {
 				const largest = isOnnxOp(node, "Elu") && areWide(input, output) ? reachOf(input) : undefined;
 				if (largest === undefined || largest <= LARGEST_ELU) return undefined;
 				return `'${input!.value.name}' reaches up to ${largest.toPrecision(5)}`;
-			},
-		},
-		{
-			id: "htp/elu-small",
-			about: "The steps of what an Elu between codes of one type of 16 bits reads are not below 0.01 / 2^15.",
-			consequence: "wrong",
-			measured:
-				"-7 to 0 dB with steps of 3.04e-7 and less, whatever those of the output and the zero point are, 42 to 49 dB with 3.06e-7, on every architecture; 17 to 35 dB from UINT16 to INT16",
-			remedy: "give what it reads a wider range",
-			broken({ node, inputs: [input], outputs: [output] }) {
-				if (!isOnnxOp(node, "Elu") || !areWide(input, output)) return undefined;
-				const { scale } = input!.quantization!;
-				if (scale === undefined || scale >= LEAST_ELU_STEP) return undefined;
-				return `'${input!.value.name}' has steps of ${scale.toPrecision(3)}`;
-			},
-		},
-		{
-			id: "htp/large-input",
-			about: "No Softplus between codes of UINT16 reads values above 200, of INT16 above 88, and no Mish above 80.",
-			consequence: "wrong",
-			measured:
-				"Softplus of UINT16 96 dB up to 195, 4 up to 299, on floats too but for v68, of INT16 88 dB up to 88, 13 up to 90, right with 8 bits; Mish 73 dB up to 79, 11 up to 90, of 8 bits 6 dB up to 100, right on v68",
-			remedy: "clip what it reads; what is larger it gives back as it is",
-			broken({ node, inputs: [input], outputs: [output] }, { architecture }) {
-				const [from, to] = [input?.quantization?.dtype, output?.quantization?.dtype];
-				if (from === undefined || to === undefined) return undefined;
-				const limit = largestInput(node, { from, to }, architecture);
-				const range = rangeOf(input);
-				if (limit === undefined || range === undefined || range.hi <= limit) return undefined;
-				return `'${input!.value.name}' reaches up to ${range.hi.toPrecision(4)}`;
 			},
 		},
 	],

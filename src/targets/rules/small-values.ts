@@ -1,0 +1,156 @@
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
+import type { RuleContext, RuleGroup } from "../rule.js";
+import { areMixed, areWide, reachOf } from "./operand-ranges.js";
+
+/** Below these an angle is its own sine, and the other way round, as far as 16 bits tell. */
+const LEAST_ANGLE = { coarse: 0.01, fine: 0.002 };
+/** Least steps of what is rounded up, and down, to an integer. */
+const LEAST_STEPS: Readonly<Record<string, number>> = { Ceil: 2 ** -18, Floor: 2 ** -26 };
+const LEAST_GELU_STEP = 3e-9;
+const LEAST_ELU_STEP = 0.01 / 2 ** 15;
+/** Of what floats of 16 bits still tell the exponential from 1. */
+const LEAST_EXPONENT: Readonly<Record<string, number>> = { Elu: 0.006, Selu: 0.007 };
+/** Of 8 bits; as a float of 16 bits a smaller scale has hardly a digit. */
+const LEAST_HALF_SCALE = 2 ** -21;
+
+/** The least that the codes in front of a Sin, Asin or Atan reach up to; undefined where it does not matter. */
+function leastAngle({ node, inputs: [input], outputs: [output] }: OperatorFacts, { architecture }: RuleContext) {
+	const isMixed = areMixed(input, output);
+	if (!isOnnxOp(node, "Sin", "Asin", "Atan") || (!isMixed && !areWide(input, output))) return undefined;
+	if (isMixed && architecture === "v68") return undefined;
+	return isMixed || isOnnxOp(node, "Sin") ? LEAST_ANGLE.coarse : LEAST_ANGLE.fine;
+}
+
+/** What is computed on floats from 8 bits to 8 bits. */
+function narrowOnFloats({ node, inputs }: OperatorFacts): OperandFacts | undefined {
+	if (isOnnxOp(node, "PRelu", "Pow")) return inputs[0];
+	if (!isOnnxOp(node, "Mul")) return undefined;
+	return inputs.find((x) => inputs.some((gate) => isSigmoidOf(gate, x)));
+}
+
+/** Is `gate` the Sigmoid of `x`, with no codes in between? */
+function isSigmoidOf(gate: OperandFacts | undefined, x: OperandFacts | undefined): boolean {
+	const sigmoid = gate?.value.producer;
+	return sigmoid !== undefined && isOnnxOp(sigmoid, "Sigmoid") && sigmoid.inputs[0] === x?.value;
+}
+
+function isNarrow(operand: OperandFacts | undefined): boolean {
+	const dtype = operand?.quantization?.dtype;
+	return dtype !== undefined && bitsPerElement(dtype) === 8;
+}
+
+function describeReach(input: OperandFacts, reach: number): string {
+	return `'${input.value.name}' reaches up to ${reach.toPrecision(3)}`;
+}
+
+function describeSteps(input: OperandFacts, scale: number): string {
+	return `'${input.value.name}' has steps of ${scale.toPrecision(3)}`;
+}
+
+/** The scale of what a node of one of `types` between 16 bits of one type reads. */
+function wideScale({ node, inputs: [input], outputs: [output] }: OperatorFacts, isMeant: (node: Node) => boolean) {
+	return isMeant(node) && areWide(input, output) ? input!.quantization!.scale : undefined;
+}
+
+export const SMALL_VALUE_RULES: RuleGroup = {
+	title: "Small values",
+	rules: [
+		{
+			id: "htp/small-angle",
+			about:
+				"What a Sin of 16 bits reads reaches up to 0.01, an Asin or Atan up to 0.002, an Atan between two types up to 0.01.",
+			consequence: "wrong",
+			measured:
+				"on every architecture: Sin 0 dB up to 0.0001, 12 up to 0.0005, 16 to 19 up to 0.001, 32 up to 0.005, 38 up to 0.01; Asin and Atan 10 dB up to 0.0001, 31 up to 0.001, 36 up to 0.002; from UINT16 to INT16 Sin 18 dB and Atan 16 dB up to 0.001, 33 and 32 up to 0.005, right on v68; right with 8 bits at both ends",
+			remedy: "leave it out: such an angle is its sine, to a part in 60,000 at most",
+			appliedBy: "legalize-operators",
+			broken(operator, context) {
+				const [input] = operator.inputs;
+				const [least, reach] = [leastAngle(operator, context), reachOf(input)];
+				return least !== undefined && reach !== undefined && reach < least ? describeReach(input!, reach) : undefined;
+			},
+		},
+		{
+			id: "htp/rounded-steps",
+			about:
+				"The steps of what a Ceil between UINT16 reads are not below 2^-18, of what a Floor reads not below 2^-26.",
+			consequence: "wrong",
+			measured:
+				"on every architecture, whatever the output encoding is: Ceil of values up to 0.2 0 dB, all zeros, of values up to 0.25 exact; Floor of values from -0.0005 3 dB, from -0.0005 to 0.0005 exact; right between two types and with 8 bits",
+			remedy: "choose by the sign: what is above 0, and below 1, is rounded up to 1",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const [input] = operator.inputs;
+				const least = LEAST_STEPS[operator.node.op.type];
+				const scale = wideScale(operator, (node) => isOnnxOp(node, "Ceil", "Floor"));
+				if (scale === undefined || scale >= least! || input!.quantization!.dtype !== DataType.UINT16) return undefined;
+				return describeSteps(input!, scale);
+			},
+		},
+		{
+			id: "htp/gelu-small",
+			about: "The steps of what a Gelu between codes of one type of 16 bits reads are not below 3e-9.",
+			consequence: "wrong",
+			measured:
+				"on every architecture, 0 dB from -0.00016 to 0 and 6 dB from 0 to 0.00016, 80 dB from -0.0001 to 0.0001 and up to 0.0002",
+			remedy: "multiply with a half: so small values are halved, to a part in 6,000",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const scale = wideScale(operator, ({ op }) => op.type === "Gelu");
+				return scale !== undefined && scale < LEAST_GELU_STEP ? describeSteps(operator.inputs[0]!, scale) : undefined;
+			},
+		},
+		{
+			id: "htp/elu-small",
+			about:
+				"The steps of what an Elu between codes of one type of 16 bits reads are not below 0.01 / 2^15; between two types it reads values up to 0.006.",
+			consequence: "wrong",
+			measured:
+				"-7 to 0 dB with steps of 3.04e-7 and less, whatever those of the output and the zero point are, 42 to 49 dB with 3.06e-7, on every architecture; from UINT16 to INT16, on floats of 16 bits, 20 dB up to 0.001, 30 up to 0.003, 37 up to 0.006",
+			remedy: "write it as a LeakyRelu: so small an exponential is a line",
+			appliedBy: "legalize-operators",
+			broken(operator, { architecture }) {
+				const { node, inputs, outputs } = operator;
+				const scale = wideScale(operator, (one) => isOnnxOp(one, "Elu"));
+				if (scale !== undefined && scale < LEAST_ELU_STEP) return describeSteps(inputs[0]!, scale);
+				const reach = isOnnxOp(node, "Elu") && areMixed(inputs[0], outputs[0]) ? reachOf(inputs[0]) : undefined;
+				if (reach === undefined || architecture === "v68" || reach >= LEAST_EXPONENT.Elu!) return undefined;
+				return describeReach(inputs[0]!, reach);
+			},
+		},
+		{
+			id: "htp/selu-small",
+			about: "A Selu reads codes up to 0.007 at least.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"it is computed on floats of 16 bits: 1 dB up to 0.0001, 19 up to 0.001, 33 up to 0.005, 36 up to 0.007, with 8 bits and two types too",
+			remedy: "write it as a LeakyRelu times its factor: so small an exponential is a line",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const reach = isOnnxOp(node, "Selu") && output?.quantization !== undefined ? reachOf(input) : undefined;
+				return reach !== undefined && reach < LEAST_EXPONENT.Selu! ? describeReach(input!, reach) : undefined;
+			},
+		},
+		{
+			id: "htp/half-scale",
+			about:
+				"The steps of what a PRelu, a Pow, or a Mul with the Sigmoid of the same, no codes in between, of 8 bits reads are not below 2^-21.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"it is computed on floats of 16 bits, which round the scale: 24 dB (PRelu, SiLU) and 30 dB (Pow of 0.5) up to 0.0001, 38 to 44 up to 0.0002; right with 16 bits",
+			remedy: "compute it between UINT16",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const input = narrowOnFloats(operator);
+				const scale = input?.quantization?.scale;
+				if (scale === undefined || scale >= LEAST_HALF_SCALE || !isNarrow(input) || !isNarrow(operator.outputs[0]))
+					return undefined;
+				return describeSteps(input!, scale);
+			},
+		},
+	],
+};

@@ -1,0 +1,116 @@
+import { floatTensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { type Builder, type Encoding, K, model, node, type OperatorModel, pair } from "./operator-models.js";
+
+/* Operators by element whose codes stand for small values only, or begin far below 0. */
+
+const { UINT8, INT16 } = DataType;
+
+/** Codes between `lo` and `hi`, one of which is 0 or on the other side of it. */
+function between(lo: number, hi: number, codes = 65535): Encoding {
+	const scale = (hi - lo) / codes;
+	return { scale, zero: Math.round(-lo / scale) };
+}
+
+/** `op` of `factor` times what comes in, between codes; a factor of 1 is left out. */
+function scaled(op: string, factor: number, input: Encoding, output: Encoding, inner: readonly number[] = [K]) {
+	return (b: Builder, rows: number) =>
+		model(b, [rows, ...inner], (_, x) => {
+			b.initializer("factor", floatTensor([], [factor]));
+			const values = pair(b, node(b, "Mul", [x, "factor"], "scaled"), input);
+			return pair(b, node(b, op, [values], "result"), output);
+		});
+}
+
+const wide = (reach: number) => between(-reach, reach);
+const narrow = (lo: number, hi: number): Encoding => ({ dtype: UINT8, ...between(lo, hi, 255) });
+const signed = (reach: number): Encoding => ({ dtype: INT16, scale: reach / 32768, zero: 0 });
+
+export const VALUE_MODELS: readonly OperatorModel[] = [
+	{ rule: "htp/small-angle", name: "a Sin up to 0.001", write: scaled("Sin", 2 ** -12, wide(0.001), wide(0.001)) },
+	{
+		rule: "htp/small-angle",
+		name: "an Atan up to 0.0005, of rank 3",
+		write: scaled("Atan", 2 ** -13, wide(0.0005), wide(0.0005), [6, K]),
+	},
+	{
+		rule: "htp/rounded-steps",
+		name: "a Ceil of values up to 0.1",
+		write: scaled("Ceil", 2 ** -5, wide(0.1), between(0, 1)),
+	},
+	{
+		rule: "htp/rounded-steps",
+		name: "a Floor of values from -0.0001",
+		write: scaled("Floor", 2 ** -15, between(-0.0001, 0), between(-8, 8)),
+	},
+	{
+		rule: "htp/gelu-small",
+		name: "a Gelu up to 0.0001",
+		write: scaled("Gelu", 2 ** -15, between(0, 0.0001), between(0, 0.00005)),
+	},
+	{ rule: "htp/elu-small", name: "an Elu up to 0.002", write: scaled("Elu", 2 ** -11, wide(0.002), wide(0.002)) },
+	{
+		rule: "htp/selu-small",
+		name: "a Selu up to 0.002",
+		write: scaled("Selu", 2 ** -11, wide(0.002), wide(0.004)),
+	},
+	{
+		rule: "htp/half-scale",
+		name: "a square root by Pow of values up to 0.0001, of UINT8",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer("half", floatTensor([], [0.5]));
+					return pair(b, node(b, "Pow", [x, "half"], "root"), narrow(0, 0.01));
+				},
+				narrow(0, 0.0001),
+			),
+	},
+	{
+		rule: "htp/large-input",
+		name: "a Mish from -200 to 100",
+		write: scaled("Mish", 64, between(-200, 100), between(-0.5, 100)),
+	},
+	{
+		rule: "htp/large-input",
+		name: "a Softplus from -1000 to 10",
+		write: scaled("Softplus", 256, between(-1000, 10), between(0, 10), [3, K]),
+	},
+	{
+		rule: "htp/small-results",
+		name: "a Mish from -5 to 0",
+		write: scaled("Mish", 2, between(-5, 0), between(-0.31, 0)),
+	},
+	{
+		rule: "htp/small-results",
+		name: "a Mish from -5 to 1, of UINT8",
+		write: scaled("Mish", 2, narrow(-5, 1), narrow(-0.31, 1)),
+	},
+	{
+		rule: "htp/small-results",
+		name: "a Softplus from -50 to 0",
+		write: scaled("Softplus", 2, between(-50, 0), between(0, 0.7), [5, K]),
+	},
+	{
+		rule: "htp/gelu-range",
+		name: "a Gelu from -200 to 0",
+		write: scaled("Gelu", 8, between(-200, 0), between(-0.17, 0)),
+	},
+	{ rule: "htp/mixed-range", name: "a Cos up to 500, to INT16", write: scaled("Cos", 200, wide(500), signed(1)) },
+	{
+		rule: "htp/mixed-range",
+		name: "an Exp from -400, to INT16",
+		write: scaled("Exp", 100, between(-400, 0), signed(1), [2, K]),
+	},
+	{
+		rule: "htp/fixed-output-codes",
+		name: "a Sigmoid whose codes go out",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				pair(b, node(b, "Sigmoid", [x], "gate"), { scale: 2 ** -14, zero: 0 });
+				return "gate_q";
+			}),
+	},
+];
