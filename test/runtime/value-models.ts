@@ -1,5 +1,6 @@
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
 import { type Builder, type Encoding, K, model, node, type OperatorModel, pair } from "./operator-models.js";
 
 /* Operators by element whose codes stand for small values only, or begin far below 0. */
@@ -12,12 +13,26 @@ function between(lo: number, hi: number, codes = 65535): Encoding {
 	return { scale, zero: Math.round(-lo / scale) };
 }
 
-/** `op` of `factor` times what comes in, between codes; a factor of 1 is left out. */
+/** One code, dequantized. */
+function coded(b: Builder, name: string, code: number, { dtype = DataType.UINT16, scale = 1, zero = 0 }: Encoding) {
+	b.initializer(`${name}_codes`, codesTensor(dtype, [], [code]));
+	b.initializer(`${name}_scale`, floatTensor([], [scale]));
+	b.initializer(`${name}_zero`, codesTensor(dtype, [], [zero]));
+	b.node("DequantizeLinear", [`${name}_codes`, `${name}_scale`, `${name}_zero`], [name], {}, `${name}_DQ`);
+	return name;
+}
+
+/** `factor` times `x`, with the factor as a code. */
+function scaledBy(b: Builder, factor: number, x: string): string {
+	const factors = coded(b, "factor", 65535, { scale: factor / 65535 });
+	return node(b, "Mul", [x, factors], "scaled");
+}
+
+/** `op` of `factor` times what comes in, between codes. */
 function scaled(op: string, factor: number, input: Encoding, output: Encoding, inner: readonly number[] = [K]) {
 	return (b: Builder, rows: number) =>
 		model(b, [rows, ...inner], (_, x) => {
-			b.initializer("factor", floatTensor([], [factor]));
-			const values = pair(b, node(b, "Mul", [x, "factor"], "scaled"), input);
+			const values = pair(b, scaledBy(b, factor, x), input);
 			return pair(b, node(b, op, [values], "result"), output);
 		});
 }
@@ -69,8 +84,26 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 			),
 	},
 	{
+		rule: "htp/half-results",
+		name: "a Neg of values up to 0.000001, to INT16",
+		write: scaled("Neg", 2 ** -21, wide(1e-6), signed(1e-6)),
+	},
+	{
+		rule: "htp/log-small",
+		name: "a Log of values up to 0.0001, to INT16, with what it makes of 0 set",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const small = pair(b, scaledBy(b, 2 ** -15, x), between(0, 0.0001));
+				const log = pair(b, node(b, "Log", [small], "log"), { dtype: INT16, scale: 2 ** -10, zero: 32767 });
+				const isZero = node(b, "Equal", [small, coded(b, "none", 0, between(0, 0.0001))], "is_zero");
+				const least = coded(b, "least", -32768, { dtype: INT16, scale: 2 ** -10, zero: 32767 });
+				return pair(b, node(b, "Where", [isZero, least, log], "set"), { dtype: INT16, scale: 2 ** -10, zero: 32767 });
+			}),
+	},
+	{
 		rule: "htp/large-input",
 		name: "a Mish from -200 to 100",
+		sinceV69: true,
 		write: scaled("Mish", 64, between(-200, 100), between(-0.5, 100)),
 	},
 	{
@@ -81,12 +114,14 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/small-results",
 		name: "a Mish from -5 to 0",
+		sinceV69: true,
 		write: scaled("Mish", 2, between(-5, 0), between(-0.31, 0)),
 	},
 	{
 		rule: "htp/small-results",
-		name: "a Mish from -5 to 1, of UINT8",
-		write: scaled("Mish", 2, narrow(-5, 1), narrow(-0.31, 1)),
+		name: "a Mish from -5 to 0, of UINT8",
+		sinceV69: true,
+		write: scaled("Mish", 2, narrow(-5, 0), narrow(-0.31, 0)),
 	},
 	{
 		rule: "htp/small-results",
@@ -98,7 +133,7 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 		name: "a Gelu from -200 to 0",
 		write: scaled("Gelu", 8, between(-200, 0), between(-0.17, 0)),
 	},
-	{ rule: "htp/mixed-range", name: "a Cos up to 500, to INT16", write: scaled("Cos", 200, wide(500), signed(1)) },
+	{ rule: "htp/mixed-range", name: "a Cos up to 250, to INT16", write: scaled("Cos", 100, wide(250), signed(1)) },
 	{
 		rule: "htp/mixed-range",
 		name: "an Exp from -400, to INT16",

@@ -40,6 +40,7 @@ import { quantizeOperand } from "./quantize-addends.js";
 import {
 	computeOnFloats,
 	encodeDividend,
+	logOfScaled,
 	multiplyWithItself,
 	normOfScaled,
 	powerOfScaled,
@@ -234,6 +235,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/elu-small", eluLine],
 	["htp/selu-small", eluLine],
 	["htp/half-scale", computeOnIntegers],
+	["htp/half-results", computeOnIntegers],
+	["htp/log-small", logOfScaled],
 	["htp/large-input", limitInput],
 	["htp/small-results", writeWithExponential],
 	["htp/gelu-range", raiseStart],

@@ -7,7 +7,16 @@ import { constantOf } from "../../weights/constant.js";
 import { scalarOf } from "../../weights/numbers.js";
 import { encodingOfOperand } from "./encoding-remedies.js";
 import { NodeWriter } from "./node-writer.js";
-import { addParameters, addQdq, addQuantizedConstant, codesTensor, type Encoding, encodingOf, recoded } from "./qdq.js";
+import {
+	addParameters,
+	addQdq,
+	addQuantizedConstant,
+	codesTensor,
+	coveringEncoding,
+	type Encoding,
+	encodingOf,
+	recoded,
+} from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
@@ -84,6 +93,28 @@ function computeScaled(
 	writer.finish();
 	return true;
 }
+
+/** `Log(x)` -> `Sub(Log(Mul(x, f)), log(f))` with a power of 2 that makes the largest x 1 or so. */
+export const logOfScaled: Remedy = ({ node, inputs: [input], outputs: [output] }, { names }) => {
+	const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
+	if (before === undefined || behind === undefined) return false;
+	const factor = 2 ** -Math.round(Math.log2(intervalOf(before).hi));
+	const shift = Math.log(factor);
+	const graph = node.graph!;
+	const writer = new NodeWriter(node, names);
+	const number = (value: number, dtype: DataType, label: string) =>
+		addQuantizedConstant(graph, `${node.name}_${label}`, { shape: [1], values: [value], dtype }, names, node);
+	const factors = number(factor, before.dtype, "factor");
+	const scaled = writer.emit("Mul", [node.inputs[0]!, factors], {}, "scaled");
+	const read = addQdq(graph, scaled, timesScale(before, factor), names, node);
+	const { lo, hi } = intervalOf(behind);
+	const type = before.dtype === DataType.INT16 ? DataType.UINT16 : DataType.INT16;
+	const shifted = coveringEncoding(type, { lo: lo + shift, hi: hi + shift });
+	const log = addQdq(graph, writer.emit("Log", [read], {}, "log"), shifted, names, node);
+	writer.give(0, writer.emit("Sub", [log, number(shift, type, "shift")], {}, "back"));
+	writer.finish();
+	return true;
+};
 
 /** `Div(c, x)` -> `Div(DQ(codes of c), x)`. */
 export const encodeDividend: Remedy = ({ node, inputs: [, divisor] }, { names }) => {

@@ -54,6 +54,7 @@ export const eluLine: Remedy = (operator, tools) => {
 export const computeOnIntegers: Remedy = ({ node, inputs, outputs: [output] }, { model, names }) => {
 	const behind = encodingOfOperand(output);
 	if (behind === undefined) return false;
+	let done = behind.dtype !== DataType.UINT16;
 	for (const input of inputs) {
 		const before = encodingOfOperand(input);
 		if (before === undefined || before.dtype === DataType.UINT16 || input!.quantization!.codes !== undefined) continue;
@@ -63,9 +64,10 @@ export const computeOnIntegers: Remedy = ({ node, inputs, outputs: [output] }, {
 		});
 		const first = gates[0] ?? node;
 		const wide = addQdq(node.graph!, input!.value, recoded(before, DataType.UINT16), names, first);
+		done = true;
 		for (const gate of gates) gate.setInput(0, wide);
 		for (const [index, other] of node.inputs.entries()) if (other === input!.value) node.setInput(index, wide);
 	}
 	if (behind.dtype !== DataType.UINT16) insertPair(model, output!.value, recoded(behind, DataType.UINT16), names);
-	return true;
+	return done;
 };

@@ -15,6 +15,12 @@ const LEAST_EXPONENT: Readonly<Record<string, number>> = { Elu: 0.006, Selu: 0.0
 /** Of 8 bits; as a float of 16 bits a smaller scale has hardly a digit. */
 const LEAST_HALF_SCALE = 2 ** -21;
 
+/** Of results of operators on floats of 16 bits: what is below has hardly a digit. */
+const LEAST_HALF_RESULT = 2 ** -18;
+/** The least float of 16 bits. */
+const LEAST_HALF = 2 ** -24;
+const ARITHMETIC: readonly string[] = ["Add", "Sub", "Mul", "Max", "Min", "Neg", "Abs", "LeakyRelu"];
+
 /** The least that the codes in front of a Sin, Asin or Atan reach up to; undefined where it does not matter. */
 function leastAngle({ node, inputs: [input], outputs: [output] }: OperatorFacts, { architecture }: RuleContext) {
 	const isMixed = areMixed(input, output);
@@ -150,6 +156,37 @@ export const SMALL_VALUE_RULES: RuleGroup = {
 				if (scale === undefined || scale >= LEAST_HALF_SCALE || !isNarrow(input) || !isNarrow(operator.outputs[0]))
 					return undefined;
 				return describeSteps(input!, scale);
+			},
+		},
+		{
+			id: "htp/half-results",
+			about: `The results of ${ARITHMETIC.slice(0, -1).join(", ")} and ${ARITHMETIC.at(-1)!} between codes of two types, and of a PRelu between any, reach up to 2^-18 at least.`,
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"they are computed on floats of 16 bits: 25 to 31 dB up to 0.000001 from UINT16 to INT16, 50 and more up to 0.00001; right between UINT16, but for PRelu",
+			remedy: "compute it between UINT16; give what a PRelu makes a wider range",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs: [output] }) {
+				const isMixed = isOnnxOp(node, ...ARITHMETIC) && inputs.some((input) => areMixed(input, output));
+				const isMeant = isMixed || (isOnnxOp(node, "PRelu") && output?.quantization !== undefined);
+				const reach = isMeant ? reachOf(output) : undefined;
+				if (reach === undefined || reach >= LEAST_HALF_RESULT) return undefined;
+				return `its results reach up to ${reach.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/log-small",
+			about: "The steps of what a Log between codes of two types reads are not below 2^-24.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"it is computed on floats of 16 bits, to which less is 0: 8 dB up to 0.0001 and 13 up to 0.001 in steps of a 65535th, zeros aside, 50 up to 0.005; right with 8 bits at both ends",
+			remedy: "multiply what it reads with a power of 2, and subtract the logarithm of that",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const scale = isOnnxOp(node, "Log") && areMixed(input, output) ? input!.quantization!.scale : undefined;
+				return scale !== undefined && scale < LEAST_HALF ? describeSteps(input!, scale) : undefined;
 			},
 		},
 	],
