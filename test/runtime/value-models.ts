@@ -90,14 +90,14 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 	},
 	{
 		rule: "htp/log-small",
-		name: "a Log of values up to 0.0001, to INT16, with what it makes of 0 set",
+		name: "a Log of values up to 0.000001, to INT16, with what it makes of 0 set",
 		write: (b, rows) =>
 			model(b, [rows, K], (_, x) => {
-				const small = pair(b, scaledBy(b, 2 ** -15, x), between(0, 0.0001));
-				const log = pair(b, node(b, "Log", [small], "log"), { dtype: INT16, scale: 2 ** -10, zero: 32767 });
-				const isZero = node(b, "Equal", [small, coded(b, "none", 0, between(0, 0.0001))], "is_zero");
-				const least = coded(b, "least", -32768, { dtype: INT16, scale: 2 ** -10, zero: 32767 });
-				return pair(b, node(b, "Where", [isZero, least, log], "set"), { dtype: INT16, scale: 2 ** -10, zero: 32767 });
+				const small = pair(b, scaledBy(b, 2 ** -22, x), between(0, 1e-6));
+				const log = pair(b, node(b, "Log", [small], "log"), { dtype: INT16, scale: 28 / 65535, zero: 32767 });
+				const isZero = node(b, "Equal", [small, coded(b, "none", 0, between(0, 1e-6))], "is_zero");
+				const least = coded(b, "least", -32768, { dtype: INT16, scale: 28 / 65535, zero: 32767 });
+				return pair(b, node(b, "Where", [isZero, least, log], "set"), { dtype: INT16, scale: 28 / 65535, zero: 32767 });
 			}),
 	},
 	{
