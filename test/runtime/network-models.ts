@@ -121,6 +121,14 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 			model(b, [1, N, rows, 3], (_, x) => depthwise(b, x, weight(b, "w", { shape: [N, 1, 1, 1], axis: 0, bits: 4 }))),
 	},
 	{
+		rule: "htp/depthwise-scale-one",
+		name: "a depthwise Conv of one position with one scale",
+		write: (b, rows) =>
+			model(b, [1, N, rows, 3], (_, x) =>
+				depthwise(b, x, weight(b, "w", { shape: [N, 1, 1, 1], axis: 0, isOne: true })),
+			),
+	},
+	{
 		rule: "htp/norm-layout",
 		name: "lengths in front of a Conv and a MatMul",
 		count: 2,

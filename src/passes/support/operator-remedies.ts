@@ -200,6 +200,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-empty-window", padFirst],
 	["htp/norm-channels", padByNothing],
 	["htp/conv-int4-volume", widenCodes],
+	["htp/depthwise-scale-one", repeat],
 	["htp/depthwise-int4", widenCodes],
 	["htp/depthwise-scale-small", raiseDepthwiseSteps],
 	["htp/conv-volume-float", quantizeResult],

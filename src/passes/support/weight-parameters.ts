@@ -1,15 +1,15 @@
 import { intAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { floatTensor, type Tensor, tensor } from "../../ir/tensor.js";
-import { DataType, elementCount } from "../../ir/types.js";
+import { bitsPerElement, DataType, elementCount } from "../../ir/types.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { scalarOf } from "../../weights/numbers.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import { valuesOf } from "./small-constant.js";
 
-/** INT4 zero points, all 0. */
-function int4Zeros(shape: readonly number[]): Tensor {
-	return tensor(DataType.INT4, shape, new Uint8Array(Math.ceil(elementCount(shape) / 2)));
+/** Zero points, all 0. */
+function zerosOf(dtype: DataType, shape: readonly number[]): Tensor {
+	return tensor(dtype, shape, new Uint8Array(Math.ceil((elementCount(shape) * bitsPerElement(dtype)!) / 8)));
 }
 
 /** `DQ(INT4 codes, scale)` -> `DQ(INT4 codes, scale, zero points of 0)`, the same weight; says whether it did. */
@@ -17,13 +17,18 @@ export function addInt4ZeroPoints({ dequantization, weightName }: WeightSite, na
 	const node = dequantization?.node;
 	const scale = constantOf(node?.inputs[1])?.tensor;
 	if (node === undefined || scale === undefined || node.inputs[2] !== undefined) return false;
-	const zeros = addConstant(node.graph!, names.fresh(`${weightName}_zero_point`), int4Zeros(scale.shape), node);
+	const zeros = addConstant(
+		node.graph!,
+		names.fresh(`${weightName}_zero_point`),
+		zerosOf(DataType.INT4, scale.shape),
+		node,
+	);
 	node.setInput(2, zeros);
 	return true;
 }
 
 /**
- * `op(x, DQ(INT4 codes, scale))` -> `op(x, DQ(INT4 codes, the scale once a channel))`, the same weight, in a DequantizeLinear
+ * `op(x, DQ(codes, scale))` -> `op(x, DQ(codes, the scale once a channel))`, the same weight, in a DequantizeLinear
  * of its own; says whether it did.
  */
 export function repeatScale(
@@ -41,7 +46,7 @@ export function repeatScale(
 	const inputs = [
 		dequantization!.node.inputs[0]!,
 		addConstant(graph, names.fresh(`${weightName}_scales`), scales, node),
-		addConstant(graph, names.fresh(`${weightName}_zero_points`), int4Zeros([channels]), node),
+		addConstant(graph, names.fresh(`${weightName}_zero_points`), zerosOf(stored.tensor.dtype, [channels]), node),
 	];
 	const output = graph.createValue(names.fresh(`${weightName}_channels`));
 	const attributes = { axis: intAttribute(axes.channelAxis) };

@@ -30,6 +30,21 @@ export const DEPTHWISE_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/depthwise-scale-one",
+			about: "The weight of a depthwise Conv of one position has a scale a channel.",
+			consequence: "wrong",
+			until: "v69",
+			measured:
+				"-16 to 5 dB with one scale, of 8 and 4 bits, on activations of 8 and 16 bits, of 4 to 16 channels, one and two dimensions; 53 and 78 dB with one a channel, 50 dB and more with kernels of 1x2 and 3x3, steps of two, two outputs a channel and one channel, 40 dB and more on v73",
+			remedy: "repeat the scale for every channel",
+			appliedBy: "legalize-operators",
+			broken({ node, weight, inputs }) {
+				const [activation, codes] = inputs.map((input) => input?.quantization);
+				if (weight === undefined || activation === undefined || codes?.granularity !== "tensor") return undefined;
+				return isPointwiseDepthwise(node, weight.shape) ? `weight '${weight.name}' has one scale` : undefined;
+			},
+		},
+		{
 			id: "htp/depthwise-int4",
 			about: "A depthwise Conv of one position has no INT4 weight.",
 			consequence: "crash",
