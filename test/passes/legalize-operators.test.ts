@@ -28,7 +28,6 @@ const OLD_RULES = [
 	"htp/float-operand-v68",
 	"htp/float-island-v68",
 	"htp/float-chain-v68",
-	"htp/depthwise-scale-one",
 	"htp/max-pool-pads",
 ];
 

@@ -31,16 +31,18 @@ export const DEPTHWISE_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/depthwise-scale-one",
-			about: "The weight of a depthwise Conv of one position has a scale a channel.",
+			about:
+				"The weight of a depthwise Conv of one position has a scale a channel, but for 8-bit activations from v73 on.",
 			consequence: "wrong",
-			until: "v69",
 			measured:
-				"-16 to 5 dB with one scale, of 8 and 4 bits, on activations of 8 and 16 bits, of 4 to 16 channels, one and two dimensions; 53 and 78 dB with one a channel, 50 dB and more with kernels of 1x2 and 3x3, steps of two, two outputs a channel and one channel, 40 dB and more on v73",
+				"-16 to 5 dB with one scale, of 8 and 4 bits, on activations of 16 bits on every architecture, of 8 on v68 and v69, of 4 to 16 channels, one and two dimensions; 53 and 78 dB with one a channel, 50 dB and more with kernels of 1x2 and 3x3, steps of two, two outputs a channel and one channel, 41 dB with 8 bits from v73 on",
 			remedy: "repeat the scale for every channel",
 			appliedBy: "legalize-operators",
-			broken({ node, weight, inputs }) {
+			broken({ node, weight, inputs }, { architecture }) {
 				const [activation, codes] = inputs.map((input) => input?.quantization);
 				if (weight === undefined || activation === undefined || codes?.granularity !== "tensor") return undefined;
+				const isWide = activation.dtype !== undefined && bitsPerElement(activation.dtype) === 16;
+				if (!isWide && architecture !== "v68" && architecture !== "v69") return undefined;
 				return isPointwiseDepthwise(node, weight.shape) ? `weight '${weight.name}' has one scale` : undefined;
 			},
 		},
