@@ -7,6 +7,7 @@ import { eachNumber, numbersOf } from "../weights/numbers.js";
 import { fixedShape } from "./fixed-shape.js";
 import { inputFacts, type OperandFacts, type OperatorFacts } from "./operator-facts.js";
 import { ELEMENTWISE, sourceOf } from "./rules/producers.js";
+import type { HtpArchitecture } from "./target.js";
 import type { TypeSource } from "./type-source.js";
 
 /** How many channels the kernels keep together. */
@@ -36,11 +37,12 @@ export interface Fill {
  * What `operator` appends within the last, unfilled 32 channels of its first input, where that is one number: the compiler
  * takes it for the padding of the channels that its kernels have, and writes nothing.
  */
-export function lostFill(operator: OperatorFacts, types: TypeSource): Fill | undefined {
+export function lostFill(operator: OperatorFacts, types: TypeSource, architecture: HtpArchitecture): Fill | undefined {
 	const { node, inputs, outputs } = operator;
 	if (!isOnnxOp(node, "Concat", "Pad")) return undefined;
 	const [shape, result] = [inputs[0], outputs[0]].map((operand) => operand && fixedShape(operand.shape));
-	const axis = shape && (channelAxis(node, shape.length) ?? scaledAxis(node, shape, types));
+	const axis =
+		shape && (channelAxis(node, shape.length) ?? (architecture === "v68" ? undefined : scaledAxis(node, shape, types)));
 	if (shape === undefined || result === undefined || axis === undefined) return undefined;
 	const isAppended = isOnnxOp(node, "Concat") ? isConcatenated(operator, axis) : isPadded(operator, axis);
 	const [channels, all] = [shape[axis]!, result[axis]!];

@@ -92,6 +92,7 @@ export const COMPILED_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/mish-lpbq",
 		name: "a Mish in front of LPBQ",
+		sinceV69: true,
 		write: (b, rows) =>
 			model(b, [rows, K], (_, x) => {
 				const gate = pair(b, node(b, "Mish", [x], "mish"));
@@ -114,6 +115,7 @@ export const COMPILED_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/channel-fill",
 		name: "zeros behind rows of a scaled input",
+		sinceV69: true,
 		write: (b, rows) =>
 			model(b, [1, rows, 50], (_, x) => {
 				b.initializer("factor", floatTensor([], [1.5]));

@@ -19,7 +19,7 @@ import type { Remedy, Tools } from "./remedy.js";
  */
 export const appendAnother: Remedy = (operator, tools) => {
 	const { node, inputs, outputs } = operator;
-	const fill = lostFill(operator, tools.types);
+	const fill = lostFill(operator, tools.types, tools.architecture);
 	const shape = fixedShape(outputs[0]?.shape);
 	const isPad = isOnnxOp(node, "Pad");
 	const number = isPad ? paddedNumber(inputs[2]) : numberOf(inputs[1]);

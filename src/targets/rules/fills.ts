@@ -11,11 +11,11 @@ export const FILL_RULES: RuleGroup = {
 				"No Concat with a constant of one number, and no Pad, appends to the channels without filling up the last 32 of them, where there are some to fill; channels are on the second axis of an image, on the last axis of anything else, and of a graph's input that only elementwise operators, with constants, are between.",
 			consequence: "wrong",
 			measured:
-				"what is appended is not written, on every architecture: -8 to 23 dB for 42 + 6, 8 + 8, 33 + 31 and 80 + 16 channels, of 16 and 8 bits, behind MatMul, LayerNormalization, Conv, pools, Resize and graph inputs of rank 2 to 4, in front of the same; 74 to 98 dB for 32 + 1, 40 + 31 and 48 + 48, with different numbers, with two constants, with the constant in front, along other axes, behind Sigmoid and Softmax, and where nothing but a Slice reads it; 0 to 18 dB for a Pad behind Mul, Add, Sub or Div of a graph's input and a constant, with 5 to 16 and more than 32 numbers in a row: x * 2 of [1, 7, 50] and 6 zeros, an image [1, 3, 4, 50] too; 69 to 90 dB with 17 to 31, with one row, behind a product, a sum of two activations and constants one a channel that are multiplied with",
+				"what is appended is not written, on every architecture: -8 to 23 dB for 42 + 6, 8 + 8, 33 + 31 and 80 + 16 channels, of 16 and 8 bits, behind MatMul, LayerNormalization, Conv, pools, Resize and graph inputs of rank 2 to 4, in front of the same; 74 to 98 dB for 32 + 1, 40 + 31 and 48 + 48, with different numbers, with two constants, with the constant in front, along other axes, behind Sigmoid and Softmax, and where nothing but a Slice reads it; 0 to 18 dB for a Pad behind Mul, Add, Sub or Div of a graph's input and a constant, with 5 to 16 and more than 32 numbers in a row: x * 2 of [1, 7, 50] and 6 zeros, an image [1, 3, 4, 50] too; 69 to 90 dB with 17 to 31, with one row, behind a product, a sum of two activations and constants one a channel that are multiplied with, and on v68",
 			remedy: "append one more number, another one, with Concat, and cut it off",
 			appliedBy: "legalize-operators",
-			broken(operator, { types }) {
-				const fill = lostFill(operator, types);
+			broken(operator, { types, architecture }) {
+				const fill = lostFill(operator, types, architecture);
 				return fill && `${fill.count} equal numbers are appended to ${fill.channels} channels, on axis ${fill.axis}`;
 			},
 		},

@@ -77,10 +77,9 @@ export const UNCOMPILED_RULES: RuleGroup = {
 			id: "htp/mish-lpbq",
 			about: "No Mish is in front of a weight that is LPBQ in the double-dq form, however far behind.",
 			consequence: "refused",
-			since: "v69",
 			measured:
 				"'Failed to compose Qnn graph' with a MatMul directly behind and with Relu, MatMuls, Concat and Slice between; 41 to 49 dB with the Mish behind it or beside it, with float block scales and with one scale a channel",
-			remedy: "write it as x * tanh(softplus(x))",
+			remedy: "write it as x * tanh(softplus(x)); nothing is done for a v68",
 			appliedBy: "legalize-operators",
 			broken({ node, outputs }) {
 				if (!isOnnxOp(node, "Mish")) return undefined;
