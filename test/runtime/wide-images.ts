@@ -3,10 +3,10 @@ import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { elementCount } from "../../src/ir/types.js";
 import { mixedSource } from "../support/random.js";
 import { type Flow, normals } from "./random-writer.js";
-import { WideWriter } from "./wide-writer.js";
+import { OperatorWriter } from "./wide-operators.js";
 
 /** Positions in one, two or three dimensions, [1, C, ...]: convolutions, pools, norms of channels, and what is between. */
-export class ImageWriter extends WideWriter {
+export class ImageWriter extends OperatorWriter {
 	protected override write(): Flow[] {
 		const dimensions = this.pick([1, 2, 2, 2, 2, 3]);
 		const channels = this.pick([1, 3, 4, 8, 16, 32]);
@@ -25,7 +25,7 @@ export class ImageWriter extends WideWriter {
 		const kind = this.pick([
 			...["conv", "conv", "conv", "conv", "conv", "activation", "activation", "binary", "residual", "residual"],
 			...["views", "pool", "pool", "batch", "batch", "transposed", "excite", "resize", "pad", "instance", "softmax"],
-			...["depth", "global", "shuffle"],
+			...["depth", "global", "shuffle", "grouped", "other", "other", "other"],
 		]);
 		return this.common(kind, from, 1) ?? this.#own(kind, from);
 	}
@@ -57,6 +57,8 @@ export class ImageWriter extends WideWriter {
 			}
 			case "shuffle":
 				return this.#shuffle(from);
+			case "grouped":
+				return this.#grouped(from);
 			default:
 				return this.#depthToSpace(from);
 		}
@@ -212,6 +214,23 @@ export class ImageWriter extends WideWriter {
 		const pads = this.constant(int64Tensor([2 * amounts.length], [...amounts, ...behind]));
 		const name = this.node("Pad", [from.name, pads], { mode: stringAttribute(mode) });
 		return this.encode({ name, shape: from.shape.map((side, axis) => side + amounts[axis]! + behind[axis]!) });
+	}
+
+	/** A norm of groups of channels, of all together, or of neighbours; means of single channels would be nothing. */
+	#grouped(from: Flow): Flow {
+		const depth = from.shape[1]!;
+		const op = this.pick(["GroupNormalization", "GroupNormalization", "MeanVarianceNormalization", "LRN"]);
+		this.words.push(op);
+		if (op === "MeanVarianceNormalization") {
+			const axes = from.shape.map((_, axis) => axis).slice(1);
+			return this.encode({ name: this.node(op, [from.name], { axes: intsAttribute(axes) }), shape: from.shape });
+		}
+		if (op === "LRN")
+			return this.encode({ name: this.node(op, [from.name], { size: intAttribute(3) }), shape: from.shape });
+		const groups = this.pick([1, 2, 4].filter((count) => depth % count === 0));
+		const parameters = [this.#channelwise(depth, 1), this.#channelwise(depth, 0)];
+		const name = this.node(op, [from.name, ...parameters], { num_groups: intAttribute(groups) });
+		return this.encode({ name, shape: from.shape });
 	}
 
 	#shuffle(from: Flow): Flow {

@@ -3,12 +3,12 @@ import { bytesOf, floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.j
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { mixedSource } from "../support/random.js";
 import { type Flow, normals } from "./random-writer.js";
-import { WideWriter } from "./wide-writer.js";
+import { OperatorWriter } from "./wide-operators.js";
 
 const { UINT8, INT8, FLOAT } = DataType;
 
 /** Rows of numbers: linear layers, norms, attention, recurrent layers, and what stands between them. */
-export class TokenWriter extends WideWriter {
+export class TokenWriter extends OperatorWriter {
 	protected override write(): Flow[] {
 		const depth = this.pick([16, 20, 32, 33, 48, 50, 64, 64, 96, 128]);
 		const rows = this.pick([1, 2, 5, 7, 8, 12, 17, 24]);
@@ -26,6 +26,7 @@ export class TokenWriter extends WideWriter {
 		const kind = this.pick([
 			...["linear", "linear", "linear", "linear", "norm", "norm", "activation", "activation", "binary", "binary"],
 			...["residual", "residual", "views", "views", "attention", "recurrent", "softmax", "gated", "integer", "packed"],
+			...["other", "other", "other", "other"],
 		]);
 		return this.common(kind, from, from.shape.length - 1) ?? this.#own(kind, from);
 	}

@@ -120,7 +120,7 @@ export abstract class WideWriter extends RandomWriter {
 
 	/** `make` in a function, or in the branch of an If that is taken, where `make` quantizes nothing. */
 	protected enclosed(from: Flow, make: (from: Flow) => Flow): Flow {
-		const kind = this.pick(["", "", "", "", "", "", "", "", "function", "if", "loop"]);
+		const kind = this.chance(0.06) ? this.pick(["function", "if", "loop"]) : "";
 		if (kind === "" || this.#isHidden) return make(from);
 		this.words.push(kind);
 		const outer = this.b;
