@@ -225,6 +225,7 @@ export class ImageWriter extends OperatorWriter {
 			const axes = from.shape.map((_, axis) => axis).slice(1);
 			return this.encode({ name: this.node(op, [from.name], { axes: intsAttribute(axes) }), shape: from.shape });
 		}
+		if (op === "LRN" && from.shape.length !== 4) return from;
 		if (op === "LRN")
 			return this.encode({ name: this.node(op, [from.name], { size: intAttribute(3) }), shape: from.shape });
 		const groups = this.pick([1, 2, 4].filter((count) => depth % count === 0));
