@@ -7,6 +7,7 @@ import type { Value } from "../ir/value.js";
 import { allGraphs, nodeLabel } from "../ir/walk.js";
 import { addConstant } from "../weights/constant.js";
 import { definePass } from "./infra/pass.js";
+import { dropEmptyParts } from "./support/empty-parts.js";
 import { knownTensor } from "./support/known-tensor.js";
 
 /** Operators with which exporters begin to compute a shape. */
@@ -14,7 +15,8 @@ const ROOTS = ["Shape", "Size", "ConstantOfShape", "Range"];
 
 /**
  * `Reshape(x, Concat(Gather(Shape(x), 0), [12, 32]))` -> `Reshape(x, [1, 12, 32])`: what a model computes out of shapes
- * that are fixed becomes a constant, and the nodes that nobody reads any more go.
+ * that are fixed becomes a constant, and the nodes that nobody reads any more go. Parts of a Concat that turn out to be
+ * empty are left out.
  */
 export const foldShapes = definePass<Record<never, never>>({
 	name: "fold-shapes",
@@ -34,6 +36,11 @@ export const foldShapes = definePass<Record<never, never>>({
 				changed = true;
 			}
 			changed = removeUnread(graph, folded) || changed;
+			const dropped = dropEmptyParts(graph, types);
+			if (dropped > 0) {
+				context.count("empty parts dropped", dropped);
+				changed = true;
+			}
 			for (const node of graph.nodes) {
 				if (!isOnnxOp(node, "Shape", "Size") || types.elementsOf(node.outputs[0]!)?.every(isNumber)) continue;
 				const message = `the shape of '${node.inputs[0]?.name}' is not fixed, so that it stays computed`;

@@ -99,7 +99,29 @@ describe("fix-shapes", () => {
 	});
 });
 
+/** `Concat(Relu(x[:, :n]), x[:, n:])` with n = `rotated` of 8 columns, as rotary embeddings of part of a head are written. */
+function rotatedPart(rotated: number): Model {
+	return modelOf((b) => {
+		b.input("x", DataType.FLOAT, [3, 8]);
+		for (const [name, at] of Object.entries({ start: 0, middle: rotated, end: 2 ** 31 - 1, axis: 1 })) {
+			b.initializer(name, int64Tensor([1], [at]));
+		}
+		b.node("Slice", ["x", "start", "middle", "axis"], ["turned"]);
+		b.node("Slice", ["x", "middle", "end", "axis"], ["passed"]);
+		b.node("Relu", ["turned"], ["done"]);
+		b.node("Concat", ["done", "passed"], ["joined"], { axis: intAttribute(1) });
+		b.node("Neg", ["joined"], ["y"]);
+		b.value("y").type = tensorType(DataType.FLOAT, [3, 8]);
+		b.output("y");
+	});
+}
+
 describe("fold-shapes", () => {
+	test("leaves parts of a Concat out that turn out to be empty", () =>
+		golden(foldShapes(), "empty-part", rotatedPart(8)));
+
+	test("leaves parts of a Concat that have columns", () => golden(foldShapes(), "full-parts", rotatedPart(6)));
+
 	test("makes constants of what follows from fixed shapes", async () => {
 		await golden(foldShapes(), "reshape", splitHeads([2, 16, 32]));
 	});

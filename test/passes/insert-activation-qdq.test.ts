@@ -158,6 +158,19 @@ describe("insert-activation-qdq", () => {
 			}),
 		));
 
+	test("a mask in front of the scale of the scores, which takes more of it", () =>
+		golden(
+			insert({ x: [-72, 40], sum: [-3.4e38, 40], scaled: [-3.4e37, 5] }),
+			"mask-scaled-behind",
+			chain((b) => {
+				b.initializer("mask", floatTensor([1, 8], [0, 0, 0, 0, 0, -3.4e38, -3.4e38, -3.4e38]));
+				scalar(b, "root", 8);
+				b.node("Add", ["x", "mask"], ["sum"]);
+				b.node("Div", ["sum", "root"], ["scaled"]);
+				b.node("Softmax", ["scaled"], ["y"]);
+			}),
+		));
+
 	test("a constant mask of several layers", () =>
 		golden(
 			insert({ x: [-9, 5], s: [-3.4e38, 5], t: [-3.4e38, 1], p: [0, 1] }),

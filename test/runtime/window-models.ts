@@ -162,6 +162,16 @@ export const WINDOW_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/conv-batch-steps",
+		name: "a Conv of several images with steps of 2 and 9 columns",
+		write: (b, rows) =>
+			model(b, [2, 4, rows + 9, 24], (_, x) => {
+				const w = weight(b, "w", { shape: [N, 4, 3, 9], isOne: true });
+				const window = { strides: intsAttribute([2, 2]), pads: intsAttribute([1, 4, 1, 4]) };
+				return pair(b, made(b, "Conv", [x, w], "conv", window), { scale: 2 ** -11 });
+			}),
+	},
+	{
 		rule: "htp/conv-empty-window",
 		name: "a Conv of floats with pads as wide as its kernel",
 		sinceV69: true,

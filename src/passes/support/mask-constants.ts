@@ -35,6 +35,8 @@ interface Meeting {
 	readonly node: Node;
 	readonly mask: Value;
 	readonly scores: Interval;
+	/** What lies so far below the largest of a row has no weight. */
+	readonly nothing: number;
 }
 
 /**
@@ -47,16 +49,16 @@ export function tameMasks(model: Model, ranges: ActivationRanges, names: NameSco
 	const tamed: TamedMask[] = [];
 	for (const mask of new Set(meetings.map((meeting) => meeting.mask))) {
 		const here = meetings.filter((meeting) => meeting.mask === mask);
-		const needed = Math.max(...here.map(({ scores }) => scores.hi - scores.lo + NOTHING_LEFT));
+		const needed = Math.max(...here.map(({ scores, nothing }) => scores.hi - scores.lo + nothing));
 		const found = lowestOf(mask, ranges);
 		if (found === undefined || found >= -needed * MODERATE) continue;
-		for (const { node, scores } of here) {
+		for (const { node, scores, nothing } of here) {
 			const hi = Math.max(scores.hi, isOnnxOp(node, "Add") ? scores.hi + Math.max(0, highestOf(mask, ranges)) : 0);
-			setThroughViews(node.outputs[0]!, { lo: scores.lo - NOTHING_LEFT, hi }, ranges);
+			setThroughViews(node.outputs[0]!, { lo: scores.lo - nothing, hi }, ranges);
 		}
 		// behind a Where the value stands by itself, behind an Add it is a difference
 		const isAdded = here.every(({ node }) => isOnnxOp(node, "Add"));
-		const to = isAdded ? -needed : Math.min(...here.map(({ scores }) => scores.lo - NOTHING_LEFT));
+		const to = isAdded ? -needed : Math.min(...here.map(({ scores, nothing }) => scores.lo - nothing));
 		raise({ readers: here.map(({ node }) => node), mask }, to, ranges, names);
 		tamed.push({ mask, from: found, to });
 	}
@@ -64,7 +66,9 @@ export function tameMasks(model: Model, ranges: ActivationRanges, names: NameSco
 }
 
 function meetingAt(node: Node, ranges: ActivationRanges): Meeting | undefined {
-	if (!isOnnxOp(node, "Add", "Where") || !goesIntoSoftmax(node.outputs[0])) return undefined;
+	if (!isOnnxOp(node, "Add", "Where")) return undefined;
+	const factor = factorToSoftmax(node.outputs[0]);
+	if (factor === undefined) return undefined;
 	const operands = isOnnxOp(node, "Add") ? [0, 1] : [1, 2];
 	const [a, b] = operands.map((index) => node.inputs[index]);
 	if (a === undefined || b === undefined) return undefined;
@@ -72,14 +76,28 @@ function meetingAt(node: Node, ranges: ActivationRanges): Meeting | undefined {
 	if (lowA === undefined || lowB === undefined) return undefined;
 	const [mask, other] = lowA < lowB ? [a, b] : [b, a];
 	const scores = ranges.of(other);
-	return scores && { node, mask, scores };
+	return scores && { node, mask, scores, nothing: NOTHING_LEFT / factor };
 }
 
-function goesIntoSoftmax(value: Value | undefined): boolean {
-	if (value === undefined || value.isGraphOutput || value.uses.length === 0) return false;
-	return value.uses.every(({ node, index }) => {
-		return isOnnxOp(node, "Softmax") || (isMoved(node, index) && goesIntoSoftmax(node.outputs[0]));
+/** The smallest factor between `value` and the softmaxes that it goes into; undefined where it goes anywhere else. */
+function factorToSoftmax(value: Value | undefined): number | undefined {
+	if (value === undefined || value.isGraphOutput || value.uses.length === 0) return undefined;
+	const factors = value.uses.map(({ node, index }) => {
+		if (isOnnxOp(node, "Softmax")) return 1;
+		const own = isMoved(node, index) ? 1 : scaledBy(node, index);
+		const behind = own === undefined ? undefined : factorToSoftmax(node.outputs[0]);
+		return behind === undefined ? Number.NaN : own! * behind;
 	});
+	const factor = Math.min(...factors);
+	return Number.isNaN(factor) ? undefined : factor;
+}
+
+/** The positive number that input `index` is multiplied by, as attentions do that scale what is masked already. */
+function scaledBy(node: Node, index: number): number | undefined {
+	if (!isOnnxOp(node, "Mul", "Div") || (isOnnxOp(node, "Div") && index !== 0)) return undefined;
+	const other = smallConstantOf(node.inputs[1 - index]);
+	if (other === undefined || other.values.length !== 1 || !(other.values[0]! > 0)) return undefined;
+	return isOnnxOp(node, "Mul") ? other.values[0]! : 1 / other.values[0]!;
 }
 
 /** Does `node` hand on what it reads as input `index`? Exporters write casts to the type that values have in front of a softmax. */
@@ -103,7 +121,9 @@ function highestOf(value: Value, ranges: ActivationRanges): number {
 function setThroughViews(value: Value, interval: Interval, ranges: ActivationRanges): void {
 	ranges.set(value, interval);
 	for (const { node, index } of value.uses) {
-		if (isMoved(node, index)) setThroughViews(node.outputs[0]!, interval, ranges);
+		const factor = isMoved(node, index) ? 1 : scaledBy(node, index);
+		if (factor === undefined) continue;
+		setThroughViews(node.outputs[0]!, { lo: interval.lo * factor, hi: interval.hi * factor }, ranges);
 	}
 }
 

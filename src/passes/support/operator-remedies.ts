@@ -7,6 +7,7 @@ import { unifyTypes } from "./activation-types.js";
 import { averageByConv, coverWindows, keepZeros } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
+import { sliceColumns } from "./column-steps.js";
 import { subtractOpposite, unsqueezeFirst } from "./compiled-remedies.js";
 import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
@@ -197,6 +198,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/relu-int4-rows", widenProduct],
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
+	["htp/conv-batch-steps", sliceColumns],
 	["htp/conv-empty-window", padFirst],
 	["htp/norm-channels", padByNothing],
 	["htp/conv-int4-volume", widenCodes],
