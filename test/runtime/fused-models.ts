@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
-import { type Builder, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
+import { type Builder, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* What the compiler makes one operator of, and computes wrong. */
 
@@ -57,6 +57,12 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				const gate = pair(b, node(b, "Sigmoid", [largest], "gate"), { scale: 2 ** -16, zero: 0 });
 				return pair(b, node(b, "Mul", [gate, largest], "product"));
 			}),
+	},
+	{
+		rule: "htp/silu-size",
+		name: "SiLU of a sum, of many channels",
+		write: (b, rows) =>
+			model(b, [1, 8 * rows, 8, 7], (_, x) => silu(b, pair(b, node(b, "Add", [x, vector(b, "shift", 7, 0.2)], "sum")))),
 	},
 	{
 		rule: "htp/silu-size",
