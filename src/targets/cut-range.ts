@@ -132,7 +132,8 @@ export function limitedResult(activation: Node, types: TypeSource): LimitedResul
 
 /** What an activation is quantized to, operators aside that the compiler moves the quantizer across. */
 export function resultBehind(activation: Node, types: TypeSource): QuantizationFacts | undefined {
-	const quantizer = quantizerBehind(activation.outputs[0]!, ["MaxPool", ...MOVED_ACROSS]);
+	const [output] = activation.outputs;
+	const quantizer = output && quantizerBehind(output, ["MaxPool", ...MOVED_ACROSS]);
 	if (quantizer === undefined || !isOnnxOp(quantizer, "QuantizeLinear")) return undefined;
 	return outputFacts(quantizer.inputs[0]!, types).quantization;
 }

@@ -1,4 +1,4 @@
-import { intsAttribute } from "../../src/ir/attribute.js";
+import { type Attribute, intsAttribute } from "../../src/ir/attribute.js";
 import { int64Tensor } from "../../src/ir/tensor.js";
 import { type Builder, model, N, type OperatorModel, pair } from "./operator-models.js";
 
@@ -10,26 +10,33 @@ function padded(b: Builder, x: string, amounts: readonly number[]): string {
 	return "padded";
 }
 
-export const PAD_MODELS: readonly OperatorModel[] = [
-	...[true, false].map(
-		(isFloat): OperatorModel => ({
-			rule: "htp/pad-maximum",
-			name: `the largest of zeros and of what is below 0, on ${isFloat ? "floats" : "codes"}`,
-			write: (b, rows) =>
-				model(
-					b,
-					[1, N, rows + 4, 9],
-					(_, x) => {
-						b.node("Abs", [x], ["size"], {}, "abs");
-						b.node("Neg", [isFloat ? "size" : pair(b, "size")], ["below"], {}, "neg");
-						const around = padded(b, isFloat ? "below" : pair(b, "below"), [0, 0, 1, 1, 0, 0, 1, 1]);
-						const attributes = { kernel_shape: intsAttribute([3, 3]), strides: intsAttribute([2, 2]) };
-						b.node("MaxPool", [around], ["largest"], attributes, "pool");
-						return isFloat ? "largest" : pair(b, "largest");
-					},
-					{},
-					isFloat,
-				),
-		}),
-	),
-];
+/** The largest of zeros and of what is below 0. */
+function lostZeros(isFloat: boolean, own: Readonly<Record<string, Attribute>>): OperatorModel {
+	const pads = "pads" in own ? " of a pool that pads itself" : "";
+	return {
+		rule: "htp/pad-maximum",
+		name: `the largest of zeros and of what is below 0${pads}, on ${isFloat ? "floats" : "codes"}`,
+		write: (b, rows) =>
+			model(
+				b,
+				[1, N, rows + 4, 9],
+				(_, x) => {
+					b.node("Abs", [x], ["size"], {}, "abs");
+					b.node("Neg", [isFloat ? "size" : pair(b, "size")], ["below"], {}, "neg");
+					const around = padded(b, isFloat ? "below" : pair(b, "below"), [0, 0, 1, 1, 0, 0, 1, 1]);
+					const attributes = { kernel_shape: intsAttribute([3, 3]), strides: intsAttribute([2, 2]), ...own };
+					b.node("MaxPool", [around], ["largest"], attributes, "pool");
+					return isFloat ? "largest" : pair(b, "largest");
+				},
+				{},
+				isFloat,
+			),
+	};
+}
+
+export const PAD_MODELS: readonly OperatorModel[] = [lostZeros(true, {}), lostZeros(false, {})];
+
+/** In front of pools that pad themselves. */
+export const PADDED_POOL_MODELS: readonly OperatorModel[] = [true, false].map((isFloat) =>
+	lostZeros(isFloat, { pads: intsAttribute([1, 0, 1, 1]) }),
+);

@@ -6,7 +6,8 @@ import { MODE_MODELS } from "./mode-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
-import { PAD_MODELS } from "./pad-models.js";
+import { OUTPUT_MODELS } from "./output-models.js";
+import { PAD_MODELS, PADDED_POOL_MODELS } from "./pad-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
 import { RANK_MODELS } from "./rank-models.js";
@@ -35,4 +36,6 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...PAD_MODELS,
 	...AXIS_MODELS,
 	...COMPILED_MODELS,
+	...OUTPUT_MODELS,
+	...PADDED_POOL_MODELS,
 ];

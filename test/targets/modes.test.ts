@@ -12,8 +12,10 @@ import { int4Tensor, quantized, randomScales } from "../support/weights.js";
 
 const { FLOAT, INT8, UINT16 } = DataType;
 
+const findingsOf = (fill: (b: ModelBuilder) => void) => checkModel(modelOf(fill), parseTarget("qnn-htp:v79"));
+
 async function rulesOf(fill: (b: ModelBuilder) => void): Promise<string[]> {
-	const findings = await checkModel(modelOf(fill), parseTarget("qnn-htp:v79"));
+	const findings = await findingsOf(fill);
 	return findings.filter(({ consequence }) => consequence !== "slow").map(({ rule }) => rule);
 }
 
@@ -483,6 +485,56 @@ test.each([
 	builder.output("y");
 	const findings = await checkModel(builder.build(), parseTarget("qnn-htp:v79"));
 	expect(findings.some(({ rule }) => rule === "htp/old-form")).toBe(isWrong);
+});
+
+test.each([
+	[6, ["htp/first-set"]],
+	[7, []],
+] as const)("a Relu in operator set %i", async (opset, expected) => {
+	const builder = new ModelBuilder({ opset });
+	builder.input("x", FLOAT, [1, 3, 6, 8]);
+	builder.node("Relu", ["x"], ["y"]);
+	builder.output("y");
+	const findings = await checkModel(builder.build(), parseTarget("qnn-htp:v79"));
+	expect(findings.map(({ rule }) => rule)).toEqual(expected);
+});
+
+test.each([["values"], ["indices"]])("a TopK of which the %s are read", async (output) => {
+	const findings = await findingsOf((b) => {
+		b.input("x", FLOAT, [2, 40]);
+		b.initializer("k", int64Tensor([1], [3]));
+		b.node("TopK", ["x", "k"], ["values", "indices"]);
+		b.output(output);
+	});
+	expect(findings.map(({ rule }) => rule)).toEqual(output === "indices" ? ["htp/top-k-ties"] : []);
+});
+
+test.each([[true], [false]])("a GatherElements whose indices are an input of the graph: %s", async (isInput) => {
+	const findings = await findingsOf((b) => {
+		b.input("x", FLOAT, [2, 3]);
+		if (isInput) b.input("indices", DataType.INT64, [2, 2]);
+		else b.initializer("indices", int64Tensor([2, 2], [-1, 0, 1, -2]));
+		b.node("GatherElements", ["x", "indices"], ["y"], { axis: intAttribute(1) });
+		b.output("y");
+	});
+	expect(findings.map(({ rule }) => rule)).toEqual(isInput ? ["htp/negative-indices"] : []);
+});
+
+test("values that are no tensors, and operators without outputs", async () => {
+	const sequences = await rulesOf((b) => {
+		const type = { kind: "sequence", element: tensorType(FLOAT, [2]) } as const;
+		b.input("x", FLOAT, [2]).type = type;
+		b.node("Identity", ["x"], ["y"]);
+		b.output("y").type = type;
+	});
+	expect(sequences).toEqual(["htp/element-type"]);
+	const silent = await rulesOf((b) => {
+		b.input("x", FLOAT, [2, 8]);
+		b.node({ domain: "com.microsoft", type: "MultiHeadAttention" }, [], []);
+		b.node("Relu", ["x"], ["y"]);
+		b.output("y");
+	});
+	expect(silent).toEqual(["htp/operator-domain"]);
 });
 
 test.each([

@@ -1,14 +1,16 @@
 import { intAttribute, intOf, intsAttribute, intsOf, stringAttribute, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import type { NameScope } from "../../ir/names.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { isGlobalAverage } from "../../targets/global-average.js";
-import type { OperatorFacts } from "../../targets/operator-facts.js";
+import type { OperandFacts, OperatorFacts } from "../../targets/operator-facts.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, addQuantizedConstant, codesTensor, encodingBehind } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { removeUnused } from "./remove-unused.js";
 
 /** How the windows of an AveragePool lie along one axis. */
 interface Windows {
@@ -60,10 +62,27 @@ export const coverWindows: Remedy = (operator, { names }) => {
 	return true;
 };
 
-/** `Pad -> MaxPool` -> the same with an auto_pad, so that ONNX Runtime leaves the zeros in front of it. */
-export const keepZeros: Remedy = ({ node }) => {
+/** A number that ONNX Runtime does not take for 0, while half floats and codes do. */
+const NEARLY_ZERO = 1e-30;
+
+/** A Pad of zeros that only `node` reads -> one of numbers that are nearly 0. */
+function padAlmostZeros(node: Node, padded: OperandFacts | undefined, names: NameScope): boolean {
+	const pad = node.inputs[0]!.producer!;
+	if (padded?.dtype !== DataType.FLOAT) return false;
+	const value = new NodeWriter(pad, names).constant("value", floatTensor([], [NEARLY_ZERO]));
+	const before = pad.inputs[2];
+	pad.setInput(2, value);
+	if (before !== undefined) removeUnused(before);
+	return true;
+}
+
+/**
+ * `Pad -> MaxPool` -> the same so that ONNX Runtime leaves the zeros in front of it: with an auto_pad, or, where the pool
+ * pads or rounds up itself, with numbers that are nearly 0.
+ */
+export const keepZeros: Remedy = ({ node, inputs: [padded] }, { names }) => {
 	const isPlain = intsOf(node, "pads").every((pad) => pad === 0) && intOf(node, "ceil_mode", 0) === 0;
-	if (!isPlain) return false;
+	if (!isPlain) return padAlmostZeros(node, padded, names);
 	const { op, name, inputs, outputs } = node;
 	const attributes = new Map([...node.attributes, ["auto_pad", stringAttribute("VALID")] as const]);
 	attributes.delete("pads");

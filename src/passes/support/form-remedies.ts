@@ -18,6 +18,14 @@ export const keepDefaults: Remedy = ({ node }, { model }) => {
 	return defaults.length > 0;
 };
 
+/** An operator without the names of optional outputs that nobody reads. */
+export const dropOutputs: Remedy = ({ node }) => {
+	const last = node.outputs.findLastIndex((output) => output.uses.length > 0 || output.isGraphOutput);
+	const unused = node.outputs.slice(Math.max(last, 0) + 1);
+	for (const output of unused) node.removeOutput(output);
+	return unused.length > 0;
+};
+
 /** Outputs of the graph with the shapes that they have. */
 export const restateShapes: Remedy = ({ outputs }) => {
 	for (const { value, shape } of outputs) {

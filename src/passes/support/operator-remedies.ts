@@ -23,7 +23,7 @@ import {
 } from "./encoding-remedies.js";
 import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
-import { computeOnValues, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
+import { computeOnValues, dropOutputs, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
 import { gatherPoints } from "./gather-remedy.js";
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
@@ -260,6 +260,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/einsum", lowerEinsum],
 	["htp/computed-parameter", keepDefaults],
 	["htp/operator-form", otherForm],
+	["htp/unused-output", dropOutputs],
 	["htp/output-shape", restateShapes],
 	["htp/rank", lowerDepth],
 	["htp/lp-pool-pads", coverWindows],

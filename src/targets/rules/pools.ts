@@ -142,8 +142,9 @@ export const POOL_RULES: RuleGroup = {
 			consequence: "wrong",
 			since: "v69",
 			measured:
-				"ONNX Runtime makes pads of the MaxPool of the zeros, which it leaves out: -10 to -4 dB where all values are below 0, 25 to 44 dB of normal values in images of 6 x 7, on floats and codes, on v73, v79 and v81; 74 dB and more with another number than 0, a quantizer between, an auto_pad, behind a Relu, and on a v68",
-			remedy: "give the MaxPool the auto_pad VALID, which keeps both apart",
+				"ONNX Runtime makes pads of the MaxPool of the zeros, which it leaves out: -10 to -4 dB where all values are below 0, 25 to 44 dB of normal values in images of 6 x 7, on floats and codes, on v73, v79 and v81; 74 dB and more with another number than 0, a quantizer between, an auto_pad, behind a Relu, and on a v68; beside pads of the MaxPool itself -8 to 27 dB, -96 where a window lies in pads alone, with 1e-30 in place of the zeros 72 dB and more",
+			remedy:
+				"give the MaxPool the auto_pad VALID, which keeps both apart, or pad with 1e-30 where it pads or rounds up itself",
 			appliedBy: "legalize-operators",
 			broken(operator, { known }) {
 				const what = known.isFolded(operator.node) ? undefined : lostZeros(operator);
