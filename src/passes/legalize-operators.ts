@@ -1,5 +1,6 @@
 import { NameScope } from "../ir/names.js";
 import { nodeLabel } from "../ir/walk.js";
+import { sqnrDb } from "../quant/measure.js";
 import { type BrokenRule, brokenRules } from "../targets/check-model.js";
 import { definePass } from "./infra/pass.js";
 import { OPERATOR_REMEDIES } from "./support/operator-remedies.js";
@@ -40,6 +41,14 @@ export const legalizeOperators = definePass<Record<never, never>>({
 					architecture: found.architecture,
 					types: found.types,
 					report: ({ weight }, separation) => reportSeparation(context, weight!.site, separation),
+					reportLoss: ({ weight, node, graphSite }, step, { signal, error }) => {
+						const loss = `at ${sqnrDb(signal, error).toFixed(1)} dB`;
+						context.report("weight/legal-at-a-loss", `weight '${weight!.name}' was made legal ${loss}: ${step}`, {
+							graph: graphSite.path,
+							node: nodeLabel(node),
+							value: weight!.name,
+						});
+					},
 				});
 				if (isDone) {
 					context.count(rule.id);

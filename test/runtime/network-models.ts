@@ -6,9 +6,9 @@ import { type Builder, K, model, N, node, type OperatorModel, pair, weight } fro
 
 /* What parts of published networks break, smallest models of it, for which legalize-operators has the remedy. */
 
-function depthwise(b: Builder, x: string, w: string): string {
+function depthwise(b: Builder, x: string, w: string, scale = 2 ** -13): string {
 	b.node("Conv", [x, w], ["conv"], { group: intAttribute(N) }, "conv");
-	return pair(b, "conv", { scale: 2 ** -13 });
+	return pair(b, "conv", { scale });
 }
 
 /** Equal numbers of `shape` behind `x`. */
@@ -125,7 +125,7 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 		name: "a depthwise Conv of one position with one scale",
 		write: (b, rows) =>
 			model(b, [1, N, rows, 3], (_, x) =>
-				depthwise(b, x, weight(b, "w", { shape: [N, 1, 1, 1], axis: 0, isOne: true })),
+				depthwise(b, x, weight(b, "w", { shape: [N, 1, 1, 1], axis: 0, isOne: true }), 2 ** -16),
 			),
 	},
 	{

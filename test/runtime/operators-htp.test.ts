@@ -46,8 +46,9 @@ const faults = ({ architecture }: Target) =>
 			!(architecture === "v68" ? sinceV69 : untilV68),
 	);
 
-/** Rules whose models have activations of 8 bits, or a Softplus, which has hardly more. */
+/** Rules whose models have activations of 8 bits, or a Softplus or Mish, which have hardly more. */
 const EIGHT_BITS = [
+	"htp/mish-lpbq",
 	"htp/softplus-size",
 	"htp/float-sum-8-bits",
 	"htp/pad-signed",

@@ -12,6 +12,7 @@ import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
 import { RANK_MODELS } from "./rank-models.js";
 import { SHAPE_MODELS } from "./shape-models.js";
+import { STORED_MODELS } from "./stored-models.js";
 import { VALUE_MODELS } from "./value-models.js";
 import { VOLUME_MODELS } from "./volume-models.js";
 import { WINDOW_MODELS } from "./window-models.js";
@@ -38,4 +39,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...COMPILED_MODELS,
 	...OUTPUT_MODELS,
 	...PADDED_POOL_MODELS,
+	...STORED_MODELS,
 ];

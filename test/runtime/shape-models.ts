@@ -6,9 +6,9 @@ import { randomCodes } from "../support/weights.js";
 import { normals } from "./models.js";
 import { type Builder, K, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
 
-/* Pools, ranks, stated shapes and codes of 16 bits, for which legalize-operators has the remedy. */
+/* Pools, ranks and stated shapes, for which legalize-operators has the remedy. */
 
-const { FLOAT, FLOAT16, INT16, INT64, UINT16, UINT8 } = DataType;
+const { FLOAT, FLOAT16, INT64, UINT8 } = DataType;
 
 type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -50,23 +50,6 @@ function numbers(b: Builder, name: string, values: readonly number[], shape: rea
 }
 
 const image = (rows: number) => [1, 3, rows, 9];
-
-/** A product of `x`, [rows, K] or an image of K channels, and a weight of 16-bit codes. */
-function wide(op: "MatMul" | "Conv", limit: number, dtype: typeof INT16 | typeof UINT16, zero: number) {
-	return (b: Builder, x: string) => {
-		const shape = op === "MatMul" ? [K, N] : [N, K, 1, 2];
-		const codes = randomCodes16(elementCount(shape), limit).map((code) => code + zero);
-		b.initializer("w", codesTensor(dtype, shape, codes));
-		b.initializer("w_scale", floatTensor([], [0.1 / limit]));
-		b.initializer("w_zero", codesTensor(dtype, [], [zero]));
-		b.node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"], {}, "w_DQ");
-		return node(b, op, [x, "w_dq"], "product");
-	};
-}
-
-function randomCodes16(count: number, limit: number): number[] {
-	return Array.from(normals(count, 7), (value) => Math.max(-limit, Math.min(limit, Math.round((value * limit) / 3))));
-}
 
 /** A kernel [channels, N, 3, 2] of floats, or of INT8 codes with one scale a channel. */
 function kernel(b: Builder, channels: number, isFloat: boolean): string {
@@ -288,27 +271,5 @@ export const SHAPE_MODELS: readonly OperatorModel[] = [
 			b.node("DequantizeLinear", ["codes", "s", "z"], ["values"], {}, "values_DQ");
 			b.output(pair(b, node(b, "Sigmoid", ["values"], "y"), { dtype: UINT8, scale: 2 ** -8, zero: 0 }));
 		},
-	},
-	{
-		rule: "htp/wide-codes",
-		name: "codes of 8 bits in 16, and activations that use few",
-		...on("codes", (rows) => [rows, K], wide("MatMul", 120, UINT16, 129), 2 ** -15),
-	},
-	{
-		rule: "htp/wide-codes",
-		name: "codes of 10 bits in 16",
-		sinceV69: true,
-		write: on("codes", (rows) => [1, K, rows, 5], wide("Conv", 500, INT16, 0), 2 ** -15, 2 ** -9).write,
-	},
-	{
-		rule: "htp/wide-zero-point",
-		name: "an INT16 zero point",
-		sinceV69: true,
-		write: on("codes", (rows) => [rows, K], wide("MatMul", 30000, INT16, 7), 2 ** -15).write,
-	},
-	{
-		rule: "htp/wide-weight",
-		name: "codes of 8 bits in 16, for a v68",
-		...on("codes", (rows) => [rows, K], wide("MatMul", 120, INT16, 0), 2 ** -15),
 	},
 ];

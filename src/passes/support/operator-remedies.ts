@@ -69,6 +69,7 @@ import {
 import { smallConstantOf } from "./small-constant.js";
 import { chooseBySign, computeOnIntegers, eluLine, halve } from "./small-value-remedies.js";
 import { cropLess } from "./spread-kernel.js";
+import { exchangeTypes, storeTaken } from "./stored-codes.js";
 import { dropUnitAxis, MAX_RANK } from "./unit-axis.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
@@ -80,7 +81,6 @@ import {
 	widenCodes,
 	widenProduct,
 } from "./weight-remedies.js";
-import { exchangeTypes, packCodes } from "./wide-codes.js";
 import { limitInput, raiseStart, writeWithExponential } from "./wide-value-remedies.js";
 import { writeOut } from "./written-out.js";
 
@@ -289,9 +289,11 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/global-max-row", reducePositions],
 	["htp/transposed-conv-padding", cropLess],
 	["htp/int4-asymmetric", unsignInt4],
-	["htp/wide-codes", packCodes],
-	["htp/wide-zero-point", packCodes],
-	["htp/wide-weight", packCodes],
+	["htp/channel-zero-point", storeTaken],
+	["htp/weight-type", storeTaken],
+	["htp/wide-codes", storeTaken],
+	["htp/wide-zero-point", storeTaken],
+	["htp/wide-weight", storeTaken],
 	["htp/wide-left", exchangeTypes],
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],

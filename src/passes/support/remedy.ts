@@ -1,5 +1,6 @@
 import type { Model } from "../../ir/model.js";
 import type { NameScope } from "../../ir/names.js";
+import type { ErrorSum } from "../../quant/measure.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import type { HtpArchitecture } from "../../targets/target.js";
 import type { TypeSource } from "../../targets/type-source.js";
@@ -13,6 +14,8 @@ export interface Tools {
 	readonly types: TypeSource;
 	/** Says what the range of an output was derived from, or why there is none. */
 	report(operator: OperatorFacts, separation: Separation | NoSeparation): void;
+	/** Says that the weight of an operator is not quite what it was, for what was done, in words. */
+	reportLoss(operator: OperatorFacts, step: string, error: ErrorSum): void;
 }
 
 /** Makes an operator keep a rule that it breaks; says whether it could. */

@@ -2,9 +2,11 @@ import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { eachNumber, numbersOf, scalarOf } from "../../weights/numbers.js";
 import { repeatedByte } from "../../weights/repeated-byte.js";
+import { HTP_CAPABILITIES } from "../capabilities.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
+import { activationType, takesWeightType } from "../weight-types.js";
 
 /** The byte that all zero points of a weight with one scale a channel are; none is right for UINT4. */
 const TAKEN: Readonly<Record<number, number>> = {
@@ -16,6 +18,7 @@ const TAKEN: Readonly<Record<number, number>> = {
 function hasTakenZeroPoints({ dtype, site }: WeightFacts): boolean {
 	const { zeroPoint, hasZeroPoint } = site.dequantization!;
 	const taken = TAKEN[dtype];
+	if (taken === undefined) return false;
 	if (!hasZeroPoint) return taken === 0;
 	return zeroPoint !== undefined && repeatedByte(zeroPoint.tensor) === taken;
 }
@@ -52,14 +55,35 @@ export const CHANNEL_RULES: RuleGroup = {
 			consequence: "refused",
 			measured:
 				"refused for Conv, MatMul and Gemm, zero points all the same or not; UINT4 with zero points 8, too; UINT4 with 0 compiles, -16 dB",
-			remedy: "store signed codes with zero points of 0",
-			appliedBy: "normalize-weights",
+			remedy: "store signed codes with zero points of 0, of more bits where that takes them",
+			appliedBy: "legalize-operators",
 			broken({ weight }) {
 				if (weight?.scheme !== "per-channel" || hasTakenZeroPoints(weight)) return undefined;
 				const { name, dtype } = weight;
 				if (![DataType.UINT4, DataType.UINT8, DataType.INT4, DataType.INT8].includes(dtype as never)) return undefined;
 				const expected = dtype === DataType.UINT4 ? "INT4" : `zero points of ${TAKEN[dtype]}`;
 				return `weight '${name}', ${dataTypeName(dtype)}, has one scale a channel and zero points, expected ${expected}`;
+			},
+		},
+		{
+			id: "htp/weight-type",
+			about:
+				"A weight without blocks is stored as INT8, UINT8 or INT4 beside UINT8, as INT8 beside INT8, as INT8 or INT4 beside INT16; beside UINT16 also as UINT8, INT16 or UINT16. With one scale and no bias UINT4 is taken beside UINT8 and UINT16, too, and all beside INT8; UINT4 of a Gemm also with a bias.",
+			consequence: "refused",
+			measured:
+				"of 24 pairs of types for Conv, depthwise Conv, ConvTranspose, MatMul and Gemm, on every architecture: all others are refused, with one scale a channel and with a bias",
+			remedy: "store INT8, INT4 or INT16 codes around 0, or quantize what it is multiplied with as unsigned",
+			appliedBy: "legalize-operators",
+			broken(operator, { architecture }) {
+				const { weight, node } = operator;
+				const isStored = weight?.scheme === "per-tensor" || weight?.scheme === "per-channel";
+				if (!isStored || weight.site.input === 0 || takesWeightType(operator, weight.dtype, architecture))
+					return undefined;
+				const isNamed = weight.scheme === "per-channel" && weight.dtype === DataType.UINT4;
+				const beside = activationType(operator);
+				if (isNamed || beside === undefined || (wideWeight(operator) && !HTP_CAPABILITIES[architecture].wideProducts))
+					return undefined;
+				return `weight '${weight.name}' of the ${node.op.type} is ${dataTypeName(weight.dtype)} beside ${dataTypeName(beside)}`;
 			},
 		},
 		{
@@ -89,7 +113,7 @@ export const CHANNEL_RULES: RuleGroup = {
 			id: "htp/wide-codes",
 			about: "Codes of a weight of 16 bits, less the zero point, reach 4096.",
 			consequence: "wrong",
-			since: "v69",
+			since: "v73",
 			measured:
 				"the product of the lower eight bits of both sides is left out: with codes up to 127, as some quantizers store those of 8 bits, 26 to 37 dB, and -15 to -10 dB where activations use the lower eight bits only; with up to 1024 49 to 56 dB, 4096 62 to 68 dB, 32767 76 to 92 dB",
 			remedy: "store them as INT8 or UINT8 where they fit, else times a power of two",
@@ -107,7 +131,7 @@ export const CHANNEL_RULES: RuleGroup = {
 			about:
 				"The zero point of an INT16 weight is 0; that of an UINT16 one 32768 in a Gemm, where there may be one scale a channel, which other operators do not take.",
 			consequence: "refused",
-			since: "v69",
+			since: "v73",
 			measured:
 				"INT16 with 5 refused for Conv, MatMul and Gemm, UINT16 with 20000 and 129 for Gemm; right for Conv and MatMul",
 			remedy: "store INT16 codes with the zero point 0",
@@ -133,9 +157,9 @@ export const CHANNEL_RULES: RuleGroup = {
 			id: "htp/wide-weight",
 			about: "No weight has codes of 16 bits.",
 			consequence: "refused",
-			until: "v68",
+			until: "v69",
 			measured: "refused for Conv, ConvTranspose, MatMul and Gemm, INT16 and UINT16",
-			remedy: "store 8 bits; that is done where they are enough for the codes",
+			remedy: "store 8 bits; each channel is rounded anew where they are not enough",
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const weight = wideWeight(operator);
