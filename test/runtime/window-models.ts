@@ -161,6 +161,23 @@ export const WINDOW_MODELS: readonly OperatorModel[] = [
 				return pair(b, made(b, "GlobalMaxPool", [conv], "largest"), { scale: 2 ** -15 });
 			}),
 	},
+	...(
+		[
+			["a row", [1, 3]],
+			["a column", [3, 1]],
+		] as const
+	).map(
+		([name, kernel]): OperatorModel => ({
+			rule: "htp/conv-line-pads",
+			name: `a kernel of ${name} with pads all around`,
+			write: (b, rows) =>
+				model(b, [1, 4, rows + 4, 11], (_, x) => {
+					const w = weight(b, "w", { shape: [N, 4, ...kernel], axis: 0 });
+					const window = { strides: intsAttribute([2, 2]), pads: intsAttribute([1, 1, 1, 1]) };
+					return pair(b, made(b, "Conv", [x, w], "conv", window), { scale: 2 ** -12 });
+				}),
+		}),
+	),
 	{
 		rule: "htp/conv-batch-steps",
 		name: "a Conv of several images with steps of 2 and 9 columns",

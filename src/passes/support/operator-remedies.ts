@@ -199,6 +199,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-batch-steps", sliceColumns],
+	["htp/conv-line-pads", sliceColumns],
 	["htp/conv-empty-window", padFirst],
 	["htp/norm-channels", padByNothing],
 	["htp/conv-int4-volume", widenCodes],

@@ -240,24 +240,6 @@ export const CONV_RULES: RuleGroup = {
 			},
 		},
 		{
-			id: "htp/conv-batch-steps",
-			about: "A Conv of several images with steps of 2 in both directions has a kernel of less than 9 columns.",
-			consequence: "wrong",
-			measured:
-				"between codes, on v68, v73, v79 and v81: kernels of 9 and 10 columns and 1 to 9 rows -9 to 1 dB, those of 11 and 12 crash while they run (0 dB on v68) or are as wrong, for batches of 2 to 5, 3 and 16 channels, images of 16x16 to 64x64, with pads and without; 70 to 88 dB with one image, 8 columns, 11 rows of 3 columns, and steps of [1, 2], [2, 1], [3, 3], [2, 3], [3, 2] and [4, 4]",
-			remedy: "let it make every column, and take every second one with a Slice",
-			appliedBy: "legalize-operators",
-			broken({ node, inputs: [input], weight }) {
-				const [batch] = input?.shape ?? [];
-				const columns = weight?.shape.length === 4 ? weight.shape[3]! : 0;
-				if (!isOnnxOp(node, "Conv") || input?.quantization === undefined || columns < 9) return undefined;
-				if (intOf(node, "group", 1) !== 1 || intsOf(node, "strides").join() !== "2,2") return undefined;
-				return typeof batch === "number" && batch > 1
-					? `it has steps of 2, a kernel of ${columns} columns and ${batch} images`
-					: undefined;
-			},
-		},
-		{
 			id: "htp/conv-empty-window",
 			about:
 				"On floats a Conv of more than one position, without steps and dilations, pads in front of an axis by less than its kernel is long; a Pad of zeros in front counts.",

@@ -33,6 +33,7 @@ import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
 import { SMALL_VALUE_RULES } from "./small-values.js";
 import { SOFTMAX_RULES } from "./softmax.js";
+import { STEPPED_CONV_RULES } from "./stepped-convs.js";
 import { STORED_RULES } from "./stored.js";
 import { TURNED_NORM_RULES } from "./turned-norms.js";
 import { UNCOMPILED_RULES } from "./uncompiled.js";
@@ -46,6 +47,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	BLOCK_RULES,
 	CHANNEL_RULES,
 	CONV_RULES,
+	STEPPED_CONV_RULES,
 	DEPTHWISE_RULES,
 	BIAS_RULES,
 	RESULT_RULES,
