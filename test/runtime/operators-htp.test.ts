@@ -92,7 +92,7 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 		},
 	);
 
-	test("with the fault they are what the rule says", { timeout: 120_000 }, async () => {
+	test("with the fault they are what the rule says", { timeout: 300_000 }, async () => {
 		const target = parseTarget("qnn-htp:v73");
 		const folder = temporaryFolder();
 		const all = faults(target).filter(({ rule }) => !NOT_RUN.includes(rule));

@@ -1,5 +1,6 @@
 import { type Attribute, intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { int4Tensor, randomCodes, randomScales } from "../support/weights.js";
 import { normals } from "./models.js";
 import { type Builder, K, model, N, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
@@ -175,6 +176,26 @@ export const WINDOW_MODELS: readonly OperatorModel[] = [
 					const w = weight(b, "w", { shape: [N, 4, ...kernel], axis: 0 });
 					const window = { strides: intsAttribute([2, 2]), pads: intsAttribute([1, 1, 1, 1]) };
 					return pair(b, made(b, "Conv", [x, w], "conv", window), { scale: 2 ** -12 });
+				}),
+		}),
+	),
+	...(
+		[
+			["steps of [1, 2]", { strides: [1, 2] }],
+			["steps of [3, 3] and dilations", { strides: [3, 3], dilations: [2, 2] }],
+		] as const
+	).map(
+		([name, window]): OperatorModel => ({
+			rule: "htp/block-conv-steps",
+			name: `a Conv with block scales and ${name}`,
+			write: (b, rows) =>
+				model(b, [1, 32, rows, 7], (_, x) => {
+					b.initializer("w", int4Tensor([N, 32, 1, 1], randomCodes(N * 32, 3, -7, 7)));
+					b.initializer("w_scale", floatTensor([N, 2, 1, 1], randomScales(N * 2, 4)));
+					const blocks = { axis: intAttribute(1), block_size: intAttribute(16) };
+					b.node("DequantizeLinear", ["w", "w_scale"], ["w_dq"], blocks, "w_DQ");
+					const steps = Object.entries(window).map(([key, values]) => [key, intsAttribute(values)] as const);
+					return pair(b, made(b, "Conv", [x, "w_dq"], "conv", Object.fromEntries(steps)), { scale: 2 ** -10 });
 				}),
 		}),
 	),

@@ -7,9 +7,9 @@ import { unifyTypes } from "./activation-types.js";
 import { averageByConv, coverWindows, keepZeros } from "./average-pool.js";
 import { quantizeOnce } from "./bias-remedies.js";
 import { castFirst, computeIntegers } from "./cast-remedies.js";
-import { sliceColumns } from "./column-steps.js";
 import { subtractOpposite, unsqueezeFirst } from "./compiled-remedies.js";
 import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
+import { sliceColumns, slicePositions } from "./conv-steps.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
@@ -200,6 +200,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-batch-steps", sliceColumns],
 	["htp/conv-line-pads", sliceColumns],
+	["htp/block-conv-steps", slicePositions],
 	["htp/conv-empty-window", padFirst],
 	["htp/norm-channels", padByNothing],
 	["htp/conv-int4-volume", widenCodes],

@@ -71,6 +71,24 @@ export const CONV_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/block-conv-steps",
+			about: "A convolution of one position with block scales has steps of [1, 1] or [2, 2], and dilations of 1.",
+			consequence: "refused",
+			since: "v69",
+			measured:
+				"refused with steps of [1, 2], [2, 1], [1, 3], [2, 3], [3, 3], [4, 4] and [5, 5], and with dilations of 2, which say nothing there; UINT16 and INT16; 67 dB with the others",
+			remedy: "take the positions with a Slice in front, where there are no pads; leave the dilations out",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				if (!isConv(operator, "block") || !isPointwise(operator)) return undefined;
+				const [steps, dilations] = ["strides", "dilations"].map((name) => intsOf(operator.node, name)) as number[][];
+				const isTaken = ["", "1,1", "2,2"].includes(steps!.join());
+				if (isTaken && dilations!.every((dilation) => dilation === 1)) return undefined;
+				const found = isTaken ? `dilations of ${dilations!.join(" and ")}` : `steps of ${steps!.join(" and ")}`;
+				return `weight '${operator.weight!.name}' has blocks, a kernel of one position and ${found}`;
+			},
+		},
+		{
 			id: "htp/block-conv-scales",
 			about:
 				"Block scales of a convolution that are not integers from 1 to 16 times a channel scale are computed in fp16.",
