@@ -83,10 +83,15 @@ test.skipIf(!existsSync(shared))("smart-turn: what the compiler refuses of it", 
 		"htp/block-gemm-bias": 3,
 		"htp/block-gemm-v68": 3,
 		"htp/block-v68": 26,
+		"htp/conv-bias-scale": 2,
 		"htp/erf": 8,
 		"htp/float-island-v68": 9,
 	});
-	expect(await counts("qnn-htp:SM8850")).toEqual({ "htp/block-gemm-bias": 3, "htp/erf": 8 });
+	expect(await counts("qnn-htp:SM8850")).toEqual({
+		"htp/block-gemm-bias": 3,
+		"htp/conv-bias-scale": 2,
+		"htp/erf": 8,
+	});
 });
 
 describe("operators", () => {
