@@ -41,6 +41,27 @@ function lpbq(b: Builder): string {
 	return "matrix";
 }
 
+/** What `added` makes, behind a product of floats. */
+function floatSum(name: string, added: (b: Builder) => string): OperatorModel {
+	return {
+		rule: "htp/float-sum-8-bits",
+		name,
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, rows, K], (_, x) => {
+				b.initializer(
+					"matrix",
+					floatTensor(
+						[K, N],
+						normals(K * N, 7).map((value) => value / 10),
+					),
+				);
+				const product = node(b, "MatMul", [node(b, "Tanh", [x], "tanh"), "matrix"], "product");
+				return pair(b, node(b, "Add", [product, added(b)], "sum"), { dtype: UINT8, scale: 2 ** -6 });
+			}),
+	};
+}
+
 /** A convolution along `kernel`, whose bias has steps as many times those of the products. */
 function biasedConv(name: string, op: string, kernel: readonly number[], ratio: number): OperatorModel {
 	return {
@@ -61,24 +82,11 @@ function biasedConv(name: string, op: string, kernel: readonly number[], ratio: 
 }
 
 export const COMPILED_MODELS: readonly OperatorModel[] = [
-	{
-		rule: "htp/float-sum-8-bits",
-		name: "a vector added to a product of floats, in codes of 8 bits",
-		sinceV69: true,
-		write: (b, rows) =>
-			model(b, [1, rows, K], (_, x) => {
-				b.initializer(
-					"matrix",
-					floatTensor(
-						[K, N],
-						normals(K * N, 7).map((value) => value / 10),
-					),
-				);
-				const product = node(b, "MatMul", [node(b, "Tanh", [x], "tanh"), "matrix"], "product");
-				const sum = node(b, "Add", [product, vector(b, "bias", N, 0.3)], "sum");
-				return pair(b, sum, { dtype: UINT8, scale: 2 ** -6 });
-			}),
-	},
+	floatSum("a vector added to a product of floats, in codes of 8 bits", (b) => vector(b, "bias", N, 0.3)),
+	floatSum("a computed vector added to a product of floats, in codes of 8 bits", (b) => {
+		b.input("given", DataType.FLOAT, [N]);
+		return pair(b, "given", { dtype: UINT8, scale: 2 ** -5, zero: 128 });
+	}),
 	{
 		rule: "htp/image-of-one",
 		name: "an image of one element that gets a fifth axis",
@@ -97,6 +105,30 @@ export const COMPILED_MODELS: readonly OperatorModel[] = [
 			model(b, [rows, K], (_, x) => {
 				const gate = pair(b, node(b, "Mish", [x], "mish"));
 				return pair(b, node(b, "MatMul", [gate, lpbq(b)], "product"));
+			}),
+	},
+	{
+		rule: "htp/signed-volume",
+		name: "INT16 codes behind a Conv of three dimensions",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 5, 6], (_, x) => {
+				const w = weight(b, "w", { shape: [4, 4, 3, 3, 3], axis: 0 });
+				const conv = pair(b, node(b, "Conv", [x, w], "conv"), { scale: 2 ** -12 });
+				const signed = pair(b, conv, { dtype: INT16, scale: 2 ** -12 });
+				return pair(b, node(b, "Relu", [signed], "relu"), { dtype: INT16, scale: 2 ** -12 });
+			}),
+	},
+	{
+		rule: "htp/signed-volume",
+		name: "INT16 codes that a gate of averages is multiplied with",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 5, 6], (_, x) => {
+				const given = pair(b, x, { dtype: INT16, scale: 2 ** -13 });
+				const mean = pair(b, node(b, "GlobalAveragePool", [x], "mean"), { scale: 2 ** -15 });
+				const gate = pair(b, mean, { dtype: INT16, scale: 2 ** -15 });
+				const gated = pair(b, node(b, "Mul", [given, gate], "gated"), { dtype: INT16, scale: 2 ** -13 });
+				const w = weight(b, "w", { shape: [4, 4, 1, 1, 1], axis: 0 });
+				return pair(b, node(b, "Conv", [pair(b, gated, { scale: 2 ** -13 }), w], "conv"), { scale: 2 ** -13 });
 			}),
 	},
 	biasedConv("a Conv whose bias has twice the steps", "Conv", [3, 3], 2),

@@ -1,22 +1,21 @@
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
-import { addConstant } from "../../weights/constant.js";
+import { vectorSum } from "../../targets/rules/uncompiled.js";
 import { NodeWriter } from "./node-writer.js";
 import type { Remedy } from "./remedy.js";
 import { smallConstantOf } from "./small-constant.js";
 
 /** `MatMul(x, W) + c` -> `MatMul(x, W) - (-c)`, which ONNX Runtime makes no Gemm of. */
-export const subtractOpposite: Remedy = ({ fusedAdd }, { names }) => {
-	const { node, addend } = fusedAdd!;
-	const constant = smallConstantOf(addend.value);
-	const product = node.inputs.find((input) => input !== addend.value);
-	if (constant === undefined || product === undefined) return false;
-	const opposite = floatTensor(
-		constant.shape,
-		Array.from(constant.values, (value) => -value),
-	);
-	const writer = new NodeWriter(node, names);
-	const made = addConstant(node.graph!, names.fresh(`${addend.value.name}_opposite`), opposite, node);
-	writer.give(0, writer.emit("Sub", [product, made], {}, "difference"));
+export const subtractOpposite: Remedy = ({ outputs: [product] }, { names }) => {
+	const { add, addend } = vectorSum(product?.value) ?? {};
+	if (add === undefined || addend === undefined) return false;
+	const constant = smallConstantOf(addend);
+	const writer = new NodeWriter(add, names);
+	const opposite = constant && Array.from(constant.values, (value) => -value);
+	const subtracted =
+		opposite === undefined
+			? writer.emit("Neg", [addend], {}, "opposite")
+			: writer.constant("opposite", floatTensor(constant!.shape, opposite));
+	writer.give(0, writer.emit("Sub", [product!.value, subtracted], {}, "difference"));
 	writer.finish();
 	return true;
 };

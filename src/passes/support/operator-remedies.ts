@@ -71,6 +71,7 @@ import { chooseBySign, computeOnIntegers, eluLine, halve } from "./small-value-r
 import { cropLess } from "./spread-kernel.js";
 import { exchangeTypes, storeTaken } from "./stored-codes.js";
 import { dropUnitAxis, MAX_RANK } from "./unit-axis.js";
+import { unsignVolumes } from "./volume-remedies.js";
 import { addInt4ZeroPoints, repeatScale } from "./weight-parameters.js";
 import {
 	expandBias,
@@ -286,6 +287,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/float-sum-8-bits", subtractOpposite],
 	["htp/image-of-one", unsqueezeFirst],
 	["htp/mish-lpbq", writeOut],
+	["htp/signed-volume", unsignVolumes],
 	["htp/pad-pad", joinPads],
 	["htp/max-pool-pads", keepEncoding],
 	["htp/global-max-row", reducePositions],

@@ -31,6 +31,7 @@ import { SAMPLING_RULES } from "./sampling.js";
 import { SATURATION_RULES } from "./saturation.js";
 import { SCALE_RULES } from "./scales.js";
 import { SHAPE_RULES } from "./shapes.js";
+import { SIGNED_VOLUME_RULES } from "./signed-volumes.js";
 import { SMALL_VALUE_RULES } from "./small-values.js";
 import { SOFTMAX_RULES } from "./softmax.js";
 import { STEPPED_CONV_RULES } from "./stepped-convs.js";
@@ -79,6 +80,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	IMAGE_SIZE_RULES,
 	TURNED_NORM_RULES,
 	UNCOMPILED_RULES,
+	SIGNED_VOLUME_RULES,
 	ELEMENT_TYPE_RULES,
 	CAST_RULES,
 	ANOMALY_RULES,

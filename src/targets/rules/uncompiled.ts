@@ -4,7 +4,7 @@ import type { Value } from "../../ir/value.js";
 import { constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { fixedShape } from "../fixed-shape.js";
-import type { OperatorFacts } from "../operator-facts.js";
+import { type OperatorFacts, outputFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 import { ELEMENTWISE, sourceOf } from "./producers.js";
 
@@ -23,6 +23,14 @@ function addsAxisToOne({ node, inputs, outputs }: OperatorFacts): boolean {
 	if (isOnnxOp(node, "Unsqueeze") && axes !== undefined && String(Array.from(numbersOf(axes))) === "0") return false;
 	const image = sourceOf(inputs[0]!.value, [...ELEMENTWISE, "Sigmoid", "Reshape", "Squeeze", "Pad"]);
 	return image !== undefined && isOnnxOp(image, ...OF_IMAGES);
+}
+
+/** The Add that alone reads `product`, and what it adds. */
+export function vectorSum(product: Value | undefined): { readonly add: Node; readonly addend: Value } | undefined {
+	const [use, ...others] = product?.uses ?? [];
+	if (use === undefined || others.length > 0 || product!.isGraphOutput || !isOnnxOp(use.node, "Add")) return undefined;
+	const addend = use.node.inputs[1 - use.index];
+	return addend && { add: use.node, addend };
 }
 
 /** A MatMul behind `value`, whatever is between, whose weight is LPBQ in the double-dq form. */
@@ -47,18 +55,21 @@ export const UNCOMPILED_RULES: RuleGroup = {
 		{
 			id: "htp/float-sum-8-bits",
 			about:
-				"A constant vector that is added to the product of floats and a float matrix, of rank 3 or more, does not become codes of 8 bits.",
+				"A vector that is added to the product of floats and a float matrix, of rank 3 or more, does not become codes of 8 bits.",
 			consequence: "refused",
 			measured:
-				"'Failed to compose Qnn graph' behind LayerNormalization, RMS normalization, Relu, Tanh, Gelu and Softmax, of one row and more, with UINT16 in front too; 37 to 42 dB with codes of 16 bits behind, of rank 2, without the vector, with Sub and with codes in front",
+				"'Failed to compose Qnn graph' behind LayerNormalization, RMS normalization, Relu, Tanh, Gelu and Softmax, of one row and more, with UINT16 in front too; 37 to 42 dB with codes of 16 bits behind, of rank 2, without the vector, with Sub and with codes in front; vectors that are stored as codes, quantized constants and computed ones alike",
 			remedy: "subtract the vector's opposite",
 			appliedBy: "legalize-operators",
-			broken({ node, weight, inputs, fusedAdd }) {
-				const { dtype } = fusedAdd?.output.quantization ?? {};
+			broken({ node, weight, inputs, outputs }, { types }) {
+				const sum = vectorSum(outputs[0]?.value);
+				const { dtype } = (sum && outputFacts(sum.add.outputs[0]!, types).quantization) ?? {};
 				if (!isOnnxOp(node, "MatMul") || weight?.scheme !== "float" || dtype === undefined) return undefined;
 				if (inputs[0]?.dtype !== DataType.FLOAT || inputs[0].moved !== undefined) return undefined;
 				if (bitsPerElement(dtype) !== 8 || (inputs[0].shape?.length ?? 0) < 3) return undefined;
-				return `'${fusedAdd!.addend.value.name}' is added to a product of floats, and the sum is of 8 bits`;
+				const vector = fixedShape(types.shapeOf(sum!.addend));
+				if (vector?.length !== 1 || vector[0] !== outputs[0]!.shape?.at(-1)) return undefined;
+				return `'${sum!.addend.name}' is added to a product of floats, and the sum is of 8 bits`;
 			},
 		},
 		{
