@@ -1,4 +1,4 @@
-import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute, stringAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
@@ -121,14 +121,46 @@ export const COMPILED_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/signed-volume",
 		name: "INT16 codes that a gate of averages is multiplied with",
+		sinceV69: true,
 		write: (b, rows) =>
 			model(b, [1, 4, rows, 5, 6], (_, x) => {
 				const given = pair(b, x, { dtype: INT16, scale: 2 ** -13 });
-				const mean = pair(b, node(b, "GlobalAveragePool", [x], "mean"), { scale: 2 ** -15 });
-				const gate = pair(b, mean, { dtype: INT16, scale: 2 ** -15 });
-				const gated = pair(b, node(b, "Mul", [given, gate], "gated"), { dtype: INT16, scale: 2 ** -13 });
+				const mean = pair(b, node(b, "GlobalAveragePool", [x], "mean"), { scale: 2 ** -17 });
+				const gate = pair(b, mean, { dtype: INT16, scale: 2 ** -17 });
+				const gated = pair(b, node(b, "Mul", [given, gate], "gated"), { dtype: INT16, scale: 2 ** -15 });
 				const w = weight(b, "w", { shape: [4, 4, 1, 1, 1], axis: 0 });
-				return pair(b, node(b, "Conv", [pair(b, gated, { scale: 2 ** -13 }), w], "conv"), { scale: 2 ** -13 });
+				return pair(b, node(b, "Conv", [pair(b, gated, { scale: 2 ** -15 }), w], "conv"), { scale: 2 ** -14 });
+			}),
+	},
+	{
+		rule: "htp/gathered-images",
+		name: "images of nine channels that a GatherND takes",
+		write: (b, rows) =>
+			model(b, [3, 9, rows, 8], (_, x) => {
+				b.initializer("places", int64Tensor([2, 1], [2, 0]));
+				return pair(b, node(b, "GatherND", [x, "places"], "images"));
+			}),
+	},
+	{
+		rule: "htp/operator-signed",
+		name: "an ArgMax of INT16 codes",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const signed = pair(b, x, { dtype: INT16 });
+				b.node("ArgMax", [signed], ["places"], { axis: intAttribute(1) }, "argmax");
+				b.node("Cast", ["places"], ["numbers"], { to: intAttribute(DataType.FLOAT) }, "cast");
+				return pair(b, "numbers", { scale: 2 ** -8 });
+			}),
+	},
+	{
+		rule: "htp/pad-quantizer",
+		name: "a Pad between encodings behind a Softmax",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 8], (_, x) => {
+				const shares = pair(b, node(b, "Softmax", [x], "softmax"), { scale: 2 ** -16, zero: 0 });
+				b.initializer("pads", int64Tensor([8], [0, 0, 1, 2, 0, 0, 2, 1]));
+				b.node("Pad", [shares, "pads"], ["padded"], { mode: stringAttribute("reflect") }, "pad");
+				return pair(b, "padded", { scale: 2 ** -15 });
 			}),
 	},
 	biasedConv("a Conv whose bias has twice the steps", "Conv", [3, 3], 2),

@@ -32,6 +32,14 @@ function movedEncoding(operand: OperandFacts | undefined): Encoding | undefined 
 	return operand?.moved && encodingAt(operand.moved.node);
 }
 
+/** What an operator makes in the encoding of what it reads first, which its own follows. */
+export const keepCodes: Remedy = ({ inputs: [input], outputs: [output] }, { model, names }) => {
+	const encoding = encodingOfOperand(input);
+	if (encoding === undefined) return false;
+	insertPair(model, output!.value, encoding, names);
+	return true;
+};
+
 /** Types between which the operator is right, each operand in the encoding that it had, in those types. */
 export const retype: Remedy = ({ node, inputs, outputs }, { model, names, architecture }) => {
 	const encodings = inputs.map(movedEncoding);

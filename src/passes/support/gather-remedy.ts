@@ -2,6 +2,7 @@ import { intAttribute, intOf, intsAttribute } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
+import { numbersOf } from "../../weights/numbers.js";
 import { NodeWriter } from "./node-writer.js";
 import type { Remedy } from "./remedy.js";
 
@@ -34,6 +35,17 @@ export const gatherPoints: Remedy = ({ node, inputs }, { names }) => {
 		...others.slice(axis).map((_, at) => depth + axis + at),
 	];
 	writer.give(0, axis === 0 ? gathered : transposed(gathered, back, "back"));
+	writer.finish();
+	return true;
+};
+
+/** `GatherND(data, places)` of one number each -> `Gather(data, places)` along the first axis; places are constants. */
+export const gatherImages: Remedy = ({ node, inputs: [, places] }, { names }) => {
+	const stored = places?.constant;
+	if (stored === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const indices = writer.constant("indices", int64Tensor(stored.shape.slice(0, -1), Array.from(numbersOf(stored))));
+	writer.give(0, writer.emit("Gather", [node.inputs[0], indices], { axis: intAttribute(0) }, "images"));
 	writer.finish();
 	return true;
 };

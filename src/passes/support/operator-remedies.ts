@@ -16,6 +16,7 @@ import {
 	encodeFactor,
 	encodeZeros,
 	exchangeOperands,
+	keepCodes,
 	retype,
 	retypeResult,
 	unsign,
@@ -25,7 +26,7 @@ import { appendAnother, prependAnother } from "./fill-remedy.js";
 import { floatExponent } from "./float-exponent.js";
 import { computeOnValues, dropOutputs, keepDefaults, otherForm, restateShapes } from "./form-remedies.js";
 import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "./fused-remedies.js";
-import { gatherPoints } from "./gather-remedy.js";
+import { gatherImages, gatherPoints } from "./gather-remedy.js";
 import { encodeFloats, encodeIsland } from "./island-remedies.js";
 import { joinGroups } from "./joined-groups.js";
 import { separateLength } from "./length-remedies.js";
@@ -283,6 +284,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/reduce-column", exchangeLengths],
 	["htp/mean-of-one", reduceLonger],
 	["htp/pad-signed", unsignBoth],
+	["htp/pad-quantizer", keepCodes],
+	["htp/gathered-images", gatherImages],
 	["htp/conv-bias-scale", quantizeOnce],
 	["htp/float-sum-8-bits", subtractOpposite],
 	["htp/image-of-one", unsqueezeFirst],
@@ -314,6 +317,9 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 		"htp/operator-refused",
 		(operator, tools) => writeOut(operator, tools) || retype(operator, tools) || gatherPoints(operator, tools),
 	],
-	["htp/operator-signed", retype],
+	[
+		"htp/operator-signed",
+		(operator, tools) => (isOnnxOp(operator.node, "ArgMax", "ArgMin") ? unsign : retype)(operator, tools),
+	],
 	["htp/operator-wrong", retype],
 ]);

@@ -42,6 +42,14 @@ function isPassedOn(quantizer: Node): boolean {
 	});
 }
 
+/** Is it a Conv on INT16 codes, which is refused itself? */
+function isSignedConv(node: Node | undefined, { types }: RuleContext): boolean {
+	const dequantizer = node?.inputs[0]?.producer;
+	if (node === undefined || dequantizer === undefined || !isOnnxOp(node, "Conv")) return false;
+	const codes = isOnnxOp(dequantizer, "DequantizeLinear") ? dequantizer.inputs[0] : undefined;
+	return codes !== undefined && types.elementTypeOf(codes) === DataType.INT16;
+}
+
 /** What makes the INT16 codes of rank 5 that the operator gets a Transpose on, if it does. */
 function turnedCodes({ node, inputs, outputs }: OperatorFacts, context: RuleContext): string | undefined {
 	if (isOnnxOp(node, "Transpose") && inputs[0]?.shape?.length === 5) {
@@ -58,7 +66,8 @@ function turnedCodes({ node, inputs, outputs }: OperatorFacts, context: RuleCont
 	const codes = outputs[0];
 	if (!isOnnxOp(node, "QuantizeLinear") || codes?.dtype !== DataType.INT16 || codes.shape?.length !== 5)
 		return undefined;
-	if (isPassedOn(node) || !isTurned(node.inputs[0], context)) return undefined;
+	if (isSignedConv(node.inputs[0]?.producer, context) || isPassedOn(node) || !isTurned(node.inputs[0], context))
+		return undefined;
 	return `'${codes.value.name}' are INT16 codes of rank 5, and behind an operator that works in another layout`;
 }
 
