@@ -11,6 +11,7 @@ const RIGHT: Outcomes = ["right", "right", "right"];
 const REFUSED: Outcomes = ["refused", "refused", "refused"];
 const WRONG: Outcomes = ["wrong", "wrong", "wrong"];
 const FLOAT_SINCE_V69: Outcomes = ["failed", "right", "right"];
+const REFUSED_ON_V68: Outcomes = ["refused", "right", "right"];
 
 /**
  * Models of one operator with random inputs, 1 x 8 x 16 x 12 where the operator does not want another shape, compiled and
@@ -86,6 +87,7 @@ export const OPERATOR_TABLE: Readonly<Record<string, Readonly<Record<TriedForm, 
 	Mod: { "16 bits": REFUSED, "8 bits": REFUSED, float: REFUSED },
 	Mul: { "16 bits": RIGHT, "8 bits": RIGHT, float: RIGHT },
 	Neg: { "16 bits": RIGHT, "8 bits": RIGHT, float: RIGHT },
+	NegativeLogLikelihoodLoss: { "16 bits": REFUSED_ON_V68, "8 bits": REFUSED_ON_V68, float: FLOAT_SINCE_V69 },
 	NonMaxSuppression: { "16 bits": REFUSED, "8 bits": REFUSED, float: REFUSED },
 	NonZero: { "16 bits": REFUSED, "8 bits": REFUSED, float: REFUSED },
 	OneHot: { "16 bits": REFUSED, "8 bits": REFUSED, float: REFUSED },

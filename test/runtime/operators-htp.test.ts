@@ -22,6 +22,8 @@ import { REMEDY_MODELS } from "./remedy-models.js";
 
 const TARGETS = ["v68", "v73", "v79", "v81"].map((name) => parseTarget(`qnn-htp:${name}`));
 const ROWS = [5, 18];
+/** For rules about a v69 alone. */
+const V69 = parseTarget("qnn-htp:v69");
 
 const setup = await prepareHtp();
 const python = "python" in setup ? setup.python : "";
@@ -70,11 +72,13 @@ const FAULTS_OF_A_RULE = 2;
 const NOT_RUN = ["htp/channel-scalar", "htp/instance-norm-rank"];
 
 describe.skipIf(python === "")("operators on the HTP", () => {
-	test.each(TARGETS.flatMap((target) => ROWS.map((rows) => [target.architecture, rows, target] as const)))(
+	const cases = TARGETS.flatMap((target) => ROWS.map((rows) => [target.architecture, rows, target] as const));
+
+	test.each([...cases, ["v69", ROWS[0]!, V69] as const])(
 		"%s, %i rows: right without the fault",
 		{ timeout: 120_000 },
 		async (_name, rows, target) => {
-			const given = faults(target);
+			const given = faults(target).filter(({ rule }) => target !== V69 || rules.get(rule)!.until === "v69");
 			const model = operatorModel(given, rows);
 			expect((await rulesOf(model, target)).toSorted()).toEqual(
 				given.flatMap(({ rule, count = 1 }) => new Array<string>(count).fill(rule)).toSorted(),
@@ -94,17 +98,19 @@ describe.skipIf(python === "")("operators on the HTP", () => {
 
 	test("with the fault they are what the rule says", { timeout: 300_000 }, async () => {
 		const target = parseTarget("qnn-htp:v73");
+		const onlyV69 = faults(V69).filter(({ rule }) => rules.get(rule)!.until === "v69");
 		const folder = temporaryFolder();
 		const all = faults(target).filter(({ rule }) => !NOT_RUN.includes(rule));
 		const runsAll = process.env.QGRAPH_ALL_FAULTS === "1";
 		const models = all.filter(
 			(one) => runsAll || all.filter(({ rule }) => rule === one.rule).indexOf(one) < FAULTS_OF_A_RULE,
 		);
+		models.push(...onlyV69);
 		const jobs = models.map((given, index) => {
 			const model = operatorModel([given], ROWS[0]!);
 			const file = path.join(folder, `${index}.onnx`);
 			writeFileSync(file, serializeModel(model));
-			return { model: file, options: { ...providerOptions(model, target) } };
+			return { model: file, options: { ...providerOptions(model, onlyV69.includes(given) ? V69 : target) } };
 		});
 		for (const [index, report] of (await checkManyOnHtp(python, jobs)).entries()) {
 			const { rule, name } = models[index]!;

@@ -1,5 +1,5 @@
 import { intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { randomCodes } from "../support/weights.js";
@@ -22,6 +22,12 @@ function leftCodes(b: Builder, dtype: Wide, count: number, length: number): stri
 	return "left_dq";
 }
 
+/** Of a Tile: ten times as many rows. */
+function tenfold(b: Builder): string {
+	b.initializer("repeats", int64Tensor([4], [1, 1, 10, 1]));
+	return "repeats";
+}
+
 export const PRODUCT_MODELS: readonly OperatorModel[] = [
 	...[UINT16, INT16].map((dtype) => ({
 		rule: "htp/wide-left",
@@ -34,6 +40,17 @@ export const PRODUCT_MODELS: readonly OperatorModel[] = [
 				{ dtype, zero: dtype === UINT16 ? 34326 : 700 },
 			),
 	})),
+	{
+		rule: "htp/batch-rows",
+		name: "few rows of two heads behind a Relu",
+		write: (b, rows) =>
+			model(b, [1, 2, rows, K], (_, x) => {
+				const positive = pair(b, node(b, "Relu", [x], "positive"), { dtype: UINT16, zero: 0 });
+				const right = pair(b, node(b, "Tile", [x, tenfold(b)], "tiled"));
+				b.node("Transpose", [right], ["columns"], { perm: intsAttribute([0, 1, 3, 2]) }, "columns");
+				return pair(b, node(b, "MatMul", [positive, pair(b, "columns")], "product"), { scale: 2 ** -10 });
+			}),
+	},
 	{
 		rule: "htp/wide-right",
 		name: "a product of UINT16, the right side of which reaches far",

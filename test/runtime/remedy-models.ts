@@ -3,6 +3,7 @@ import { COMPILED_MODELS } from "./compiled-models.js";
 import { FUSED_MODELS } from "./fused-models.js";
 import { ISLAND_MODELS } from "./island-models.js";
 import { MODE_MODELS } from "./mode-models.js";
+import { MOVED_MODELS } from "./moved-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
@@ -37,6 +38,7 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...PAD_MODELS,
 	...AXIS_MODELS,
 	...COMPILED_MODELS,
+	...MOVED_MODELS,
 	...OUTPUT_MODELS,
 	...PADDED_POOL_MODELS,
 	...STORED_MODELS,

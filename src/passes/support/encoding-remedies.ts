@@ -6,6 +6,7 @@ import { codeOf } from "../../quant/grid.js";
 import type { OperandFacts } from "../../targets/operator-facts.js";
 import { operatorKey, rightTypes } from "../../targets/operator-outcome.js";
 import { vectorAddsBehind } from "../../targets/readers.js";
+import { isView } from "../../weights/activation.js";
 import { addConstant } from "../../weights/constant.js";
 import {
 	addParameters,
@@ -85,9 +86,14 @@ export const unsign: Remedy = ({ node, inputs: [input], outputs: [output] }, { m
 	return true;
 };
 
-/** What an operator reads and makes as unsigned codes of as many bits, of the same values. */
-export const unsignBoth: Remedy = ({ node, inputs: [input], outputs: [output] }, { model, names }) => {
-	const [before, behind] = [movedEncoding(input), movedEncoding(output)];
+/**
+ * What an operator reads and makes as unsigned codes of as many bits, of the same values; a view of what is not quantized in
+ * front of it as what is behind it.
+ */
+export const unsignBoth: Remedy = ({ node, inputs: [input], outputs: [output], result }, { model, names }) => {
+	const behind = movedEncoding(output) ?? (result && encodingAt(result.node));
+	const before = movedEncoding(input) ?? (isView(node) ? behind : undefined);
+	if (before === undefined && behind === undefined) return false;
 	if (before !== undefined && isSigned(before)) {
 		node.setInput(0, addQdq(node.graph!, node.inputs[0]!, unsigned(before), names, node));
 	}

@@ -5,9 +5,12 @@ import { DataType, elementCount } from "../../ir/types.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { codesBehind } from "../../targets/raw-codes.js";
 import { isDefault } from "../../targets/rules/default-value.js";
+import { addConstant } from "../../weights/constant.js";
+import { numbersOf } from "../../weights/numbers.js";
 import { NodeWriter } from "./node-writer.js";
 import { addParameters, encodingAt, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { reshapeAround } from "./reshape-around.js";
 import { spreadKernel } from "./spread-kernel.js";
 import { normalizeFlat } from "./written-out.js";
 
@@ -53,10 +56,29 @@ const countBatches: Remedy = ({ node, inputs: [data, indices] }, { names }) => {
 	return true;
 };
 
+/** A GatherND of constant places in many axes -> one of rows, with a Reshape in front and one behind. */
+const gatherRows: Remedy = ({ node, inputs: [data, indices], outputs: [output] }, { model, names }) => {
+	const [from, at, to] = [data, indices, output].map((operand) => fixedShape(operand?.shape));
+	const places = indices?.constant && Array.from(numbersOf(indices.constant));
+	if (from === undefined || at === undefined || to === undefined || places === undefined) return false;
+	const depth = at.at(-1)!;
+	const count = elementCount(at.slice(0, -1));
+	const rows = Array.from({ length: count }, (_, row) => {
+		const place = places.slice(row * depth, (row + 1) * depth);
+		return place.reduce((sum, index, axis) => sum * from[axis]! + (index < 0 ? index + from[axis]! : index), 0);
+	});
+	const width = elementCount(from.slice(depth));
+	node.setInput(1, addConstant(node.graph!, names.fresh(`${node.name}_rows`), int64Tensor([count, 1], rows), node));
+	const shapes = { input: [elementCount(from.slice(0, depth)), width], result: [count, width], output: to };
+	reshapeAround(model, node, shapes, names);
+	return true;
+};
+
 /** An operator in a form that is not taken -> another that computes the same. */
 export const otherForm: Remedy = (operator, tools) => {
 	const { node, inputs } = operator;
-	if (isOnnxOp(node, "GatherND")) return countBatches(operator, tools);
+	if (isOnnxOp(node, "GatherND"))
+		return (intOf(node, "batch_dims", 0) === 0 ? gatherRows : countBatches)(operator, tools);
 	if (isOnnxOp(node, "LayerNormalization", "RMSNormalization")) return normalizeFlat(operator, tools);
 	if (isOnnxOp(node, "Conv")) return spreadKernel(operator, tools);
 	const [input] = node.inputs;

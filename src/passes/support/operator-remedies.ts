@@ -35,12 +35,13 @@ import { otherMode, padInTurns } from "./mode-remedies.js";
 import { isOutputUsed } from "./node-writer.js";
 import { encodeInstanceParameters, encodeLayerParameters, encodeRmsScale, padByNothing } from "./norm-remedies.js";
 import { padFirst } from "./pad-first.js";
-import { joinPads, keepEncoding, reducePositions } from "./pool-remedies.js";
-import { keepRightBits, multiplyAsGemm, symmetricProduct } from "./product-remedies.js";
+import { joinPads, keepEncoding, keepWideCodes, reducePositions } from "./pool-remedies.js";
+import { fillRows, keepRightBits, multiplyAsGemm, symmetricProduct } from "./product-remedies.js";
 import { addQdq, encodingBehind, sourceOf } from "./qdq.js";
 import { quantizeOperand } from "./quantize-addends.js";
 import {
 	computeOnFloats,
+	divideOne,
 	encodeDividend,
 	logOfScaled,
 	multiplyWithItself,
@@ -230,6 +231,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/silu-size", separateGate],
 	["htp/log-zero", setLogOfZero],
 	["htp/reciprocal-range", computeOnFloats],
+	["htp/reciprocal-floats", divideOne],
 	["htp/square-range", multiplyWithItself],
 	["htp/norm-range", normOfScaled],
 	["htp/norm-layout", separateLength],
@@ -279,6 +281,7 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/pad-ends", padInTurns],
 	["htp/concat-product", joinRows],
 	["htp/batches-reshaped", joinBatches],
+	["htp/batch-rows", fillRows],
 	["htp/channel-fill", appendAnother],
 	["htp/leading-fill", prependAnother],
 	["htp/reduce-column", exchangeLengths],
@@ -293,6 +296,8 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/signed-volume", unsignVolumes],
 	["htp/pad-pad", joinPads],
 	["htp/max-pool-pads", keepEncoding],
+	["htp/space-to-depth", keepWideCodes],
+	["htp/int16-fifth-axis", unsignBoth],
 	["htp/global-max-row", reducePositions],
 	["htp/transposed-conv-padding", cropLess],
 	["htp/int4-asymmetric", unsignInt4],

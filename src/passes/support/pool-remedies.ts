@@ -1,13 +1,14 @@
 import { intAttribute, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
-import { DataType } from "../../ir/types.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { quantizerBehind } from "../../targets/readers.js";
 import { constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
+import { keepCodes } from "./encoding-remedies.js";
 import { largestAlong } from "./largest.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, encodingAt, encodingBehind, sameEncoding } from "./qdq.js";
@@ -105,6 +106,15 @@ export const keepEncoding: Remedy = ({ node }, { names }) => {
 	const kept = addQdq(node.graph!, output, encoding, names, node.next);
 	for (const { node: reader, index } of uses) reader.setInput(index, kept);
 	return true;
+};
+
+/**
+ * `node -> Q` -> `node -> Q -> DQ -> Q`, the new pair in the encoding of what the node reads. Not of 8 bits, of which ONNX
+ * Runtime makes one pair of two.
+ */
+export const keepWideCodes: Remedy = (operator, tools) => {
+	const encoding = encodingBehind(operator.node.inputs[0]);
+	return encoding !== undefined && bitsPerElement(encoding.dtype) === 16 && keepCodes(operator, tools);
 };
 
 /** Two Pads of one constant, one behind the other -> one. */

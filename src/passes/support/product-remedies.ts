@@ -1,12 +1,14 @@
 import { intsAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
+import { int64Tensor } from "../../ir/tensor.js";
 import { DataType, elementCount, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { behindViews } from "../../targets/rules/reshaped-products.js";
+import { NodeWriter } from "./node-writer.js";
 import { addQdq, type Encoding, encodingAt, encodingBehind, encodingOf, recoded } from "./qdq.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
@@ -80,6 +82,27 @@ export const symmetricProduct: Remedy = (operator, tools) => {
 	if (encoding?.dtype === DataType.INT16)
 		insertPair(tools.model, node.outputs[0]!, recoded(encoding, DataType.UINT16), tools.names);
 	return done;
+};
+
+/** A batch of products -> the same with rows of zeros below, up to a multiple of 8, which a Slice takes off. */
+export const fillRows: Remedy = ({ node, inputs: [left], outputs: [result] }, { names }) => {
+	const shape = fixedShape(left?.shape);
+	const before = left?.quantization && encodingAt(left.quantization.node);
+	const behind = result?.quantization && encodingAt(result.quantization.node);
+	if (shape === undefined || before === undefined || behind === undefined) return false;
+	const [rank, rows] = [shape.length, shape.at(-2)!];
+	const writer = new NodeWriter(node, names);
+	const amounts = new Array<number>(2 * rank).fill(0).with(-2, Math.ceil(rows / 8) * 8 - rows);
+	const pads = writer.constant("pads", int64Tensor([amounts.length], amounts));
+	const filled = addQdq(node.graph!, writer.emit("Pad", [node.inputs[0], pads], {}, "filled"), before, names, node);
+	const product = writer.emit("MatMul", [filled, node.inputs[1]], {}, "products");
+	const rounded = addQdq(node.graph!, product, behind, names, node);
+	const bounds = [0, rows, rank - 2].map((bound, at) =>
+		writer.constant(["starts", "ends", "axes"][at]!, int64Tensor([1], [bound])),
+	);
+	writer.give(0, writer.emit("Slice", [rounded, ...bounds], {}, "taken"));
+	writer.finish();
+	return true;
 };
 
 /** `MatMul(view of x, w)` -> `Gemm(Reshape(x), w)`, on all rows as one matrix. */

@@ -1,4 +1,5 @@
 import { isOnnxOp } from "../../ir/node.js";
+import { floatTensor } from "../../ir/tensor.js";
 import { DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
@@ -46,6 +47,15 @@ export const computeOnFloats: Remedy = ({ node, inputs: [input], outputs: [outpu
 	if (before.dtype !== DataType.UINT16)
 		node.setInput(0, addQdq(node.graph!, node.inputs[0]!, recoded(before, DataType.UINT16), names, node));
 	insertPair(model, output!.value, recoded(behind, DataType.INT16), names);
+	return true;
+};
+
+/** `Reciprocal(x)` -> `Div(1, x)`. */
+export const divideOne: Remedy = ({ node }, { names }) => {
+	const writer = new NodeWriter(node, names);
+	const one = writer.constant("one", floatTensor([], [1]));
+	writer.give(0, writer.emit("Div", [one, node.inputs[0]!], {}, "quotient"));
+	writer.finish();
 	return true;
 };
 

@@ -108,12 +108,14 @@ const joinPositions: Remedy = (operator, { model, names }) => {
 	return true;
 };
 
-/** An operator by element on operands of one shape, on matrices. */
+/** An operator by element on operands of one shape, and vectors, on matrices. */
 const joinOperands: Remedy = ({ node, inputs, outputs }, { model, names }) => {
 	const output = fixedShape(outputs[0]?.shape);
-	if (output === undefined || !inputs.every((input) => input?.shape?.join() === output.join())) return false;
+	if (output === undefined) return false;
+	const isWhole = inputs.map((input) => input?.shape?.join() === output.join());
+	if (!inputs.every((input, index) => isWhole[index] || (input?.shape?.length ?? 2) < 2)) return false;
 	const matrix = [elementCount(output.slice(0, -1)), output.at(-1)!];
-	for (const index of inputs.keys()) reshapeInput(node, index, matrix, names);
+	for (const index of inputs.keys()) if (isWhole[index]) reshapeInput(node, index, matrix, names);
 	reshapeBehind(model, node, { result: matrix, output }, names);
 	return true;
 };

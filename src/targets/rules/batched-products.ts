@@ -64,6 +64,20 @@ function brokenShape(operator: OperatorFacts, context: RuleContext): readonly nu
 	return isBatchedProduct(first, context) && !isBatchedProduct(second, context) ? shape : undefined;
 }
 
+/** Rows and columns from which on a v69 computes batches otherwise. */
+const SHORT = { rows: 32, columns: 32 };
+
+/** The shape of a batch of short matrices of 16 bits, whose left sides an operator has made. */
+function shortProducts({ node, weight, inputs: [left, right], outputs }: OperatorFacts): readonly number[] | undefined {
+	const shape = fixedShape(outputs[0]?.shape);
+	const bits = bitsPerElement(left?.quantization?.dtype ?? DataType.UNDEFINED);
+	if (!isOnnxOp(node, "MatMul") || weight !== undefined || shape === undefined || bits !== 16) return undefined;
+	const [rows, columns] = shape.slice(-2) as [number, number];
+	const isSingle = [left, right].some((side) => side?.shape?.slice(0, -2).every((dim) => dim === 1) !== false);
+	if (isSingle || columns <= SHORT.columns || rows >= SHORT.rows || fillsTiles(rows, bits)) return undefined;
+	return sourceOf(left!.value, [...VIEWS, "Identity"]) === undefined ? undefined : shape;
+}
+
 export const BATCHED_PRODUCT_RULES: RuleGroup = {
 	title: "Batches of products",
 	rules: [
@@ -79,6 +93,22 @@ export const BATCHED_PRODUCT_RULES: RuleGroup = {
 			broken(operator, context) {
 				const shape = brokenShape(operator, context);
 				return shape && `[${shape.join(", ")}] begins with the product '${operator.inputs[0]!.value.name}'`;
+			},
+		},
+		{
+			id: "htp/batch-rows",
+			about:
+				"A MatMul of two batches of two matrices or more, whose left side is of 16 bits and made by an operator, has 12, 20 or 28 rows, a multiple of 8, or 32 and more, or 32 columns at most.",
+			consequence: "wrong",
+			since: "v69",
+			until: "v69",
+			measured:
+				"-7 to 8 dB with 1 to 7, 9, 10, 13, 14, 15, 17, 23, 25 and 31 rows and 48 to 128 columns, 8 to 15 dB with 33 to 47, whatever is summed up over, 2 to 12 matrices, behind Softmax, Sigmoid, Relu, Gelu, Add, Mul and Transpose, with UINT16, UINT8 and INT8 on the right, as in attention of few tokens; 34 dB, as on a v73, with 8, 12, 16, 20, 28, 33, 36, 47 and 50 rows, 8 to 32 columns, one matrix, 8 bits on the left, and graph inputs there",
+			remedy: "put rows of zeros below the left side, and take them off again",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const shape = shortProducts(operator);
+				return shape && `the products are [${shape.join(", ")}]`;
 			},
 		},
 		{

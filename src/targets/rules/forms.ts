@@ -89,7 +89,7 @@ const isRead = (output: Value) => output.uses.length > 0 || output.isGraphOutput
 const FOLDS = ["Max", "Mean", "Min", "Sum"];
 
 /** What of a form is refused. */
-function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
+function refusedForm({ node, inputs, outputs }: OperatorFacts): string | undefined {
 	const shape = fixedShape(inputs[0]?.shape);
 	const spatial = shape === undefined ? 0 : shape.length - 2;
 	const isDilated = intsOf(node, "dilations").some((dilation) => dilation > 1);
@@ -102,6 +102,8 @@ function refusedForm({ node, inputs }: OperatorFacts): string | undefined {
 	if (isOnnxOp(node, "GridSample") && inputs[0]?.dtype !== inputs[1]?.dtype) return "its grid is of another type";
 	if (isOnnxOp(node, "NegativeLogLikelihoodLoss") && (inputs[0]?.shape?.length ?? 0) > 4) return "it has rank 5";
 	if (isOnnxOp(node, "GatherND") && intOf(node, "batch_dims", 0) !== 0) return "it has batch dimensions";
+	const largest = [...inputs, ...outputs].find((operand) => (operand?.shape?.length ?? 0) > 4);
+	if (isOnnxOp(node, "GatherND") && largest !== undefined) return `'${largest.value.name}' has rank 5`;
 	if (isOnnxOp(node, ...FOLDS) && node.inputs.length === 1) return "it has one input";
 	if (isOnnxOp(node, "LpPool", "LpNormalization") && intOf(node, "p", 2) !== 2) return "its p is not 2";
 	if (isOnnxOp(node, "GRU", "LSTM") && node.attributes.has("clip")) return "it clips";
@@ -172,7 +174,7 @@ export const FORM_RULES: RuleGroup = {
 		{
 			id: "htp/operator-form",
 			about:
-				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions, NegativeLogLikelihoodLoss rank 4 at most; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more.",
+				"InstanceNormalization, GridSample and dilated Conv have two spatial dimensions at most; a depthwise Conv has not both steps and dilations, but for a kernel of 3x3 with both 2, between codes; GridSample is not cubic, and its grid of the type of its input; GatherND has no batch dimensions, and rank 4 at most; NegativeLogLikelihoodLoss rank 4 at most; Max, Min, Sum and Mean have two inputs or more; LpPool has no dilations; p is 2; GRU and LSTM do not clip; LayerNormalization and RMSNormalization are over the last axis, the latter of two numbers or more, and have one output; the scale of a SimplifiedLayerNormalization is a vector; means, sums and extremes are over one axis or more.",
 			consequence: "refused",
 			measured:
 				"models of one operator, on v73; depthwise Convs of kernels from 1x1 to 7x7, steps and dilations from 1 to 4 on v79, some on all four",

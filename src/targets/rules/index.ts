@@ -20,6 +20,7 @@ import { GEMM_RULES } from "./gemm.js";
 import { IMAGE_SIZE_RULES } from "./image-sizes.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
+import { MOVED_CODE_RULES } from "./moved-codes.js";
 import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
@@ -55,6 +56,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SCALE_RULES,
 	SATURATION_RULES,
 	CODE_RULES,
+	MOVED_CODE_RULES,
 	ACTIVATION_RULES,
 	SOFTMAX_RULES,
 	COMPUTED_PRODUCT_RULES,

@@ -5,6 +5,12 @@ import type { RuleContext } from "../rule.js";
 
 export const LINEAR: readonly string[] = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
 
+/** Operators that ONNX Runtime puts Transposes around, to the layout of an image and back. */
+export const OF_IMAGES: readonly string[] = [
+	...["Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GlobalAveragePool", "GlobalMaxPool"],
+	...["AveragePool", "MaxPool", "Resize", "DepthToSpace", "SpaceToDepth"],
+];
+
 /** Operators that leave the layout of an image as it is. */
 export const ELEMENTWISE: readonly string[] = [
 	"Relu",

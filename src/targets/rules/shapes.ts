@@ -127,8 +127,9 @@ export const SHAPE_RULES: RuleGroup = {
 			appliedBy: "legalize-operators",
 			broken(operator) {
 				const { node, inputs } = operator;
-				const rank = inputs[0]?.shape?.length;
-				if (rank === undefined || rank <= 4) return undefined;
+				const ranks = isOnnxOp(node, "Max", "Min") ? inputs : inputs.slice(0, 1);
+				const rank = Math.max(...ranks.map((input) => input?.shape?.length ?? 0));
+				if (rank <= 4) return undefined;
 				if (!isOnnxOp(node, ...RANK_FOUR) && !(isOnnxOp(node, "HardSigmoid") && formOf(operator) === "float"))
 					return undefined;
 				return `the input has rank ${rank}, expected 4 at most`;

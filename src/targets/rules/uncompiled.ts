@@ -6,13 +6,7 @@ import { numbersOf } from "../../weights/numbers.js";
 import { fixedShape } from "../fixed-shape.js";
 import { type OperatorFacts, outputFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
-import { ELEMENTWISE, sourceOf } from "./producers.js";
-
-/** Operators between Transposes to the layout of an image, and views of these. */
-const OF_IMAGES: readonly string[] = [
-	...["Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GlobalAveragePool", "GlobalMaxPool"],
-	...["AveragePool", "MaxPool", "Resize", "DepthToSpace", "SpaceToDepth"],
-];
+import { ELEMENTWISE, OF_IMAGES, sourceOf } from "./producers.js";
 
 /** Does it make a fifth axis of an image of one element, in another way than the Unsqueeze of the first? */
 function addsAxisToOne({ node, inputs, outputs }: OperatorFacts): boolean {
@@ -70,6 +64,19 @@ export const UNCOMPILED_RULES: RuleGroup = {
 				const vector = fixedShape(types.shapeOf(sum!.addend));
 				if (vector?.length !== 1 || vector[0] !== outputs[0]!.shape?.at(-1)) return undefined;
 				return `'${sum!.addend.name}' is added to a product of floats, and the sum is of 8 bits`;
+			},
+		},
+		{
+			id: "htp/reciprocal-floats",
+			about: "The result of a Reciprocal of codes is quantized.",
+			consequence: "refused",
+			measured:
+				"'memory allocation related error' as graph output and in front of Mul, Relu and Reshape on floats, of 16 and 8 bits, of rank 2 and 4, on every architecture; 74 dB as Div, of floats, and with a quantizer behind, of another type, too",
+			remedy: "divide 1 by the values",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], result }) {
+				if (!isOnnxOp(node, "Reciprocal") || input?.moved === undefined || result !== undefined) return undefined;
+				return `it reads the codes of '${input.value.name}', and gives floats`;
 			},
 		},
 		{
