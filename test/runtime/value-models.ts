@@ -1,3 +1,4 @@
+import { intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
@@ -147,5 +148,54 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 				pair(b, node(b, "Sigmoid", [x], "gate"), { scale: 2 ** -14, zero: 0 });
 				return "gate_q";
 			}),
+	},
+	{
+		rule: "htp/half-scale",
+		name: "a MaxPool from -0.00004 to 0.00004, of UINT8, with another encoding behind",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, 9],
+				(_, x) => {
+					b.node("MaxPool", [x], ["largest"], { kernel_shape: intsAttribute([2, 2]) }, "largest");
+					return pair(b, "largest", narrow(-5e-5, 5e-5));
+				},
+				narrow(-4e-5, 4e-5),
+			),
+	},
+	{
+		rule: "htp/half-scale",
+		name: "an Abs of values up to 0.00004, from UINT8 to UINT16",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "Abs", [x], "positive"), between(0, 4e-5)), narrow(-4e-5, 4e-5)),
+	},
+	{
+		rule: "htp/cut-activation",
+		name: "a Tanh that begins at 0 and ends at 0.3",
+		write: scaled("Tanh", 2, wide(5), between(0, 0.3)),
+	},
+	{
+		rule: "htp/small-sigmoid",
+		name: "a Sigmoid below 0.005",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				const values = pair(
+					b,
+					node(
+						b,
+						"Sub",
+						[pair(b, scaledBy(b, 0.5, x), wide(4)), coded(b, "far", 65535, { scale: 8 / 65535 })],
+						"moved",
+					),
+					between(-12, 0),
+				);
+				return pair(b, node(b, "Sigmoid", [values], "result"), between(0, 0.005));
+			}),
+	},
+	{
+		rule: "htp/log-softmax-range",
+		name: "a LogSoftmax that begins at -0.3, of UINT8",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => pair(b, node(b, "LogSoftmax", [x], "logarithms"), narrow(-0.3, 0)), narrow(-4, 4)),
 	},
 ];

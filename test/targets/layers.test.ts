@@ -5,12 +5,13 @@ import { DataType, elementCount } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { checkModel } from "../../src/targets/check-model.js";
 import { parseTarget } from "../../src/targets/target.js";
+import { pair } from "../runtime/operator-models.js";
 import { type ModelBuilder, modelOf } from "../support/build.js";
 import { blockWeight, channelWeight, quantized, randomCodes, randomScales } from "../support/weights.js";
 
 /* Rules that models of many layers showed: volumes, repeated pairs, packed weights; models beside each are right. */
 
-const { FLOAT, UINT8, INT8, INT32 } = DataType;
+const { FLOAT, UINT8, INT8, UINT16, INT32 } = DataType;
 
 async function rulesOf(fill: (b: ModelBuilder) => void, target: string): Promise<string[]> {
 	const findings = await checkModel(modelOf(fill), parseTarget(`qnn-htp:${target}`));
@@ -96,6 +97,32 @@ test.each([
 		expect(found).toEqual(expected);
 	},
 );
+
+test.each([
+	[UINT8, UINT8, 32, "v79", ["htp/packed-weight"]],
+	[UINT8, UINT16, 32, "v79", []],
+	[UINT16, UINT16, 32, "v79", []],
+	[UINT16, UINT16, 32, "v81", ["htp/packed-weight-v81"]],
+	[UINT16, UINT16, 40, "v81", []],
+	[UINT16, UINT8, 32, "v81", []],
+] as const)("MatMulNBits from type %i to %i of %i columns on %s", async (from, to, columns, target, expected) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [2, 9, 64]);
+		b.initializer("w", tensor(UINT8, [columns, 2, 16], new Uint8Array(columns * 32)));
+		b.initializer("s", floatTensor([columns, 2], new Array(2 * columns).fill(0.01)));
+		const attributes = {
+			K: intAttribute(64),
+			N: intAttribute(columns),
+			bits: intAttribute(4),
+			block_size: intAttribute(32),
+		};
+		const read = pair(b, "x", { dtype: from });
+		b.node({ domain: "com.microsoft", type: "MatMulNBits", overload: "" }, [read, "w", "s"], ["y"], attributes);
+		b.model.opsetImports.set("com.microsoft", 1);
+		b.output(pair(b, "y", { dtype: to }));
+	}, target);
+	expect(found).toEqual(expected);
+});
 
 test.each([
 	["coarse, then fine", 0.004, 0.001, []],

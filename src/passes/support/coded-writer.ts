@@ -20,19 +20,19 @@ export class CodedWriter extends NodeWriter {
 	readonly #behind: Encoding;
 	readonly #tools: Tools;
 
-	private constructor(node: Node, before: Encoding, behind: Encoding, tools: Tools) {
+	private constructor(node: Node, read: Value, before: Encoding, behind: Encoding, tools: Tools) {
 		super(node, tools.names);
 		this.#node = node;
 		this.#behind = behind;
 		this.#tools = tools;
 		this.range = intervalOf(before);
-		this.input = asWide(node, before, tools.names);
+		this.input = asWide(node, read, before, tools.names);
 	}
 
 	/** undefined where what the operator reads first, or what it makes, has no codes of one scale. */
 	static of({ node, inputs: [input], outputs: [output] }: OperatorFacts, tools: Tools): CodedWriter | undefined {
 		const [before, behind] = [encodingOfOperand(input), encodingOfOperand(output)];
-		return before && behind && new CodedWriter(node, before, behind, tools);
+		return before && behind && new CodedWriter(node, input!.value, before, behind, tools);
 	}
 
 	/** What an operator makes, in the finest codes that reach over `range`. */
@@ -71,8 +71,7 @@ export class CodedWriter extends NodeWriter {
 	}
 }
 
-function asWide(node: Node, before: Encoding, names: NameScope): Value {
-	const value = node.inputs[0]!;
+function asWide(node: Node, value: Value, before: Encoding, names: NameScope): Value {
 	return before.dtype === DataType.UINT16
 		? value
 		: addQdq(node.graph!, value, recoded(before, DataType.UINT16), names, node);

@@ -10,6 +10,7 @@ import { castFirst, computeIntegers } from "./cast-remedies.js";
 import { subtractOpposite, unsqueezeFirst } from "./compiled-remedies.js";
 import { floatParameters, joinScales, joinTableScales, unsignInt4 } from "./constant-remedies.js";
 import { sliceColumns, slicePositions } from "./conv-steps.js";
+import { cutByOperators, quantizeLogarithms, writeSmallSigmoid } from "./cut-result-remedies.js";
 import { lowerEinsum } from "./einsum-remedy.js";
 import {
 	encodeAlike,
@@ -251,6 +252,9 @@ export const OPERATOR_REMEDIES: ReadonlyMap<string, Remedy> = new Map<string, Re
 	["htp/gelu-range", raiseStart],
 	["htp/mixed-range", computeOnIntegers],
 	["htp/fixed-output-codes", encodeAsGiven],
+	["htp/cut-activation", cutByOperators],
+	["htp/small-sigmoid", writeSmallSigmoid],
+	["htp/log-softmax-range", quantizeLogarithms],
 	["htp/softplus-size", flatten],
 	["htp/mish-size", flatten],
 	["htp/clip-range", quantizeWithinLimits],

@@ -1,6 +1,10 @@
 import { isOnnxOp } from "../../ir/node.js";
 import type { Value } from "../../ir/value.js";
 import type { Interval } from "../../quant/grid.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { EIGHT_BITS } from "../../targets/rules/code-types.js";
+import { gatedInput } from "../../targets/rules/gated-input.js";
+import { rangeOf } from "../../targets/rules/operand-ranges.js";
 import { CodedWriter } from "./coded-writer.js";
 import type { Remedy } from "./remedy.js";
 
@@ -8,6 +12,8 @@ import type { Remedy } from "./remedy.js";
 const FAR = 16;
 /** Below, a Gelu makes 0. */
 const GELU_START = -5;
+/** How far down they may read, a Softplus or Mish of 16 bits and others: more leaves no codes for what is near 0. */
+const LOWEST = { narrow: -960, wide: -1024 };
 /** Between grids: of the steps of one and the other. */
 const LARGEST_FACTOR = 32;
 /** Coefficients of `log(1 + z) = 2 w + 2/3 w^3 + 2/5 w^5 + ...` with `w = z / (z + 2)`. */
@@ -15,18 +21,33 @@ const LOGARITHM = [2 / 7, 2 / 5, 2 / 3, 2];
 /** The least value of Mish. */
 const LEAST_MISH = -0.31;
 
-/** `Gelu(x)` -> `Gelu(DQ(Q(Max(x, -5))))`. */
+/** `Gelu(x)` -> `Gelu(DQ(Q(Max(x, -5))))`, `Mul(x, Sigmoid(x))` -> the same of `DQ(Q(Max(x, -16)))`. */
 export const raiseStart: Remedy = (operator, tools) => {
-	const writer = CodedWriter.of(operator, tools);
+	const gated = gatedInput(operator);
+	const facts = gated === undefined ? operator : { ...operator, inputs: [gated] };
+	const writer = (rangeOf(facts.inputs[0])?.lo ?? 0) < LOWEST.narrow ? undefined : CodedWriter.of(facts, tools);
 	if (writer === undefined) return false;
-	writer.keep(raisedTo(writer, GELU_START));
+	if (gated === undefined) {
+		writer.keep(raisedTo(writer, GELU_START));
+		return true;
+	}
+	const raised = raisedTo(writer, -FAR);
+	const gate = writer.emit("Sigmoid", [raised], {}, "gate");
+	writer.close(writer.emit("Mul", [raised, gate], {}, "gated"));
 	return true;
 };
+
+/** Does `operator` read values so far below 0 that too few codes are left for what is near? */
+function isTooFar({ inputs: [input], outputs: [output] }: OperatorFacts): boolean {
+	const range = rangeOf(input);
+	const isNarrow = [input, output].some((one) => EIGHT_BITS.includes(one?.quantization?.dtype));
+	return range !== undefined && range.lo < (isNarrow ? LOWEST.narrow : LOWEST.wide);
+}
 
 /** `Mish(x)` -> `Mish(Clip(x, -16, 16)) + Relu(x - 16)`, and Softplus; without the sum where nothing is above 16. */
 export const limitInput: Remedy = (operator, tools) => {
 	const { node } = operator;
-	const writer = CodedWriter.of(operator, tools);
+	const writer = isTooFar(operator) ? undefined : CodedWriter.of(operator, tools);
 	if (writer === undefined) return false;
 	const { hi } = writer.range;
 	const limited = limitedTo(writer, FAR);
@@ -46,7 +67,7 @@ export const limitInput: Remedy = (operator, tools) => {
 
 /** `Softplus(x)` -> `log(1 + z)` as a series, `Mish(x)` -> `x n / (n + 2)` with `n = z (z + 2)`, with `z = Exp(x)`. */
 export const writeWithExponential: Remedy = (operator, tools) => {
-	const writer = CodedWriter.of(operator, tools);
+	const writer = isTooFar(operator) ? undefined : CodedWriter.of(operator, tools);
 	if (writer === undefined) return false;
 	const x = writer.range.lo < -FAR ? raisedTo(writer, -FAR) : writer.input;
 	const largest = Math.exp(writer.range.hi);

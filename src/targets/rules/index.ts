@@ -9,6 +9,7 @@ import { CHANNEL_RULES } from "./channel.js";
 import { CODE_RULES } from "./codes.js";
 import { COMPUTED_PRODUCT_RULES } from "./computed-products.js";
 import { CONV_RULES } from "./conv.js";
+import { CUT_RESULT_RULES } from "./cut-results.js";
 import { DEPTHWISE_RULES } from "./depthwise.js";
 import { ELEMENT_TYPE_RULES } from "./element-type.js";
 import { EMBEDDING_RULES } from "./embedding.js";
@@ -64,6 +65,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	VECTOR_LENGTH_RULES,
 	RANGE_RULES,
 	SMALL_VALUE_RULES,
+	CUT_RESULT_RULES,
 	WIDE_VALUE_RULES,
 	SHAPE_RULES,
 	STORED_RULES,

@@ -11,7 +11,7 @@ const LOG_OF_ZERO = -11 * Math.LN2;
 /** A Reciprocal between codes of one type is that much smaller than it should be where what it reads ends below 1: 40 dB. */
 const LEAST_RECIPROCAL_END = 0.99;
 /** How wide what a Reciprocal reads may be, and up to where its results reach, between codes of one type, by bits. */
-const RECIPROCAL_WIDTH: Readonly<Record<number, number>> = { 8: 64, 16: 5000 };
+const RECIPROCAL_WIDTH: Readonly<Record<number, number>> = { 8: 6, 16: 5000 };
 const LARGEST_RECIPROCAL: Readonly<Record<number, number>> = { 8: 255, 16: Number.POSITIVE_INFINITY };
 const LARGEST_HALF = 65504;
 /** The inverse of larger ones is no normal half float. */
@@ -76,10 +76,10 @@ export const RANGE_RULES: RuleGroup = {
 		{
 			id: "htp/reciprocal-range",
 			about:
-				"What a Reciprocal between codes of one type reads ends at 0.99 or above, and is 5000 wide at most, of 8 bits 64; its results reach up to 65504, of 8 bits between one type up to 255.",
+				"What a Reciprocal between codes of one type reads ends at 0.99 or above, and is 5000 wide at most, of 8 bits 6; its results reach up to 65504, of 8 bits between one type up to 255.",
 			consequence: "wrong",
 			measured:
-				"on every architecture, 16 and 8 bits: results are as much too small as the end is below 1, 40 dB with 0.99, 20 with 0.9, 14 with 0.8, 6 with 0.5, whatever they reach up to, 0 with 0; 16 bits: 42 dB up to 5000, 21 up to 60000; 8 bits: 34 to 46 dB up to 64, 22 up to 100; results above 255 of 8 bits stay there; 60 to 80 dB from UINT16 to INT16, which is computed on floats, where nothing is above 65504",
+				"on every architecture, 16 and 8 bits: results are as much too small as the end is below 1, 40 dB with 0.99, 20 with 0.9, 14 with 0.8, 6 with 0.5, whatever they reach up to, 0 with 0; 16 bits: 42 dB up to 5000, 21 up to 60000; 8 bits: 37 to 46 dB up to 6, 33 and 34 up to 10 and 20, off by up to 5 codes, 24 up to 30 and 60, 22 up to 100, although right up to 8 and 16; results above 255 of 8 bits stay there; 60 to 80 dB from UINT16 to INT16, which is computed on floats, where nothing is above 65504",
 			remedy: "read it as UINT16 and quantize its output as INT16 first",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs: [input], outputs: [output] }) {
