@@ -6,6 +6,7 @@ import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { codeOf, type Interval } from "../../quant/grid.js";
 import { sqnrDb } from "../../quant/measure.js";
+import { readersAlike } from "../../targets/code-encodings.js";
 import { strangeReaders } from "../../targets/stored-readers.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { eachNumber } from "../../weights/numbers.js";
@@ -132,3 +133,13 @@ export function addFloats(node: Node, name: string, { shape, values }: SmallCons
 	const floats = floatTensor(shape, Float32Array.from(values));
 	return addConstant(node.graph!, names.fresh(`${name}_float`), floats, node);
 }
+
+/** Codes that are read in several encodings: a copy for those readers that have the encoding of `node`. */
+export const copyCodes: Remedy = ({ node }, { names }) => {
+	const codes = constantOf(node.inputs[0]);
+	if (codes === undefined || codes.overridable) return false;
+	const readers = readersAlike(node);
+	const copy = addConstant(codes.value.graph, names.fresh(`${codes.value.name}_copy`), codes.tensor, readers[0]);
+	for (const reader of readers) reader.setInput(0, copy);
+	return true;
+};

@@ -7,10 +7,11 @@ import { codesBehind } from "../../targets/raw-codes.js";
 import { isDefault } from "../../targets/rules/default-value.js";
 import { addConstant } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
-import { NodeWriter } from "./node-writer.js";
+import { isOutputUsed, NodeWriter } from "./node-writer.js";
 import { addParameters, encodingAt, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { reshapeAround } from "./reshape-around.js";
+import { smallConstantOf } from "./small-constant.js";
 import { spreadKernel } from "./spread-kernel.js";
 import { normalizeFlat } from "./written-out.js";
 
@@ -124,5 +125,26 @@ export const computeOnValues: Remedy = ({ node }, { names }) => {
 		const quantizer = { op: "QuantizeLinear", name: label, inputs: [values[index]!, ...parameters], outputs: [codes] };
 		graph.createNode(quantizer, before);
 	}
+	return true;
+};
+
+/** A Dropout that is not told to drop anything, and whose mask nobody reads -> Identity. */
+export const dropNothing: Remedy = ({ node }) => {
+	const [data, , training] = node.inputs;
+	const isIdle = training === undefined || smallConstantOf(training)?.values[0] === 0;
+	if (!isOnnxOp(node, "Dropout") || !isIdle || data === undefined || isOutputUsed(node, 1)) return false;
+	const [output] = node.outputs;
+	node.graph!.replaceNode(node, { op: "Identity", name: node.name, inputs: [data], outputs: [output!] });
+	return true;
+};
+
+/** An operator that gives back what it reads, its first input -> Identity. */
+export const passOn: Remedy = ({ node }) => {
+	node.graph!.replaceNode(node, {
+		op: "Identity",
+		name: node.name,
+		inputs: [node.inputs[0]],
+		outputs: [...node.outputs],
+	});
 	return true;
 };

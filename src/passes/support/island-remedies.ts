@@ -7,6 +7,7 @@ import { dataCodes, floatInputs, isFloatOperand, resultCodes } from "../../targe
 import type { OperatorFacts, QuantizationFacts } from "../../targets/operator-facts.js";
 import { knownInterval } from "./known-interval.js";
 import { addQdq, addQuantizedConstant, coveringEncoding, type Encoding, encodingAt, recoded } from "./qdq.js";
+import { quantizeOperand } from "./quantize-addends.js";
 import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { insertPair } from "./separate-output.js";
@@ -114,3 +115,16 @@ function joinTypes(operator: OperatorFacts, behind: Encoding, { model, names }: 
 	} else insertPair(model, output, recoded(behind, before.dtype), names);
 	return true;
 }
+
+/** Floats beside codes as codes. */
+export const encodeOperands: Remedy = ({ node, inputs }, { names }) => {
+	const coded = inputs.findIndex((input) => input?.quantization !== undefined);
+	if (coded < 0 || isOnnxOp(node, "Mean")) return false;
+	const isFloat = (index: number) => index !== coded && inputs[index]?.dtype === DataType.FLOAT;
+	const encode = (index: number) =>
+		quantizeOperand(node, index, names, coded) ||
+		(inputs[index]?.quantization === undefined &&
+			encodeFloats(node, index, inputs[coded]!.quantization!.dtype!, names));
+	const done = inputs.map((_, index) => isFloat(index) && encode(index));
+	return done.includes(true);
+};

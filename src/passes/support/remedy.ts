@@ -20,3 +20,6 @@ export interface Tools {
 
 /** Makes an operator keep a rule that it breaks; says whether it could. */
 export type Remedy = (operator: OperatorFacts, tools: Tools) => boolean;
+
+/** The id of a rule, and the remedy for what breaks it. */
+export type RemedyEntry = readonly [rule: string, remedy: Remedy];

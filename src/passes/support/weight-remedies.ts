@@ -14,6 +14,7 @@ import { removeUnused } from "./remove-unused.js";
 import { replaceValue } from "./replace-value.js";
 import { separateOutput } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
+import { repeatScale } from "./weight-parameters.js";
 
 /** Of INT4 codes in INT8. */
 const WIDER = 16;
@@ -175,3 +176,11 @@ function multiplied({ dtype, shape, data }: Tensor, factor: number): Tensor {
 	});
 	return tensor(dtype, shape, bytes);
 }
+
+/** A scale for all channels as one for each. */
+export const repeatScales: Remedy = ({ node, weight }, { names }) => {
+	const before = node.inputs[weight!.site.input]!;
+	const done = repeatScale(weight!.site, names);
+	if (done) removeUnused(before);
+	return done;
+};
