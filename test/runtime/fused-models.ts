@@ -279,7 +279,7 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 		write: (b, rows) =>
 			model(
 				b,
-				[1, 4, rows, 6],
+				[1, 4, rows, 40],
 				(_, x) => pair(b, node(b, "HardSwish", [farBelow(b, x, [4, 4, 1, 1])], "swish"), UP_TO_THIRD),
 				{ scale: 2 ** -12 },
 			),
@@ -290,7 +290,7 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 		write: (b, rows) =>
 			model(
 				b,
-				[1, 4, rows, 6],
+				[1, 4, rows, 40],
 				(_, x) => {
 					b.node("HardSwish", [farBelow(b, x, [4, 4, 1, 1])], ["swish"], {}, "swish");
 					b.node("Transpose", ["swish"], ["turned"], { perm: intsAttribute([0, 2, 3, 1]) }, "turned");

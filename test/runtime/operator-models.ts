@@ -41,10 +41,13 @@ function prefixed(b: Builder, prefix: string): Builder {
 	};
 }
 
-/** All of `given` in one model, side by side. */
+/** All of `given` in one model, side by side; of several, each has its own name in front of those of its values. */
 export function operatorModel(given: readonly OperatorModel[], rows: number): Model {
 	return modelOf((b) => {
-		for (const [index, { write }] of given.entries()) write(prefixed(b, `${String.fromCharCode(97 + index)}_`), rows);
+		for (const { name, write } of given) {
+			const prefix = given.length === 1 ? "a" : name.replaceAll(/\W+/g, "_");
+			write(prefixed(b, `${prefix}_`), rows);
+		}
 	});
 }
 
