@@ -4,6 +4,8 @@ import type { Tensor } from "../ir/tensor.js";
 import type { Value } from "../ir/value.js";
 import { constantOf } from "../weights/constant.js";
 import { eachNumber, numbersOf } from "../weights/numbers.js";
+import { isWithin } from "./capabilities.js";
+import { filledAxes } from "./filled-lanes.js";
 import { fixedShape } from "./fixed-shape.js";
 import { inputFacts, type OperandFacts, type OperatorFacts } from "./operator-facts.js";
 import { ELEMENTWISE, sourceOf } from "./rules/producers.js";
@@ -41,15 +43,23 @@ export function lostFill(operator: OperatorFacts, types: TypeSource, architectur
 	const { node, inputs, outputs } = operator;
 	if (!isOnnxOp(node, "Concat", "Pad")) return undefined;
 	const [shape, result] = [inputs[0], outputs[0]].map((operand) => operand && fixedShape(operand.shape));
-	const axis =
-		shape && (channelAxis(node, shape.length) ?? (architecture === "v68" ? undefined : scaledAxis(node, shape, types)));
-	if (shape === undefined || result === undefined || axis === undefined) return undefined;
-	const isAppended = isOnnxOp(node, "Concat") ? isConcatenated(operator, axis) : isPadded(operator, axis);
-	const [channels, all] = [shape[axis]!, result[axis]!];
-	const isWithin = channels % GROUP !== 0 && Math.ceil(channels / GROUP) === Math.ceil(all / GROUP);
-	if (!isAppended || !isWithin || all <= channels) return undefined;
-	const fill = { axis, channels, count: all - channels };
+	if (shape === undefined || result === undefined) return undefined;
+	const axis = [
+		channelAxis(node, shape.length),
+		...(architecture === "v68" ? [] : [scaledAxis(node, shape, types)]),
+		...(isWithin(architecture, undefined, "v69") ? filledAxes(operator, types) : []),
+	].find((one) => one !== undefined && isLost(operator, one, shape, result));
+	if (axis === undefined) return undefined;
+	const fill = { axis, channels: shape[axis]!, count: result[axis]! - shape[axis]! };
 	return isIgnored(outputs[0]!.value, fill, types) ? undefined : fill;
+}
+
+/** Does the operator append to `axis`, within the last group? */
+function isLost(operator: OperatorFacts, axis: number, shape: readonly number[], result: readonly number[]): boolean {
+	const isAppended = isOnnxOp(operator.node, "Concat") ? isConcatenated(operator, axis) : isPadded(operator, axis);
+	const [channels, all] = [shape[axis]!, result[axis]!];
+	const isInGroup = channels % GROUP !== 0 && Math.ceil(channels / GROUP) === Math.ceil(all / GROUP);
+	return isAppended && isInGroup && all > channels;
 }
 
 function isConcatenated({ node, inputs }: OperatorFacts, axis: number): boolean {

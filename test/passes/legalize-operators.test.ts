@@ -27,6 +27,7 @@ const OLD_RULES = [
 	"htp/conv-volume-float",
 	"htp/wide-weight",
 	"htp/float-operand-v68",
+	"htp/float-comparison-v68",
 	"htp/float-island-v68",
 	"htp/float-chain-v68",
 	"htp/max-pool-pads",

@@ -1,11 +1,11 @@
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
-import { type Builder, model, node, type OperatorModel, pair, vector } from "./operator-models.js";
+import { type Builder, model, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* Codes that are moved between axes or become floats, and averages of floats with pads. */
 
-const { INT16 } = DataType;
+const { INT16, UINT8 } = DataType;
 
 function reshaped(b: Builder, x: string, shape: readonly number[], name: string): string {
 	b.initializer(`${name}_shape`, int64Tensor([shape.length], shape));
@@ -15,6 +15,11 @@ function reshaped(b: Builder, x: string, shape: readonly number[], name: string)
 function blocks(b: Builder, x: string): string {
 	b.node("SpaceToDepth", [x], ["blocks"], { blocksize: intAttribute(2) }, "blocks");
 	return "blocks";
+}
+
+function padded(b: Builder, x: string, amounts: readonly number[]): string {
+	b.initializer("pads", int64Tensor([amounts.length], amounts));
+	return node(b, "Pad", [x, "pads"], "padded");
 }
 
 /** An image whose windows overlap by pads. */
@@ -100,5 +105,64 @@ export const MOVED_MODELS: readonly OperatorModel[] = [
 		name: "pads around one channel",
 		untilV68: true,
 		write: averaged((rows) => [1, 1, rows + 2, 7], [3, 3], [1, 1, 1, 1]),
+	},
+	{
+		rule: "htp/gathered-zero-point",
+		name: "a Gather that gives another zero point",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [2, rows, 6], (_, x) => {
+				b.initializer("places", int64Tensor([3], [4, 0, -1]));
+				b.node("Gather", [x, "places"], ["taken"], { axis: intAttribute(1) }, "taken");
+				return pair(b, "taken", { zero: 0x7000 });
+			}),
+	},
+	{
+		rule: "htp/gathered-zero-point",
+		name: "a Tile of 8 bits that gives another zero point",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 2, rows, 6],
+				(_, x) => {
+					b.initializer("repeats", int64Tensor([4], [1, 1, 3, 1]));
+					const tiled = node(b, "Tile", [x, "repeats"], "tiled");
+					return pair(b, tiled, { dtype: UINT8, scale: 2 ** -5, zero: 100 });
+				},
+				{ dtype: UINT8, scale: 2 ** -5, zero: 128 },
+			),
+	},
+	{
+		rule: "htp/channel-fill",
+		name: "a Pad that makes 32 channels of 31 behind a Conv",
+		untilV68: true,
+		write: (b, rows) =>
+			model(b, [1, 12, rows, 7], (_, x) => {
+				b.node("Conv", [x, weight(b, "w", { shape: [31, 12, 1, 1], axis: 0 })], ["conv"], {}, "conv");
+				const bounded = pair(b, node(b, "Tanh", [pair(b, "conv")], "bounded"), { scale: 2 ** -15 });
+				return pair(b, padded(b, bounded, [0, 0, 0, 0, 0, 1, 0, 0]), { scale: 2 ** -15 });
+			}),
+	},
+	{
+		rule: "htp/channel-fill",
+		name: "a Pad of an average and its columns",
+		untilV68: true,
+		write: (b, rows) =>
+			model(b, [2, 9, rows + 1, 7], (_, x) => {
+				b.node("AveragePool", [x], ["average"], { kernel_shape: intsAttribute([2, 2]) }, "average");
+				return pair(b, padded(b, pair(b, "average"), [0, 0, 0, 1, 0, 4, 0, 1]));
+			}),
+	},
+	{
+		rule: "htp/float-comparison-v68",
+		name: "a choice by codes that are less than a vector of floats",
+		write: (b, rows) =>
+			model(b, [rows, 8], (_, x) => {
+				const mask = node(b, "Less", [x, vector(b, "bound", 8, 0.2)], "mask");
+				return pair(
+					b,
+					node(b, "Where", [node(b, "Not", [mask], "other"), x, pair(b, node(b, "Neg", [x], "less"))], "kept"),
+				);
+			}),
 	},
 ];

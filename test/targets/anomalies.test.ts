@@ -370,3 +370,17 @@ test.each([
 	});
 	expect(rules.filter((rule) => rule === "htp/tile-ones")).toEqual(isBroken ? ["htp/tile-ones"] : []);
 });
+
+test.each([
+	[1e5, true],
+	[1e2, false],
+])("the bias %f of the last channel of a ConvTranspose with groups", async (last, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, 4, 3, 3]);
+		b.initializer("w", floatTensor([4, 2, 1, 1], [0.5, -0.3, 0.2, 0.1, 0.4, -0.5, 0.3, 0.2]));
+		b.initializer("bias", floatTensor([8], [0, 0, 0, 0, 0, 0, 0, last]));
+		b.node("ConvTranspose", [pair(b, "x"), "w", "bias"], ["y"], { group: intAttribute(4) });
+		b.output(pair(b, "y"));
+	});
+	expect(rules.includes("htp/bias-overflow")).toBe(isBroken);
+});

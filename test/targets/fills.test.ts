@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { intAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { checkModel } from "../../src/targets/check-model.js";
@@ -119,4 +119,34 @@ test.each<[string, Tokens]>([
 	["8 bits", { dtype: DataType.UINT8 }],
 ])("%s compile", async (_, given) => {
 	expect(await isFault((b) => tokens(b, given), "htp/leading-fill")).toBe(false);
+});
+
+/** An operator on an image or rows, in front of a Pad of what it makes; nothing reads that but the output. */
+async function isLost(
+	operator: string,
+	shape: readonly number[],
+	pads: readonly number[],
+	target: string,
+): Promise<boolean> {
+	const model = modelOf((b) => {
+		b.input("x", DataType.FLOAT, shape);
+		const attributes = operator === "AveragePool" ? { kernel_shape: intsAttribute([2, 2]) } : {};
+		b.node(operator, [pair(b, "x")], ["made"], attributes);
+		b.initializer("pads", int64Tensor([pads.length], pads));
+		b.output(pair(b, node(b, "Pad", [pair(b, "made"), "pads"], "longer")));
+	});
+	const findings = await checkModel(model, parseTarget(`qnn-htp:${target}`));
+	return findings.some(({ rule }) => rule === "htp/channel-fill");
+}
+
+test.each<[string, string, readonly number[], readonly number[], string, boolean]>([
+	["channels of an average", "AveragePool", [1, 31, 4, 4], [0, 0, 0, 0, 0, 1, 0, 0], "v69", true],
+	["the same on a v73", "AveragePool", [1, 31, 4, 4], [0, 0, 0, 0, 0, 1, 0, 0], "v73", false],
+	["more than the last 32", "AveragePool", [1, 31, 4, 4], [0, 0, 0, 0, 0, 2, 0, 0], "v69", false],
+	["in front, too", "AveragePool", [1, 20, 4, 4], [0, 1, 0, 0, 0, 1, 0, 0], "v69", false],
+	["another axis", "AveragePool", [1, 31, 4, 4], [0, 0, 0, 0, 0, 0, 0, 1], "v69", false],
+	["columns of a LogSoftmax", "LogSoftmax", [3, 20], [0, 0, 0, 4], "v68", true],
+	["columns of a Relu", "Relu", [3, 20], [0, 0, 0, 4], "v68", false],
+])("a Pad of %s that is read as it is", async (_name, operator, shape, pads, target, isBroken) => {
+	expect(await isLost(operator, shape, pads, target)).toBe(isBroken);
 });

@@ -41,6 +41,18 @@ export const keepCodes: Remedy = ({ inputs: [input], outputs: [output] }, { mode
 	return true;
 };
 
+/**
+ * The same for codes of another zero point. Of 8 bits with a pair of 16 in between: ONNX Runtime makes one pair of two of a type.
+ */
+export const keepZeroPoint: Remedy = (operator, tools) => {
+	const { inputs, outputs } = operator;
+	const encoding = encodingOfOperand(inputs[0]);
+	if (encoding === undefined) return false;
+	if (bitsPerElement(encoding.dtype) === 8)
+		insertPair(tools.model, outputs[0]!.value, recoded(encoding, DataType.UINT16), tools.names);
+	return keepCodes(operator, tools);
+};
+
 /** Types between which the operator is right, each operand in the encoding that it had, in those types. */
 export const retype: Remedy = ({ node, inputs, outputs }, { model, names, architecture }) => {
 	const encodings = inputs.map(movedEncoding);

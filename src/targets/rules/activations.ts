@@ -23,6 +23,21 @@ const SYMMETRIC_SCALE = 2 ** -15;
 /** Operators that a v68 computes on floats where one operand is float. */
 const FLOAT_ON_V68 = ["Sub", "Div", "Min", "Max", "Mean", "Where"];
 
+const COMPARISONS = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"];
+
+/** Operators that a mask goes through. */
+const OF_MASKS = ["Not", "And", "Or", "Xor", "Reshape", "Unsqueeze", "Squeeze", "Expand"];
+
+/** Does a Where choose by what `node` makes? */
+function isMask(node: Node): boolean {
+	return node.outputs[0]!.uses.some(
+		(use) => isOnnxOp(use.node, "Where") || (isOnnxOp(use.node, ...OF_MASKS) && isMask(use.node)),
+	);
+}
+
+/** A v68 compares codes with floats in images of no more rows. */
+const COMPARED_ROWS = 8;
+
 const LEAST_TANH = 2 ** -6;
 /** By so much a scale may differ, and codes are right to 48 dB. */
 const SAME_SCALE = 2 ** -8;
@@ -135,6 +150,25 @@ export const ACTIVATION_RULES: RuleGroup = {
 					(operand) => operand?.dtype === DataType.FLOAT && operand.quantization === undefined,
 				);
 				return float && `${node.op.type} reads the floats '${float.value.name}'`;
+			},
+		},
+		{
+			id: "htp/float-comparison-v68",
+			about:
+				"No Equal, Less, Greater or their like on a v68 reads floats where a Where chooses by what it makes, nor compares them with codes of more than 8 rows, on the last axis but two.",
+			consequence: "refused",
+			until: "v68",
+			measured:
+				"'memory allocation related error' with codes and a constant in floats, and with floats, in front of a Where between codes, a Not in between, too, for [5, 24], [2, 24, 32], [64, 64] and [1, 8, 4, 12]; without a Where for [1, 32, 4, 12] and [9, 8, 12], not for [1, 8, 4, 12], [5, 24] and [2, 24, 32]; 89 dB and more with the constant in codes, and on a v69",
+			remedy: "store the constant in codes",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs }) {
+				if (!isOnnxOp(node, ...COMPARISONS)) return undefined;
+				const float = inputs.find((operand) => operand?.dtype === DataType.FLOAT && operand.quantization === undefined);
+				const codes = inputs.find((operand) => operand?.quantization !== undefined);
+				const rows = codes?.shape?.at(-3);
+				const isDeep = typeof rows === "number" && rows > COMPARED_ROWS;
+				return float && (isDeep || isMask(node)) ? `${node.op.type} reads the floats '${float.value.name}'` : undefined;
 			},
 		},
 		{

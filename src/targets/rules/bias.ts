@@ -186,8 +186,9 @@ export const BIAS_RULES: RuleGroup = {
 				const values = isOnnxOp(node, ...LINEAR) ? restoredBias(operator, context) : undefined;
 				if (values === undefined) return undefined;
 				if (weight?.scheme !== "float" && biased(operator) === undefined) return undefined;
-				for (const [channel, scale] of productScales(operator).entries()) {
-					const code = Math.abs(values[channel] ?? 0) / scale;
+				const scales = productScales(operator);
+				for (const [channel, value] of scales.length === 0 ? [] : values.entries()) {
+					const code = Math.abs(value) / scales[channel % scales.length]!;
 					if (code < INT32_END) continue;
 					return `bias '${bias!.value.name}' is ${code.toExponential(1)} times the scale of the products in channel ${channel}, expected less than 2^31`;
 				}

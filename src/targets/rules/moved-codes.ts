@@ -39,6 +39,23 @@ export const MOVED_CODE_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/gathered-zero-point",
+			about:
+				"A Gather, GatherElements or Tile between codes of one type and scale gives those of the zero point that it reads.",
+			consequence: "refused",
+			measured:
+				"left to the CPU on every architecture, with UINT16, INT16, UINT8 and INT8, by a tensor and by one index, along any axis, ranks 2 to 4; 72 dB and more with another scale, too, and with one encoding; Reshape, Transpose, Slice, Split, Squeeze, Expand, Concat, Pad, GatherND and others are right with another zero point",
+			remedy: "quantize its result as its input is, and again behind",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], result }) {
+				const from = input?.moved;
+				if (!isOnnxOp(node, "Gather", "GatherElements", "Tile") || from?.scale === undefined) return undefined;
+				if (from.dtype !== result?.dtype || from.scale !== result?.scale || from.zeroPoint === result.zeroPoint)
+					return undefined;
+				return `it reads codes with the zero point ${from.zeroPoint}, and gives ${result.zeroPoint}, of the scale ${from.scale}`;
+			},
+		},
+		{
 			id: "htp/int16-fifth-axis",
 			about: "No Reshape makes INT16 codes of rank 5 of what an operator on images made.",
 			consequence: "refused",
