@@ -98,25 +98,34 @@ export function describeReader(reader: Node | "output"): string {
 	return reader === "output" ? "is an output of the graph" : `is read by ${reader.op.type} '${nodeLabel(reader)}'`;
 }
 
+/** What between a ConvTranspose and an Add does not keep the compiler from taking both for one operator. */
+const JOINED_ACROSS: readonly string[] = ["QuantizeLinear", "Identity", "Relu", "Clip"];
+
 /**
- * The Adds that read the quantized result of an operator as first operand and, as second, dequantized codes of its type, one
- * a channel.
+ * The Adds that read the quantized result of an operator as first operand, or what {@link JOINED_ACROSS} makes of it, and, as
+ * second, dequantized codes of the same type, one a channel.
  */
-export function vectorAddsBehind({ outputs }: OperatorFacts): Node[] {
-	const [output] = outputs;
-	const { node: quantizer, dtype } = output?.quantization ?? {};
+export function vectorAddsBehind({ outputs: [output] }: OperatorFacts): Node[] {
 	const rank = output?.shape?.length ?? 0;
-	const isVector = (value: Value | undefined) => {
+	const isVector = (value: Value | undefined, dtype: DataType) => {
 		const producer = value?.producer;
-		const codes =
-			producer && isOnnxOp(producer, "DequantizeLinear") ? constantOf(producer.inputs[0])?.tensor : undefined;
-		if (codes?.dtype !== dtype || codes?.shape.length === undefined || codes.shape.length < rank - 1) return false;
+		if (producer === undefined || !isOnnxOp(producer, "DequantizeLinear")) return false;
+		const codes = constantOf(producer.inputs[0])?.tensor;
+		if (codes?.dtype !== dtype || codes.shape.length < rank - 1) return false;
 		return codes.shape.every((length, axis) => length === 1 || axis === codes.shape.length - rank + 1);
 	};
-	if (rank === 0) return [];
-	return (quantizer?.outputs[0]?.uses ?? [])
-		.filter(({ node }) => isOnnxOp(node, "DequantizeLinear"))
-		.flatMap(({ node }) => node.outputs[0]!.uses)
-		.filter(({ node, index }) => index === 0 && isOnnxOp(node, "Add") && isVector(node.inputs[1]))
-		.map(({ node }) => node);
+	const addsBehind = (value: Value, codes?: DataType): Node[] =>
+		value.uses
+			.filter(({ index }) => index === 0)
+			.flatMap(({ node }) => {
+				if (isOnnxOp(node, "DequantizeLinear")) return addsBehind(node.outputs[0]!, zeroPointType(node));
+				if (isOnnxOp(node, ...JOINED_ACROSS)) return addsBehind(node.outputs[0]!, codes);
+				const isAdd = codes !== undefined && isOnnxOp(node, "Add");
+				return isAdd && isVector(node.inputs[1], codes) ? [node] : [];
+			});
+	return rank === 0 ? [] : addsBehind(output!.value);
+}
+
+function zeroPointType({ inputs: [, , zeroPoint] }: Node): DataType | undefined {
+	return zeroPoint === undefined ? DataType.UINT8 : constantOf(zeroPoint)?.tensor.dtype;
 }

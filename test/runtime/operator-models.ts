@@ -320,6 +320,16 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/transposed-conv-add",
+		name: "a vector behind a ConvTranspose, an Identity and a Relu",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const conv = node(b, "ConvTranspose", [x, weight(b, "w", { shape: [K, N, 1, 1] })], "conv");
+				const relu = node(b, "Relu", [node(b, "Identity", [pair(b, conv)], "same")], "relu");
+				return pair(b, node(b, "Add", [pair(b, relu), coded(b, "vector", [N, 1, 1])], "sum"));
+			}),
+	},
+	{
 		rule: "htp/transposed-conv-groups",
 		name: "groups of a ConvTranspose with one scale a channel",
 		write: (b, rows) =>

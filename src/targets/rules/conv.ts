@@ -192,10 +192,10 @@ export const CONV_RULES: RuleGroup = {
 		{
 			id: "htp/transposed-conv-add",
 			about:
-				"An Add behind a ConvTranspose whose weight has one scale a channel does not read a dequantized vector of one number a channel as its second operand.",
+				"An Add behind a ConvTranspose whose weight has one scale a channel, quantizers, Identity, Relu and Clip between included, does not read a dequantized vector of one number a channel as its second operand.",
 			consequence: "wrong",
 			measured:
-				"0 to 16 dB with a vector of the activations' type, on every architecture, INT8 and INT4, groups and kernels; 72 and 87 dB with the operands exchanged, with a vector of another type or of floats, one number for all, and with Sub or a Relu in between",
+				"0 to 16 dB with a vector of the activations' type, on every architecture, INT8 and INT4, groups and kernels; 72 and 87 dB with the operands exchanged, with a vector of another type or of floats, one number for all, with Sub, and with a MaxPool, Reshape, Mul, Slice, Pad or Resize in between",
 			remedy: "exchange the operands of the Add",
 			appliedBy: "legalize-operators",
 			broken(operator) {
