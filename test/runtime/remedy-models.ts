@@ -4,6 +4,7 @@ import { FUSED_MODELS } from "./fused-models.js";
 import { ISLAND_MODELS } from "./island-models.js";
 import { MODE_MODELS } from "./mode-models.js";
 import { MOVED_MODELS } from "./moved-models.js";
+import { NARROW_MODELS } from "./narrow-models.js";
 import { NETWORK_MODELS } from "./network-models.js";
 import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
@@ -42,4 +43,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...OUTPUT_MODELS,
 	...PADDED_POOL_MODELS,
 	...STORED_MODELS,
+	...NARROW_MODELS,
 ];

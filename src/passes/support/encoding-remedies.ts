@@ -82,11 +82,23 @@ export const retype: Remedy = ({ node, inputs, outputs }, { model, names, archit
 
 /** `DQ -> op -> Q` of one type -> `DQ -> op -> Q -> DQ -> Q` with another of 16 bits first: the operator on floats. */
 export const retypeResult: Remedy = ({ outputs: [output] }, { model, names }) => {
-	const encoding = encodingOfOperand(output);
+	const encoding = movedEncoding(output);
 	if (encoding === undefined) return false;
 	const dtype = encoding.dtype === DataType.UINT16 ? DataType.INT16 : DataType.UINT16;
 	insertPair(model, output!.value, recoded(encoding, dtype), names);
 	return true;
+};
+
+/** Codes of 8 bits -> UINT16 of the same values first. */
+export const widenResults: Remedy = ({ outputs }, { model, names }) => {
+	let done = false;
+	for (const output of outputs) {
+		const encoding = encodingOfOperand(output);
+		if (encoding === undefined || bitsPerElement(encoding.dtype) !== 8) continue;
+		insertPair(model, output.value, recoded(encoding, DataType.UINT16), names);
+		done = true;
+	}
+	return done;
 };
 
 /** What a convolution reads as UINT16 of the same values, and INT16 that it makes. */

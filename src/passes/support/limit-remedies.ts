@@ -1,9 +1,12 @@
-import { isOnnxOp } from "../../ir/node.js";
+import type { NameScope } from "../../ir/names.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
+import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { fixedOutput } from "../../targets/fixed-outputs.js";
 import { fixProducerEncoding } from "./activation-types.js";
 import { encodeAnew, quantizedProducer } from "./producer-encoding.js";
-import { addQdq, codeRange, type Encoding, encodingAt, encodingOf } from "./qdq.js";
+import { addQdq, codeRange, type Encoding, encodingAt, encodingOf, recoded } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 
@@ -15,8 +18,8 @@ function softmaxEncoding(encoding: Encoding): Encoding {
 }
 
 /** A Softmax in codes from 0 to 1. */
-export const encodeSoftmax: Remedy = ({ node }, { names }) => {
-	const quantize = node.outputs[0]!.uses[0]?.node;
+export const encodeSoftmax: Remedy = ({ outputs: [output] }, { names }) => {
+	const quantize = output?.moved?.node;
 	const encoding = quantize && encodingAt(quantize);
 	return encoding !== undefined && encodeAnew(quantize!, softmaxEncoding(encoding), names);
 };
@@ -31,22 +34,38 @@ export const encodeProducer: Remedy = ({ node, weight }, { names }) => {
 	return encoding !== undefined && encodeAnew(found.quantize, softmaxEncoding(encoding), names, { node, index });
 };
 
-/** Cuts off once more, with an operator, what a quantizer cuts off that the compiler leaves out. */
+/**
+ * Cuts off once more, with an operator, what a quantizer cuts off that the compiler leaves out; of 8 bits with a quantizer of
+ * 16 in front of it.
+ */
 export const clampInputs: Remedy = ({ node }, { names }) => {
 	let done = false;
 	for (const [index, input] of node.inputs.entries()) {
 		const encoding = input?.producer && encodingAt(input.producer);
 		if (encoding === undefined || !isOnnxOp(input!.producer!, "DequantizeLinear") || intervalOf(encoding).lo !== 0)
 			continue;
-		const graph = node.graph!;
-		const positive = graph.createValue(names.fresh(`${input!.name}_positive`), input!.type);
-		const name = names.fresh(`${input!.name}_Relu`);
-		graph.createNode({ op: "Relu", name, inputs: [input], outputs: [positive] }, node);
-		node.setInput(index, addQdq(graph, positive, encoding, names, node));
+		const quantizer = input!.producer!.inputs[0]!.producer;
+		if (bitsPerElement(encoding.dtype) === 8 && quantizer !== undefined) widenFirst(quantizer, encoding, names);
+		else node.setInput(index, clamped(node, input!, encoding, names));
 		done = true;
 	}
 	return done;
 };
+
+/** `Q` -> `Q -> DQ -> Q` with UINT16 first. */
+function widenFirst(quantizer: Node, encoding: Encoding, names: NameScope): void {
+	const [value] = quantizer.inputs;
+	quantizer.setInput(0, addQdq(quantizer.graph!, value!, recoded(encoding, DataType.UINT16), names, quantizer));
+}
+
+/** `input`, a Relu and the same codes again. */
+function clamped(node: Node, input: Value, encoding: Encoding, names: NameScope): Value {
+	const graph = node.graph!;
+	const positive = graph.createValue(names.fresh(`${input.name}_positive`), input.type);
+	const name = names.fresh(`${input.name}_Relu`);
+	graph.createNode({ op: "Relu", name, inputs: [input], outputs: [positive] }, node);
+	return addQdq(graph, positive, encoding, names, node);
+}
 
 /** `Sigmoid -> Q -> codes` -> `Sigmoid -> Q -> DQ -> Q -> codes` with the encoding first that the compiler gives it. */
 export const encodeAsGiven: Remedy = ({ node, outputs: [output] }, { model, names }) => {

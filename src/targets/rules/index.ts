@@ -22,6 +22,7 @@ import { IMAGE_SIZE_RULES } from "./image-sizes.js";
 import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
 import { MOVED_CODE_RULES } from "./moved-codes.js";
+import { NARROW_RESULT_RULES } from "./narrow-results.js";
 import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
@@ -67,6 +68,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	SMALL_VALUE_RULES,
 	CUT_RESULT_RULES,
 	WIDE_VALUE_RULES,
+	NARROW_RESULT_RULES,
 	SHAPE_RULES,
 	STORED_RULES,
 	EMBEDDING_RULES,

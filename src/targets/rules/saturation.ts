@@ -123,14 +123,33 @@ function isFloatInput(value: Value | undefined, { types }: RuleContext): boolean
 	return value.producer === undefined || !isOnnxOp(value.producer, "DequantizeLinear");
 }
 
-/** Does the operator that makes a value to be quantized compute in fp16? */
-function makesFloats(node: Node, context: RuleContext): boolean {
+/** The type of the codes that `value` is dequantized from; undefined of constant ones. */
+function codeTypeOf(value: Value | undefined, { types }: RuleContext): DataType | undefined {
+	const dequantizer = value?.producer;
+	if (dequantizer === undefined || !isOnnxOp(dequantizer, "DequantizeLinear")) return undefined;
+	const codes = dequantizer.inputs[0]!;
+	return constantOf(codes) === undefined ? types.elementTypeOf(codes) : undefined;
+}
+
+/** Does the operator read codes of another type than `made`, and therefore compute in fp16? */
+function convertsTypes(node: Node, made: DataType | undefined, context: RuleContext): boolean {
+	return node.inputs.some((input) => {
+		const read = codeTypeOf(input, context);
+		return read !== undefined && made !== undefined && read !== made;
+	});
+}
+
+/** Does the operator that makes a value to be quantized, in codes of the type `made`, compute in fp16? */
+function makesFloats(node: Node, made: DataType | undefined, context: RuleContext): boolean {
+	if (convertsTypes(node, made, context)) return true;
 	if (isOnnxOp(node, ...LINEAR)) return !isIntegerProduct(node, context);
 	return isBlockProduct(node, context) || node.inputs.some((input) => isFloatInput(input, context));
 }
 
 /** Does the operator compute in fp16 what it reads dequantized? Those with quantized weights read the codes. */
-function readsFloats({ node, weight, inputs, outputs }: OperatorFacts, context: RuleContext): boolean {
+function readsFloats(operator: OperatorFacts, context: RuleContext): boolean {
+	const { node, weight, inputs, outputs } = operator;
+	if (convertsTypes(node, (operator.result ?? outputs[0]?.quantization)?.dtype, context)) return true;
 	if (weight !== undefined && weight.scheme !== "float") return false;
 	const result = outputs[0]?.quantization;
 	if (isOnnxOp(node, ...VIEWS)) {
@@ -154,11 +173,11 @@ export const SATURATION_RULES: RuleGroup = {
 		{
 			id: "htp/lost-saturation",
 			about:
-				"A QuantizeLinear and DequantizeLinear between two operators that are computed in fp16 cut nothing off: the compiler leaves such pairs out.",
+				"A QuantizeLinear and DequantizeLinear between two operators that are computed in fp16, as those between codes of two types are, too, cut nothing off: the compiler leaves such pairs out.",
 			consequence: "wrong",
 			since: "v69",
 			measured:
-				"-3 to 5 dB with a zero point of 0 behind signed values: between a MatMul with float or float block weights, a LayerNormalization, a Mul or Add of a float constant and another of these, a Reshape in front of another encoding or a float result; right where one side is computed on integers; so is 0 dB where a graph input of both signs goes into float block weights",
+				"-3 to 5 dB with a zero point of 0 behind signed values: between a MatMul with float or float block weights, a LayerNormalization, a Mul or Add of a float constant and another of these, a Reshape in front of another encoding or a float result; -6 to 5 dB where both go from one type to another, such as UINT16 to UINT8 and back: Mul, Add, Tanh, Neg, Slice, Reshape, ReduceMean, MatMul, LayerNormalization in front, and these, Softmax and Concat behind; right where one side is computed on integers; so is 0 dB where a graph input of both signs goes into float block weights",
 			remedy: "put a Relu behind it, and the same QuantizeLinear and DequantizeLinear again",
 			appliedBy: "legalize-operators",
 			broken(operator, context) {
@@ -168,7 +187,8 @@ export const SATURATION_RULES: RuleGroup = {
 				for (const input of inputs) {
 					const quantizer = input && cuttingQuantizer(input);
 					const producer = maker(quantizer?.inputs[0]);
-					if (quantizer === undefined || producer === undefined || !makesFloats(producer, context)) continue;
+					const made = input?.quantization?.dtype;
+					if (quantizer === undefined || producer === undefined || !makesFloats(producer, made, context)) continue;
 					return `QuantizeLinear '${nodeLabel(quantizer)}' cuts off what is negative of the result of ${producer.op.type} '${nodeLabel(producer)}'`;
 				}
 				return undefined;

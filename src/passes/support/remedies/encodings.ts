@@ -11,6 +11,7 @@ import {
 	retypeResult,
 	unsign,
 	unsignBoth,
+	widenResults,
 } from "../encoding-remedies.js";
 import { floatExponent } from "../float-exponent.js";
 import { computeOnValues } from "../form-remedies.js";
@@ -33,6 +34,7 @@ export const ENCODING_REMEDIES: readonly RemedyEntry[] = [
 	["htp/softmax-zero-point", encodeSoftmax],
 	["htp/fixed-output-bias", encodeProducer],
 	["htp/lost-saturation", clampInputs],
+	["htp/unrounded-codes", widenResults],
 	["htp/conv-int16", unsign],
 	["htp/conv-pads-8-bits", unsign],
 	["htp/conv-volume-float", quantizeResult],
