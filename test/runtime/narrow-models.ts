@@ -1,11 +1,16 @@
 import { intAttribute } from "../../src/ir/attribute.js";
-import { int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
-import { K, model, node, type OperatorModel, pair } from "./operator-models.js";
+import { type Builder, K, model, node, type OperatorModel, pair } from "./operator-models.js";
 
-/* Codes of 8 bits that are made of floats, or of codes of 16 bits. */
+/* Codes of 8 bits that are made of floats, or of codes of 16 bits, and floats that are -0. */
 
 const { UINT8 } = DataType;
+
+function power(b: Builder, x: string, exponent: number): string {
+	b.initializer("exponent", floatTensor([], [exponent]));
+	return node(b, "Pow", [x, "exponent"], "power");
+}
 
 export const NARROW_MODELS: readonly OperatorModel[] = [
 	{
@@ -56,6 +61,41 @@ export const NARROW_MODELS: readonly OperatorModel[] = [
 					return pair(b, rearranged, { dtype: UINT8, scale: 1 / 200, zero: 25 });
 				},
 				{ dtype: UINT8, scale: 2 ** -5 },
+			),
+	},
+	{
+		rule: "htp/space-to-depth",
+		name: "a SpaceToDepth of UINT8 that gives another scale and zero point",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 3, 2 * rows, 6],
+				(_, x) => {
+					b.node("SpaceToDepth", [x], ["blocks"], { blocksize: intAttribute(2) }, "blocks");
+					return pair(b, "blocks", { dtype: UINT8, scale: 0.0171, zero: 100 });
+				},
+				{ dtype: UINT8, scale: 2 ** -6 },
+			),
+	},
+	{
+		rule: "htp/negative-zero",
+		name: "squares of rounded floats",
+		write: (b, rows) => model(b, [rows, K], (_, x) => power(b, node(b, "Round", [x], "rounded"), 2), {}, true),
+	},
+	{
+		rule: "htp/negative-zero",
+		name: "fourth powers of what is negated behind a Relu and a Reshape",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, rows, 6],
+				(_, x) => {
+					const negated = node(b, "Neg", [node(b, "Relu", [x], "positive")], "negated");
+					b.initializer("shape", int64Tensor([2], [4, 6 * rows]));
+					return power(b, node(b, "Reshape", [negated, "shape"], "rearranged"), 4);
+				},
+				{},
+				true,
 			),
 	},
 ];

@@ -69,3 +69,23 @@ test.each<[string, Case, boolean]>([
 ])("%s to codes of 8 bits", async (_name, given, isBroken) => {
 	expect((await rulesOf(given)).includes("htp/unrounded-codes")).toBe(isBroken);
 });
+
+test.each<[string, string, number, string | undefined]>([
+	["Round", "FLOAT", 2, "htp/negative-zero"],
+	["Ceil", "FLOAT", 1, "htp/negative-zero"],
+	["Round", "FLOAT", 3, undefined],
+	["Round", "UINT16", 2, undefined],
+	["Floor", "FLOAT", 2, undefined],
+	["Neg", "FLOAT", 2, undefined],
+])("%s of %s, to the power of %i", async (op, type, exponent, rule) => {
+	const model = modelOf((b) => {
+		b.input("x", FLOAT, [6, 24]);
+		b.initializer("exponent", floatTensor([], [exponent]));
+		const coded = (name: string) => (type === "FLOAT" ? name : pair(b, name, wide));
+		b.node(op, [coded("x")], ["y"]);
+		b.node("Pow", [coded("y"), "exponent"], ["z"]);
+		b.output(coded("z"));
+	});
+	const findings = await checkModel(model, parseTarget("qnn-htp:v79"));
+	expect(findings.find((finding) => finding.rule === "htp/negative-zero")?.rule).toBe(rule);
+});

@@ -11,8 +11,9 @@ import { numbersOf } from "../../weights/numbers.js";
 import { keepCodes } from "./encoding-remedies.js";
 import { largestAlong } from "./largest.js";
 import { NodeWriter } from "./node-writer.js";
-import { addQdq, encodingAt, encodingBehind, sameEncoding } from "./qdq.js";
+import { addQdq, encodingAt, encodingBehind, recoded, sameEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
+import { insertPair } from "./separate-output.js";
 import { smallConstantOf } from "./small-constant.js";
 
 /** By spatial axis of a MaxPool, by tap of its kernel, which element each window takes; a tap beside the input takes another's of the window. */
@@ -109,12 +110,18 @@ export const keepEncoding: Remedy = ({ node }, { names }) => {
 };
 
 /**
- * `node -> Q` -> `node -> Q -> DQ -> Q`, the new pair in the encoding of what the node reads. Not of 8 bits, of which ONNX
- * Runtime makes one pair of two.
+ * `node -> Q` -> `node -> Q -> DQ -> Q`, the new pair in the encoding of what the node reads; of 8 bits both as UINT16, since
+ * ONNX Runtime makes one pair of two of these.
  */
 export const keepWideCodes: Remedy = (operator, tools) => {
-	const encoding = encodingBehind(operator.node.inputs[0]);
-	return encoding !== undefined && bitsPerElement(encoding.dtype) === 16 && keepCodes(operator, tools);
+	const { node, outputs } = operator;
+	const encoding = encodingBehind(node.inputs[0]);
+	if (encoding === undefined) return false;
+	if (bitsPerElement(encoding.dtype) === 16) return keepCodes(operator, tools);
+	const wide = recoded(encoding, DataType.UINT16);
+	node.setInput(0, addQdq(node.graph!, node.inputs[0]!, wide, tools.names, node));
+	insertPair(tools.model, outputs[0]!.value, wide, tools.names);
+	return true;
 };
 
 /** Two Pads of one constant, one behind the other -> one. */

@@ -7,6 +7,7 @@ import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { constantOf } from "../../weights/constant.js";
 import { scalarOf } from "../../weights/numbers.js";
 import { encodingOfOperand } from "./encoding-remedies.js";
+import { passOn } from "./form-remedies.js";
 import { NodeWriter } from "./node-writer.js";
 import {
 	addParameters,
@@ -65,6 +66,19 @@ export const multiplyWithItself: Remedy = ({ node }, { names }) => {
 	const writer = new NodeWriter(node, names);
 	writer.give(0, writer.emit("Mul", [node.inputs[0]!, node.inputs[0]!], {}, "square"));
 	writer.finish();
+	return true;
+};
+
+/** `Pow(x, e)` -> `Pow(Abs(x), e)` with an even e; `Pow(x, 1)` -> `x`. */
+export const dropSigns: Remedy = (operator, tools) => {
+	const { node } = operator;
+	const exponent = scalarOf(constantOf(node.inputs[1]));
+	if (exponent === 1) return passOn(operator, tools);
+	if (exponent === undefined || exponent % 2 !== 0) return false;
+	const positive = node.graph!.createValue(tools.names.fresh(`${node.inputs[0]!.name}_positive`), node.inputs[0]!.type);
+	const name = tools.names.fresh(`${node.name}_Abs`);
+	node.graph!.createNode({ op: "Abs", name, inputs: [node.inputs[0]], outputs: [positive] }, node);
+	node.setInput(0, positive);
 	return true;
 };
 

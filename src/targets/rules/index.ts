@@ -23,6 +23,7 @@ import { LPBQ_RULES } from "./lpbq.js";
 import { MODE_RULES } from "./modes.js";
 import { MOVED_CODE_RULES } from "./moved-codes.js";
 import { NARROW_RESULT_RULES } from "./narrow-results.js";
+import { NEGATIVE_ZERO_RULES } from "./negative-zeros.js";
 import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PARAMETER_RULES } from "./parameters.js";
@@ -69,6 +70,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	CUT_RESULT_RULES,
 	WIDE_VALUE_RULES,
 	NARROW_RESULT_RULES,
+	NEGATIVE_ZERO_RULES,
 	SHAPE_RULES,
 	STORED_RULES,
 	EMBEDDING_RULES,

@@ -27,7 +27,7 @@ export const MOVED_CODE_RULES: RuleGroup = {
 			consequence: "wrong",
 			measured:
 				"the codes stay what they are: -8 to 28 dB with another scale or zero point, UINT16 and UINT8, 1 to 4 channels, blocks of 2 and 3, behind graph inputs, Relu, Conv and Transpose, with a Reshape behind, on every architecture; 136 dB with the same encoding, 48 dB and more with another type; DepthToSpace is right with any",
-			remedy: "quantize its result as its input is, and again behind; nothing is done for 8 bits",
+			remedy: "quantize its result as its input is, and again behind, of 8 bits both as UINT16",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs: [input], result }) {
 				const from = input?.moved;

@@ -5,6 +5,7 @@ import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "
 import {
 	computeOnFloats,
 	divideOne,
+	dropSigns,
 	encodeDividend,
 	logOfScaled,
 	multiplyWithItself,
@@ -27,6 +28,7 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/square-range", multiplyWithItself],
 	["htp/norm-range", normOfScaled],
 	["htp/power-range", powerOfScaled],
+	["htp/negative-zero", dropSigns],
 	["htp/float-dividend", encodeDividend],
 	["htp/elu-range", retypeResult],
 	["htp/small-angle", passOn],
