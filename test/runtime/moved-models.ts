@@ -165,4 +165,16 @@ export const MOVED_MODELS: readonly OperatorModel[] = [
 				);
 			}),
 	},
+	{
+		rule: "htp/weighted-sum",
+		name: "a sum of rows times a vector",
+		untilV68: true,
+		write: (b, rows) =>
+			model(b, [1, rows, 12], (_, x) => {
+				b.initializer("axis", int64Tensor([1], [-1]));
+				const weighted = pair(b, node(b, "Mul", [x, pair(b, vector(b, "factors", 12))], "weighted"));
+				b.node("ReduceSum", [weighted, "axis"], ["sum"], { keepdims: intAttribute(0) }, "sum");
+				return pair(b, "sum", { scale: 2 ** -11 });
+			}),
+	},
 ];

@@ -1,14 +1,17 @@
-import { floatAttribute } from "../../ir/attribute.js";
+import { floatAttribute, intAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
 import { hardSwishStart, limitedResult, limitingBefore } from "../../targets/cut-range.js";
+import { fixedShape } from "../../targets/fixed-shape.js";
 import { inputFacts } from "../../targets/operator-facts.js";
+import { reducedAxes } from "../../targets/reduced-axes.js";
 import type { TypeSource } from "../../targets/type-source.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, addQuantizedConstant, codeRange, coveringEncoding, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
+import { reshapeBehind } from "./reshape-around.js";
 import { insertPair } from "./separate-output.js";
 
 /** A scale so much larger differs, and has every value of 16 bits keep its code. */
@@ -21,6 +24,17 @@ export const separateGate: Remedy = ({ node, inputs }, { names }) => {
 	if (encoding === undefined) return false;
 	const other = encodingOf(encoding.dtype, encoding.scale * DIFFERENT_SCALE, encoding.zeroPoint);
 	node.setInput(index, addQdq(node.graph!, inputs[index]!.value, other, names, node));
+	return true;
+};
+
+/** A ReduceSum -> one that keeps its axes, and a Reshape that takes them off. */
+export const keepAxes: Remedy = ({ node, outputs: [output], inputs: [input] }, { model, names }) => {
+	const [from, to] = [fixedShape(input?.shape), fixedShape(output?.shape)];
+	if (from === undefined || to === undefined) return false;
+	const axes = reducedAxes(node, from.length);
+	node.attributes.set("keepdims", intAttribute(1));
+	const result = from.map((length, axis) => (axes.has(axis) ? 1 : length));
+	reshapeBehind(model, node, { result, output: to }, names);
 	return true;
 };
 

@@ -1,7 +1,7 @@
 import { cutByOperators, quantizeLogarithms, writeSmallSigmoid } from "../cut-result-remedies.js";
 import { retypeResult } from "../encoding-remedies.js";
 import { passOn } from "../form-remedies.js";
-import { limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "../fused-remedies.js";
+import { keepAxes, limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "../fused-remedies.js";
 import {
 	computeOnFloats,
 	divideOne,
@@ -51,4 +51,5 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/clip-range", quantizeWithinLimits],
 	["htp/hard-swish-range", writeHardSwish],
 	["htp/hard-swish-cut", limitFirst],
+	["htp/weighted-sum", keepAxes],
 ];
