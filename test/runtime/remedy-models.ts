@@ -10,6 +10,7 @@ import { NORM_MODELS } from "./norm-models.js";
 import { OPERATOR_MODELS, type OperatorModel } from "./operator-models.js";
 import { OUTPUT_MODELS } from "./output-models.js";
 import { PAD_MODELS, PADDED_POOL_MODELS } from "./pad-models.js";
+import { PADDED_MODELS } from "./padded-models.js";
 import { PRODUCT_MODELS } from "./product-models.js";
 import { RANGE_MODELS } from "./range-models.js";
 import { RANK_MODELS } from "./rank-models.js";
@@ -44,4 +45,5 @@ export const REMEDY_MODELS: readonly OperatorModel[] = [
 	...PADDED_POOL_MODELS,
 	...STORED_MODELS,
 	...NARROW_MODELS,
+	...PADDED_MODELS,
 ];

@@ -2,6 +2,7 @@ import type { NameScope } from "../../ir/names.js";
 import type { Node } from "../../ir/node.js";
 import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType } from "../../ir/types.js";
+import { isWithin } from "../../targets/capabilities.js";
 import { addFloats, extentOf, floatParameters } from "./constant-remedies.js";
 import { addEncodedConstant } from "./encoded-table.js";
 import { unsignBoth } from "./encoding-remedies.js";
@@ -53,7 +54,7 @@ export const encodeLayerParameters: Remedy = (operator, tools) => {
 	const { node, inputs, outputs } = operator;
 	const dtype = inputs[0]?.moved?.dtype;
 	const isWide = dtype === DataType.UINT16 && outputs[0]?.moved?.dtype === dtype;
-	if (isWide && tools.architecture !== "v68") return encodeSymmetric(node, dtype, tools.names);
+	if (isWide && isWithin(tools.architecture, "v73")) return encodeSymmetric(node, dtype, tools.names);
 	return floatParameters(operator, tools);
 };
 

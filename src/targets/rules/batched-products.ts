@@ -96,6 +96,28 @@ export const BATCHED_PRODUCT_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/lpbq-batch",
+			about:
+				"A MatMul with an LPBQ weight on two matrices or more of 16 bits has 32 columns at most, or more than 32 rows, not a multiple of 8.",
+			consequence: "wrong",
+			since: "v69",
+			until: "v69",
+			measured:
+				"-10 to 0 dB with 33 to 128 columns, 1 to 32, 40, 48, 56, 72 and 136 rows, 2 to 40 matrices in one batch or several, K of 32 to 512, blocks of 16, 32 and 64, UINT16 and INT16, behind a Relu too; 58 to 65 dB with 8 to 32 columns, 33 to 100 other rows, one matrix and INT8 or INT4 with one scale a channel, 40 dB with UINT8; on v68, v73, v75, v79 and v81 62 to 88 dB",
+			remedy: "put a Reshape around it, so that it multiplies one matrix",
+			appliedBy: "legalize-operators",
+			broken({ node, weight, inputs: [left], outputs }) {
+				const shape = fixedShape(outputs[0]?.shape);
+				const bits = bitsPerElement(left?.quantization?.dtype ?? DataType.UNDEFINED);
+				if (!isOnnxOp(node, "MatMul") || weight?.scheme !== "lpbq" || shape === undefined || bits !== 16)
+					return undefined;
+				const [matrices, [rows, columns]] = [elementCount(shape.slice(0, -2)), shape.slice(-2) as [number, number]];
+				if (shape.length < 3 || matrices === 1 || columns <= SHORT.columns) return undefined;
+				if (rows > SHORT.rows && rows % 8 !== 0) return undefined;
+				return `${matrices} matrices of ${rows} rows are multiplied with the LPBQ weight '${weight.name}' of ${columns} columns`;
+			},
+		},
+		{
 			id: "htp/batch-rows",
 			about:
 				"A MatMul of two batches of two matrices or more, whose left side is of 16 bits and made by an operator, has 12, 20 or 28 rows, a multiple of 8, or 32 and more, or 32 columns at most.",

@@ -26,6 +26,7 @@ import { NARROW_RESULT_RULES } from "./narrow-results.js";
 import { NEGATIVE_ZERO_RULES } from "./negative-zeros.js";
 import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
+import { PADDED_CONV_RULES } from "./padded-convs.js";
 import { PARAMETER_RULES } from "./parameters.js";
 import { POOL_RULES } from "./pools.js";
 import { RANGE_RULES } from "./ranges.js";
@@ -53,6 +54,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	CHANNEL_RULES,
 	CONV_RULES,
 	STEPPED_CONV_RULES,
+	PADDED_CONV_RULES,
 	DEPTHWISE_RULES,
 	BIAS_RULES,
 	RESULT_RULES,

@@ -1,5 +1,6 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName, elementCount } from "../../ir/types.js";
+import { isWithin } from "../capabilities.js";
 import type { OperandFacts, QuantizationFacts } from "../operator-facts.js";
 import type { TriedForm } from "../operator-table.js";
 import type { RuleGroup } from "../rule.js";
@@ -35,7 +36,7 @@ function isLayerScale(scale: OperandFacts | undefined, form: TriedForm, architec
 	const quantization = scale?.quantization;
 	if (quantization === undefined) return false;
 	if (quantization.dtype === DataType.UINT8) return true;
-	return form === "16 bits" && architecture !== "v68" && isSymmetricWide(quantization);
+	return form === "16 bits" && isWithin(architecture, "v73") && isSymmetricWide(quantization);
 }
 
 /** Is it a scale with which RMS normalization is computed between integers of the type? */
@@ -105,12 +106,12 @@ export const PARAMETER_RULES: RuleGroup = {
 		{
 			id: "htp/layer-norm-parameters",
 			about:
-				"A LayerNormalization with an INT32 bias, or with a quantized scale and no bias, is between UINT16 or UINT8; its scale is UINT8, or between UINT16 symmetric of 16 bits, which v68 does not take. With an INT32 bias it is between codes of one type.",
+				"A LayerNormalization with an INT32 bias, or with a quantized scale and no bias, is between UINT16 or UINT8; its scale is UINT8, or between UINT16 symmetric of 16 bits, which v68 and v69 do not take. With an INT32 bias it is between codes of one type.",
 			consequence: "refused",
 			measured:
 				"refused between INT16 and INT8; between UINT16 with UINT16 scales of another zero point than 32768, INT8 and FLOAT; between UINT8 with all but UINT8; 2 to 12 dB between UINT16 without bias with INT16 scales of another zero point than 0; 86 dB with an INT32 bias and 92 dB without one between UINT16, 38 and 44 dB between UINT8; biases of other types are computed with in fp16, 71 to 73 dB, as are float scales without bias, 70 dB",
 			remedy:
-				"quantize the scale symmetrically; on v68, between signed codes and of 8 bits, store scale and bias as floats",
+				"quantize the scale symmetrically; on v68 and v69, between signed codes and of 8 bits, store scale and bias as floats",
 			appliedBy: "legalize-operators",
 			broken(operator, { architecture }) {
 				const { node, inputs } = operator;

@@ -1,7 +1,7 @@
 import { intOf, intsOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { bitsPerElement } from "../../ir/types.js";
-import { convWindows } from "../conv-windows.js";
+import { convPlane, isDepthwise } from "../conv-windows.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 
@@ -13,25 +13,23 @@ export const STEPPED_CONV_RULES: RuleGroup = {
 		{
 			id: "htp/conv-line-pads",
 			about:
-				"On 16-bit activations a Conv with steps of 2 in both directions, whose kernel is one row or one column of several positions, has no pads in front of the axis along which it is one; a Pad of zeros in front counts.",
+				"A Conv with steps of 2 along rows and columns, whose kernel is one row or one column of several positions there, has no pads in front of the axis along which it is one, but for one row of it above 8-bit activations, or floats on a v68; a Pad of zeros in front counts.",
 			consequence: "wrong",
 			measured:
-				"-3 to 0 dB with kernels of [1, 2], [1, 3], [1, 5], [2, 1] and [3, 1], pads of 1, 2 and 3, UINT16 and INT16, INT8 and INT16 weights, groups, two outputs a channel, on v68, v73, v79 and v81; 77 to 100 dB with 8 bits, with such pads behind only, with steps of [1, 2], [2, 1], [2, 4], [3, 3] and [4, 4], dilations of 2, [1, 1], [2, 2], and depthwise",
-			remedy: "let it make every column, and take every second one with a Slice",
+				"-3 to 0 dB with kernels of [1, 2], [1, 3], [1, 5], [2, 1] and [3, 1], pads of 1, 2 and 3, UINT16 and INT16, INT8 and INT16 weights, groups, two outputs a channel, on floats since v69, with [3, 3, 1] and [3, 1, 3] of volumes, on v68, v73, v79 and v81; with 8 bits -3 to 0 dB with [2, 1], [3, 1] and [7, 1], 42 and more with [1, 2], [1, 3] and [1, 5]; 77 to 100 dB with such pads behind only, with steps of [1, 2], [2, 1], [2, 4], [3, 3] and [4, 4], dilations of 2, [1, 1], [2, 2], [1, 3, 3], and depthwise",
+			remedy: "put a Pad in front, and pads of 0 with the auto_pad VALID, which keeps both apart",
 			appliedBy: "legalize-operators",
-			broken(operator) {
-				const { node, inputs, weight } = operator;
-				const dtype = inputs[0]?.quantization?.dtype;
-				const windows = convWindows(operator);
-				if (dtype === undefined || bitsPerElement(dtype) !== 16 || windows === undefined) return undefined;
-				if (!hasStepsOfTwo(operator) || intsOf(node, "dilations").some((step) => step > 1)) return undefined;
-				const { kernel, pads } = windows;
-				const group = intOf(node, "group", 1);
-				if (kernel.every((length) => length === 1) || (group > 1 && group === weight?.shape[0])) return undefined;
-				const axis = kernel.findIndex((length, at) => length === 1 && pads[at]! > 0);
-				return axis === -1
-					? undefined
-					: `it has steps of 2, a kernel [${kernel.join(", ")}] and pads by ${pads[axis]} in front of axis ${axis + 2}`;
+			broken(operator, { architecture }) {
+				const plane = convPlane(operator);
+				if (plane === undefined || isDepthwise(operator)) return undefined;
+				const { kernel, pads, strides, dilations } = plane;
+				if (strides.join() !== "2,2" || dilations.some((step) => step > 1)) return undefined;
+				const axis = kernel.findIndex((length, at) => length === 1 && pads[at]! > 0 && kernel[1 - at]! > 1);
+				const dtype = operator.inputs[0]?.quantization?.dtype;
+				const isFloat = dtype === undefined;
+				const isRight = isFloat ? architecture === "v68" : axis === 0 && bitsPerElement(dtype) !== 16;
+				if (axis === -1 || isRight) return undefined;
+				return `it has steps of 2, a kernel of [${kernel.join(", ")}] and pads by ${pads[axis]} in front of the ${axis === 0 ? "rows" : "columns"}`;
 			},
 		},
 		{

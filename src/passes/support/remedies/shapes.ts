@@ -41,6 +41,7 @@ export const SHAPE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/concat-product", joinRows],
 	["htp/batches-reshaped", joinBatches],
 	["htp/batch-rows", fillRows],
+	["htp/lpbq-batch", flatten],
 	["htp/channel-fill", appendAnother],
 	["htp/leading-fill", prependAnother],
 	["htp/reduce-column", exchangeLengths],

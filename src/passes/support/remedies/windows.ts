@@ -1,7 +1,7 @@
 import { averageByConv, coverWindows, keepZeros } from "../average-pool.js";
 import { sliceColumns } from "../conv-steps.js";
 import { padInTurns } from "../mode-remedies.js";
-import { padFirst } from "../pad-first.js";
+import { padFirst, spellPads } from "../pad-first.js";
 import { joinPads } from "../pool-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import { resizeWhole } from "../resize-remedy.js";
@@ -10,7 +10,11 @@ import { cropLess } from "../spread-kernel.js";
 /** Remedies for rules about windows, pads and sizes of images. */
 export const WINDOW_REMEDIES: readonly RemedyEntry[] = [
 	["htp/conv-batch-steps", sliceColumns],
-	["htp/conv-line-pads", sliceColumns],
+	["htp/conv-line-pads", padFirst],
+	["htp/conv-pads-beyond", padFirst],
+	["htp/conv-row-pads", padFirst],
+	["htp/conv-top-pads", padFirst],
+	["htp/conv-same-pads", spellPads],
 	["htp/conv-empty-window", padFirst],
 	["htp/lp-pool-pads", coverWindows],
 	["htp/average-pads", coverWindows],
