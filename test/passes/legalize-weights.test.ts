@@ -167,6 +167,17 @@ describe("legalize-weights", () => {
 		await golden(legalizeWeights(), "one-channel-conv", model, { target: parseTarget("qnn-htp:v79") });
 	});
 
+	test("a convolution of one channel and one block gets one scale", async () => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [1, 64, 3, 3]);
+			quantized(b, "x");
+			const weight = blockWeight(b, "w", { shape: [1, 64, 1, 1], axis: 1, blockSize: 64, zeroPoint: true });
+			b.node("Conv", ["x_qdq", weight], ["y_float"], {}, "conv");
+			b.output(quantized(b, "y_float", 0.002)).type = tensorType(FLOAT);
+		});
+		await golden(legalizeWeights(), "one-block-conv", model, { target: parseTarget("qnn-htp:v79") });
+	});
+
 	test("or, where float block scales are refused, become int8", async () => {
 		expect(await legal("int8", illegalLpbq(), 35, "v68")).toEqual(["bq", ...Array(3).fill("channel-int8")]);
 	});

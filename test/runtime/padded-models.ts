@@ -92,14 +92,14 @@ export const PADDED_MODELS: readonly OperatorModel[] = [
 		rule: "htp/conv-pads-beyond",
 		name: "a row that is padded above by two",
 		write: (b, rows) =>
-			convolution({ shape: [1, 4, rows + 4, 11], outputs: 16, kernel: [1, 3], window: pads(2, 1, 0, 1) })(b),
+			convolution({ shape: [1, 16, rows + 4, 11], outputs: 16, kernel: [1, 3], window: pads(2, 1, 0, 1) })(b),
 	},
 	{
 		rule: "htp/conv-pads-beyond",
 		name: "a kernel of two rows over 8-bit codes that is padded above by three",
 		write: (b, rows) => {
 			const dtype = DataType.UINT8;
-			convolution({ shape: [1, 4, rows + 4, 11], outputs: 16, kernel: [2, 3], window: pads(3, 0, 0, 0), dtype })(b);
+			convolution({ shape: [1, 16, rows + 4, 11], outputs: 16, kernel: [2, 3], window: pads(3, 0, 0, 0), dtype })(b);
 		},
 	},
 	{

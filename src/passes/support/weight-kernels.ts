@@ -1,7 +1,7 @@
 import { intOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import type { Tensor } from "../../ir/tensor.js";
-import { bitsPerElement, DataType, dataTypeName } from "../../ir/types.js";
+import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/types.js";
 import { HTP_CAPABILITIES, LARGEST_BLOCK_SCALE } from "../../targets/capabilities.js";
 import { fp16Fault, isFloatBlockShape } from "../../targets/float-blocks.js";
 import { isLpbqShape } from "../../targets/lpbq-blocks.js";
@@ -79,6 +79,8 @@ export class WeightKernels {
 
 	#floatFault(form: WeightForm): string | undefined {
 		const { codes, scale, channelAxis, blockAxis, blockSize } = form;
+		const isConv = this.#sites.some(({ node }) => isOnnxOp(node, "Conv"));
+		if (isConv && elementCount(scale!.shape) === 1) return "a convolution takes no single block";
 		if (this.#becomesLpbq(form)) return this.#shapeFault(form) ?? this.#channelFault(codes, channelAxis);
 		const scales = exactScales(scale!, channelAxis);
 		const isLpbq = codes.dtype === DataType.INT4 && isExact(scales) && isLpbqShape(codes.shape[blockAxis]!, blockSize);

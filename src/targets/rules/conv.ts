@@ -89,6 +89,21 @@ export const CONV_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/block-conv-single",
+			about: "A convolution has two block scales or more.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"0 dB with one output and one block of 24 and 32, INT4 and INT8, UINT16 and INT16, with INT32 biases and without, pads and steps, on v69, v73 and v81; 66 to 69 dB with two outputs or two blocks, a MatMul 68 dB",
+			remedy: "make it one scale for all",
+			appliedBy: "legalize-weights",
+			broken(operator) {
+				const weight = operator.weight;
+				if (!isConv(operator, "block") || weight!.channels !== 1 || weight!.blockSize < weight!.depth) return undefined;
+				return `weight '${weight!.name}' has one block`;
+			},
+		},
+		{
 			id: "htp/block-conv-scales",
 			about:
 				"Block scales of a convolution that are not integers from 1 to 16 times a channel scale are computed in fp16.",
