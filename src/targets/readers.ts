@@ -107,11 +107,12 @@ const JOINED_ACROSS: readonly string[] = ["QuantizeLinear", "Identity", "Relu", 
  */
 export function vectorAddsBehind({ outputs: [output] }: OperatorFacts): Node[] {
 	const rank = output?.shape?.length ?? 0;
+	const hasOneChannel = output?.shape?.[1] === 1;
 	const isVector = (value: Value | undefined, dtype: DataType) => {
 		const producer = value?.producer;
 		if (producer === undefined || !isOnnxOp(producer, "DequantizeLinear")) return false;
 		const codes = constantOf(producer.inputs[0])?.tensor;
-		if (codes?.dtype !== dtype || codes.shape.length < rank - 1) return false;
+		if (codes?.dtype !== dtype || (codes.shape.length < rank - 1 && !hasOneChannel)) return false;
 		return codes.shape.every((length, axis) => length === 1 || axis === codes.shape.length - rank + 1);
 	};
 	const addsBehind = (value: Value, codes?: DataType): Node[] =>

@@ -330,6 +330,16 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 			}),
 	},
 	{
+		rule: "htp/transposed-conv-add",
+		name: "a vector behind a ConvTranspose with one scale for all",
+		write: (b, rows) =>
+			model(b, [1, K, rows, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [K, N, 1, 1], isOne: true });
+				const conv = node(b, "ConvTranspose", [x, w], "conv");
+				return pair(b, node(b, "Add", [pair(b, conv), coded(b, "vector", [N, 1, 1])], "sum"));
+			}),
+	},
+	{
 		rule: "htp/transposed-conv-groups",
 		name: "groups of a ConvTranspose with one scale a channel",
 		write: (b, rows) =>
