@@ -1,6 +1,7 @@
 import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
-import { type Builder, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
+import { normals } from "./models.js";
+import { type Builder, K, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* What the compiler makes one operator of, and computes wrong. */
 
@@ -307,4 +308,42 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 				scale: 2 ** -12,
 			}),
 	},
+	{
+		rule: "htp/tanh-product",
+		name: "a Tanh of small sums of products and biases on floats",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					b.initializer("w", small([K, N]));
+					return node(
+						b,
+						"Tanh",
+						[node(b, "Add", [node(b, "MatMul", [x, "w"], "product"), vector(b, "bias", N, 0.01)], "sum")],
+						"y",
+					);
+				},
+				{},
+				true,
+			),
+	},
+	{
+		rule: "htp/tanh-product",
+		name: "a Tanh of a small result of a Conv with a weight of floats between codes",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, K, rows, 5], (_, x) => {
+				b.initializer("w", small([N, K, 1, 1]));
+				return pair(b, node(b, "Tanh", [node(b, "Conv", [x, "w"], "product")], "y"), { scale: 2 ** -16 });
+			}),
+	},
 ];
+
+/** A weight of floats whose products have a standard deviation of 0.1. */
+function small(shape: readonly number[]) {
+	return floatTensor(
+		shape,
+		normals(K * N, 7).map((value) => value * 0.02),
+	);
+}

@@ -177,4 +177,69 @@ export const MOVED_MODELS: readonly OperatorModel[] = [
 				return pair(b, "sum", { scale: 2 ** -11 });
 			}),
 	},
+	{
+		rule: "htp/gather-signed",
+		name: "elements of INT16 along an axis of one",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 1, rows, 8],
+				(_, x) => {
+					b.initializer("places", int64Tensor([1, 1, rows, 8], new Array<number>(rows * 8).fill(0)));
+					b.node("GatherElements", [x, "places"], ["taken"], { axis: intAttribute(1) }, "taken");
+					return pair(b, "taken", { dtype: INT16 });
+				},
+				{ dtype: INT16 },
+			),
+	},
+	{
+		rule: "htp/signed-volume",
+		name: "INT16 codes of rank 5 behind a MaxPool of an image",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, 4, 4 * rows, 6], (_, x) => {
+				const attributes = { kernel_shape: intsAttribute([3, 3]), pads: intsAttribute([1, 1, 1, 1]) };
+				b.node("MaxPool", [x], ["largest"], attributes, "pool");
+				const volume = reshaped(b, pair(b, "largest"), [1, 4, 4, rows, 6], "volume");
+				return pair(b, pair(b, volume), { dtype: INT16 });
+			}),
+	},
+	{
+		rule: "htp/conv-int16",
+		name: "a ConvTranspose of three dimensions of INT16",
+		write: (b, rows) =>
+			model(
+				b,
+				[1, 4, 2, rows, 3],
+				(_, x) => {
+					const w = weight(b, "w", { shape: [4, 4, 2, 2, 2], isOne: true });
+					b.node("ConvTranspose", [x, w], ["spread"], { strides: intsAttribute([2, 2, 2]) }, "spread");
+					return pair(b, pair(b, "spread", { dtype: INT16 }));
+				},
+				{ dtype: INT16 },
+			),
+	},
+	{
+		rule: "htp/vector-transpose",
+		name: "a Transpose of one axis behind a MaxPool",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				b.node("MaxPool", [x], ["largest"], { kernel_shape: intsAttribute([1, 1]) }, "pool");
+				const line = pair(b, reshaped(b, pair(b, "largest"), [-1], "line"));
+				b.node("Transpose", [line], ["turned"], { perm: intsAttribute([0]) }, "turned");
+				return pair(b, "turned");
+			}),
+	},
+	{
+		rule: "htp/int16-fifth-axis",
+		name: "an Unsqueeze of INT16 behind a MaxPool",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 6], (_, x) => {
+				b.node("MaxPool", [x], ["largest"], { kernel_shape: intsAttribute([2, 2]) }, "pool");
+				b.initializer("axis", int64Tensor([1], [1]));
+				const volume = node(b, "Unsqueeze", [pair(b, "largest", { dtype: INT16 }), "axis"], "volume");
+				return pair(b, volume, { dtype: INT16 });
+			}),
+	},
 ];

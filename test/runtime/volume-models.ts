@@ -127,4 +127,30 @@ export const VOLUME_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "Where", ["mask", x, vector(b, "other", K)], "chosen"));
 			}),
 	},
+	{
+		rule: "htp/product-types",
+		name: "a product of UINT8 with INT16 on the right",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(
+				b,
+				[1, rows, K],
+				(_, x) => {
+					b.node("Transpose", [x], ["turned"], { perm: intsAttribute([0, 2, 1]) }, "turned");
+					const right = pair(b, "turned", { dtype: DataType.INT16 });
+					const product = node(b, "MatMul", [x, right], "product");
+					return pair(b, product, { dtype: DataType.UINT8, scale: 2 ** -1, zero: 128 });
+				},
+				{ dtype: DataType.UINT8, scale: 2 ** -5, zero: 128 },
+			),
+	},
+	{
+		rule: "htp/conv-int4-volume",
+		name: "a Conv of three dimensions with INT4 of one scale",
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 3, 3], (_, x) => {
+				const w = weight(b, "w", { shape: [N, 4, 2, 2, 2], isOne: true, bits: 4 });
+				return pair(b, node(b, "Conv", [x, w], "conv"));
+			}),
+	},
 ];

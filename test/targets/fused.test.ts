@@ -338,3 +338,78 @@ test.each(HALF_NORMS)("a layer normalization behind a Cast %s", async (_what, ch
 	const rules = (await checkModel(model, parseTarget("qnn-htp:v79"))).map(({ rule }) => rule);
 	expect(rules.includes("htp/half-norm")).toBe(isRefused);
 });
+
+const TANHS: readonly (readonly [
+	what: string,
+	shape: readonly number[],
+	between: readonly string[],
+	isFound: boolean,
+])[] = [
+	["a MatMul", [6, 24], [], true],
+	["a MatMul of one matrix of 33 rows", [33, 24], [], false],
+	["a MatMul of two such matrices", [2, 33, 24], [], true],
+	["a MatMul and a bias", [6, 24], ["Add"], true],
+	["a MatMul and factors", [6, 24], ["Mul"], false],
+	["a MatMul and two biases", [6, 24], ["Add", "Add"], false],
+	["a MatMul and views", [6, 24], ["Transpose", "Identity"], true],
+	["a MatMul and a Relu", [6, 24], ["Relu"], false],
+];
+
+test.each(TANHS)("a Tanh of floats behind %s", async (_what, shape, between, isFound) => {
+	const rulesOn = async (architecture: string, isRead: boolean) => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, shape);
+			b.initializer("w", floatTensor([24, 16], new Float32Array(384)));
+			b.initializer("number", floatTensor([1], [0.5]));
+			b.node("MatMul", ["x", "w"], ["0"]);
+			for (const [index, op] of between.entries()) {
+				const inputs = op === "Add" || op === "Mul" ? [`${index}`, "number"] : [`${index}`];
+				b.node(op, inputs, [`${index + 1}`]);
+			}
+			b.node("Tanh", [`${between.length}`], ["y"]);
+			b.output("y");
+			if (isRead) b.output(`${between.length}`);
+		});
+		return (await checkModel(model, parseTarget(`qnn-htp:${architecture}`))).map(({ rule }) => rule);
+	};
+	expect((await rulesOn("v79", false)).includes("htp/tanh-product")).toBe(isFound);
+	expect(await rulesOn("v69", false)).not.toContain("htp/tanh-product");
+	expect(await rulesOn("v79", true)).not.toContain("htp/tanh-product");
+});
+
+const POOLS: readonly (readonly [
+	columns: number,
+	kernel: readonly number[],
+	pads: readonly number[],
+	zero: number,
+	step: number,
+	isFound: boolean,
+])[] = [
+	[8, [2, 2], [1, 1, 1, 1], 32768, 2 ** -12, true],
+	[8, [2, 2], [1, 1, 1, 1], 0, 2 ** -12, false],
+	[9, [2, 2], [1, 1, 1, 1], 32768, 2 ** -12, false],
+	[8, [2, 2], [1, 1, 1, 1], 32768, 2 ** -13, false],
+	[9, [1, 4], [0, 1, 0, 0], 32768, 2 ** -12, true],
+	[8, [2, 2], [1, 0, 1, 0], 32768, 2 ** -12, false],
+	[8, [3, 3], [1, 1, 1, 1], 32768, 2 ** -12, false],
+	[8, [4, 4], [2, 2, 2, 2], 32768, 2 ** -12, false],
+];
+
+test.each(POOLS)(
+	"a MaxPool of %i columns by [2, 2], kernel %j and pads %j, codes from %i on, to steps of %d",
+	async (columns, kernel, pads, zero, step, isFound) => {
+		const model = modelOf((b) => {
+			b.input("x", FLOAT, [1, 4, 6, columns]);
+			const x = pair(b, "x", { scale: 2 ** -13, zero });
+			const attributes = {
+				kernel_shape: intsAttribute(kernel),
+				strides: intsAttribute([2, 2]),
+				pads: intsAttribute(pads),
+			};
+			b.node("MaxPool", [x], ["y"], attributes);
+			b.output(pair(b, "y", { scale: step, zero }));
+		});
+		const rules = (await checkModel(model, parseTarget("qnn-htp:v79"))).map(({ rule }) => rule);
+		expect(rules.includes("htp/max-columns")).toBe(isFound);
+	},
+);

@@ -1,12 +1,15 @@
 import { floatAttribute, intAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
+import { floatTensor } from "../../ir/tensor.js";
+import { DataType } from "../../ir/types.js";
 import { type Interval, intervalOf } from "../../quant/grid.js";
 import { hardSwishStart, limitedResult, limitingBefore } from "../../targets/cut-range.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import { inputFacts } from "../../targets/operator-facts.js";
 import { reducedAxes } from "../../targets/reduced-axes.js";
 import type { TypeSource } from "../../targets/type-source.js";
+import { halfOf } from "./half-tensor.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, addQuantizedConstant, codeRange, coveringEncoding, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -120,5 +123,18 @@ export const limitFirst: Remedy = ({ node, inputs: [input] }, { names, types }) 
 		node,
 	);
 	node.setInput(0, addQdq(graph, raised, encoding, names, node));
+	return true;
+};
+
+/** From there on a Tanh makes -1, as far as half floats tell. */
+const FAR = -16;
+
+/** `Tanh(x)` -> `Tanh(Max(x, -16))` on floats. */
+export const limitFloats: Remedy = ({ node, inputs: [input] }, { names }) => {
+	if (input === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const limit = floatTensor([], [FAR]);
+	const lowest = writer.constant("lowest", input.dtype === DataType.FLOAT16 ? halfOf(limit) : limit);
+	node.setInput(0, writer.emit("Max", [input.value, lowest], {}, "limited"));
 	return true;
 };

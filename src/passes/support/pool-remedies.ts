@@ -1,11 +1,13 @@
-import { intAttribute, intsAttribute, intsOf, stringOf } from "../../ir/attribute.js";
+import { intAttribute, intsAttribute, intsOf, stringAttribute, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
-import { int64Tensor } from "../../ir/tensor.js";
+import { floatTensor, int64Tensor } from "../../ir/tensor.js";
 import { bitsPerElement, DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
+import { poolPads } from "../../targets/pool-pads.js";
 import { quantizerBehind } from "../../targets/readers.js";
+import { rangeOf } from "../../targets/rules/operand-ranges.js";
 import { constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { keepCodes } from "./encoding-remedies.js";
@@ -77,6 +79,37 @@ export const padToWindows: Remedy = ({ node, inputs, outputs }) => {
 	});
 	node.attributes.delete("ceil_mode");
 	node.attributes.set("pads", intsAttribute([...from.map((_, axis) => pads![axis] ?? 0), ...ends]));
+	return true;
+};
+
+/** The least float of 16 bits. */
+const LEAST_HALF = -65504;
+
+/** A MaxPool in an image -> Pad of the least number that its input can be, and a MaxPool without pads. */
+export const padWithLeast: Remedy = (operator, { names }) => {
+	const { node, inputs, outputs } = operator;
+	const [from, to] = [inputs[0], outputs[0]].map((operand) => fixedShape(operand?.shape)?.slice(2));
+	const [kernel, strides] = ["kernel_shape", "strides"].map((name) => intsOf(node, name)) as number[][];
+	const pads = poolPads(operator);
+	if (from === undefined || to === undefined || pads === undefined || node.outputs.length > 1) return false;
+	const begins = pads.map(({ begin }) => begin);
+	const ends = from.map((length, axis) =>
+		Math.max(0, (to[axis]! - 1) * (strides![axis] ?? 1) + kernel![axis]! - length - begins[axis]!),
+	);
+	const writer = new NodeWriter(node, names);
+	const amounts = [0, 0, ...begins, 0, 0, ...ends];
+	const stored = writer.constant("pads", int64Tensor([amounts.length], amounts));
+	const least = writer.constant("least", floatTensor([], [rangeOf(inputs[0])?.lo ?? LEAST_HALF]));
+	const padded = writer.emit("Pad", [node.inputs[0]!, stored, least], {}, "padded");
+	const encoding = encodingBehind(node.inputs[0]);
+	const image = encoding === undefined ? padded : addQdq(node.graph!, padded, encoding, names, node);
+	const attributes = {
+		kernel_shape: intsAttribute(kernel!),
+		strides: intsAttribute(strides!),
+		auto_pad: stringAttribute("VALID"),
+	};
+	writer.give(0, writer.emit("MaxPool", [image], attributes, "largest"));
+	writer.finish();
 	return true;
 };
 

@@ -222,16 +222,17 @@ export const CONV_RULES: RuleGroup = {
 		},
 		{
 			id: "htp/conv-int16",
-			about: "A depthwise Conv, and one of three dimensions, is not on INT16 activations.",
+			about: "A depthwise Conv, and a Conv or ConvTranspose of three dimensions, is not on INT16 activations.",
 			consequence: "refused",
 			measured:
-				"refused with as many groups as input and output channels, one of each too, of one or two dimensions, and with kernels of three, on every architecture; right with UINT16, with two channels a group, two outputs a channel, and as a ConvTranspose",
+				"refused with as many groups as input and output channels, one of each too, of one or two dimensions, and with kernels of three, on every architecture; right with UINT16, with two channels a group, two outputs a channel, and as a ConvTranspose of one or two dimensions",
 			remedy: "quantize input and output as UINT16",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs, weight }) {
 				const shape = weight?.shape ?? [];
-				if (!isOnnxOp(node, "Conv") || inputs[0]?.quantization?.dtype !== DataType.INT16) return undefined;
-				const isDepthwise = shape[1] === 1 && shape[0] === intOf(node, "group", 1);
+				if (!isOnnxOp(node, "Conv", "ConvTranspose") || inputs[0]?.quantization?.dtype !== DataType.INT16)
+					return undefined;
+				const isDepthwise = isOnnxOp(node, "Conv") && shape[1] === 1 && shape[0] === intOf(node, "group", 1);
 				if (!isDepthwise && shape.length < 5) return undefined;
 				return `weight '${weight!.name}' is [${shape.join(", ")}], and the activations are INT16`;
 			},
@@ -263,12 +264,12 @@ export const CONV_RULES: RuleGroup = {
 			about: "A convolution of three dimensions has no INT4 weight.",
 			consequence: "refused",
 			measured:
-				"the graph fails to compile ('memory allocation related error') with one scale a channel, with groups and as a ConvTranspose too, on v68 and v81; right with INT8, and with INT4 in one and two dimensions",
+				"the graph fails to compile ('memory allocation related error') with one scale a channel, on v79 also with one scale, with groups and as a ConvTranspose too, on v68 and v81; right with INT8, and with INT4 in one and two dimensions",
 			remedy: "make the codes INT8, 16 times as large, and the scales a sixteenth",
 			appliedBy: "legalize-operators",
 			broken({ node, weight }) {
 				if (!isOnnxOp(node, "Conv", "ConvTranspose") || weight?.dtype !== DataType.INT4) return undefined;
-				if (weight.scheme !== "per-channel" || weight.shape.length !== 5) return undefined;
+				if (!["per-channel", "per-tensor"].includes(weight.scheme) || weight.shape.length !== 5) return undefined;
 				return `weight '${weight.name}' is INT4 [${weight.shape.join(", ")}]`;
 			},
 		},

@@ -28,6 +28,7 @@ import { OLD_FORM_RULES } from "./old-forms.js";
 import { OPERATOR_RULES } from "./operators.js";
 import { PADDED_CONV_RULES } from "./padded-convs.js";
 import { PARAMETER_RULES } from "./parameters.js";
+import { POOL_COLUMN_RULES } from "./pool-columns.js";
 import { POOL_RULES } from "./pools.js";
 import { RANGE_RULES } from "./ranges.js";
 import { RESHAPED_PRODUCT_RULES } from "./reshaped-products.js";
@@ -86,6 +87,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	RESHAPED_PRODUCT_RULES,
 	FILL_RULES,
 	POOL_RULES,
+	POOL_COLUMN_RULES,
 	FUSED_RULES,
 	IMAGE_SIZE_RULES,
 	TURNED_NORM_RULES,

@@ -9,6 +9,7 @@ import { fixedShape } from "../fixed-shape.js";
 import { fusedPads } from "../fused-pad.js";
 import { isGlobalAverage } from "../global-average.js";
 import type { OperatorFacts } from "../operator-facts.js";
+import { type Pads, poolPads } from "../pool-pads.js";
 import { reducedAxes } from "../reduced-axes.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import { ELEMENTWISE, sourceOf } from "./producers.js";
@@ -16,31 +17,6 @@ import { ELEMENTWISE, sourceOf } from "./producers.js";
 /** Does the operator read floats, and not codes on both sides? */
 function isOnFloats({ inputs, outputs }: OperatorFacts): boolean {
 	return inputs[0]?.quantization === undefined || outputs[0]?.quantization === undefined;
-}
-
-/** Pads of one axis: in front and behind. */
-interface Pads {
-	readonly begin: number;
-	readonly end: number;
-}
-
-/** By spatial axis; those of a Pad in front, which become the pool's, too. */
-function padsOf({ node, inputs }: OperatorFacts): readonly Pads[] | undefined {
-	const shape = fixedShape(inputs[0]?.shape)?.slice(2);
-	const kernel = intsOf(node, "kernel_shape");
-	if (shape === undefined || kernel.length !== shape.length) return undefined;
-	const [strides, given] = [intsOf(node, "strides"), intsOf(node, "pads")];
-	const auto = stringOf(node, "auto_pad") ?? "NOTSET";
-	const fused = fusedPads(node);
-	return shape.map((length, axis) => {
-		const stride = strides[axis] ?? 1;
-		const same = Math.max(0, (Math.ceil(length / stride) - 1) * stride + kernel[axis]! - length);
-		const small = Math.floor(same / 2);
-		if (auto === "SAME_UPPER") return { begin: small, end: same - small };
-		if (auto === "SAME_LOWER") return { begin: same - small, end: small };
-		const at = (index: number) => (given[index] ?? 0) + (fused?.[index] ?? 0);
-		return { begin: at(axis), end: at(axis + shape.length) };
-	});
 }
 
 /** Does the operator look for an extreme along exactly the last two axes, of which the last has one element and the other more? */
@@ -67,7 +43,7 @@ function wrongAverage(operator: OperatorFacts, { architecture }: RuleContext): s
 	const kernel = intsOf(node, "kernel_shape");
 	const isFloat = isOnFloats(operator);
 	const countsPads = intOf(node, "count_include_pad", 0) === 1 || fusedPads(node) !== undefined;
-	const pads = padsOf(operator);
+	const pads = poolPads(operator);
 	if (isFloat && pads !== undefined && padsRowsAlone(node, pads)) return "it pads rows, and no columns";
 	for (const [axis, { begin, end }] of pads?.entries() ?? []) {
 		const size = kernel[axis]!;
@@ -224,7 +200,7 @@ export const POOL_RULES: RuleGroup = {
 				if (from?.scale === undefined || to?.scale === undefined || from.dtype === undefined) return undefined;
 				if (from.scale === to.scale && from.dtype === to.dtype) return undefined;
 				const isNarrow = bitsPerElement(from.dtype) === 8;
-				const pads = padsOf(operator)?.find(({ begin, end }) => begin > 0 || (isNarrow && end > 0));
+				const pads = poolPads(operator)?.find(({ begin, end }) => begin > 0 || (isNarrow && end > 0));
 				return (
 					pads && `it pads by ${pads.begin} and ${pads.end}, and reads the scale ${from.scale} and gives ${to.scale}`
 				);
@@ -263,7 +239,7 @@ export const POOL_RULES: RuleGroup = {
 			appliedBy: "legalize-operators",
 			broken(operator, { known }) {
 				if (!isOnnxOp(operator.node, "LpPool") || known.isFolded(operator.node)) return undefined;
-				const found = padsOf(operator)?.find(({ begin, end }) => begin + end > 0);
+				const found = poolPads(operator)?.find(({ begin, end }) => begin + end > 0);
 				return found && `LpPool pads by ${found.begin} in front and ${found.end} behind`;
 			},
 		},

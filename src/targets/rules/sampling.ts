@@ -1,8 +1,9 @@
-import { stringOf } from "../../ir/attribute.js";
+import { intOf, stringOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
-import type { Dimension } from "../../ir/types.js";
+import { DataType, type Dimension, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { isView } from "../../weights/activation.js";
+import { fixedShape } from "../fixed-shape.js";
 import type { OperatorFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
 
@@ -66,6 +67,24 @@ export const SAMPLING_RULES: RuleGroup = {
 			broken(operator, { known }) {
 				if (known.isFolded(operator.node) || !readsOrder(operator)) return undefined;
 				return "of equal numbers the last comes first";
+			},
+		},
+		{
+			id: "htp/gather-signed",
+			about: "A GatherElements along an axis of one element does not read signed codes.",
+			consequence: "refused",
+			since: "v69",
+			measured:
+				"refused by QNN on INT16 and INT8, on v69 and v81; 134 dB and more on UINT16 and UINT8, 38 to 75 dB along longer axes on all of them",
+			remedy: "make the codes unsigned",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input] }, { known }) {
+				const dtype = input?.quantization?.dtype;
+				if (!isOnnxOp(node, "GatherElements") || known.isFolded(node)) return undefined;
+				const shape = fixedShape(input?.shape);
+				if (shape?.at(intOf(node, "axis", 0)) !== 1 || (dtype !== DataType.INT16 && dtype !== DataType.INT8))
+					return undefined;
+				return `'${input!.value.name}' is ${dataTypeName(dtype)}`;
 			},
 		},
 		{

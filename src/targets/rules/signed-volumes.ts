@@ -4,7 +4,7 @@ import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../fixed-shape.js";
 import type { OperandFacts, OperatorFacts } from "../operator-facts.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
-import { ELEMENTWISE, isComputed, sourceOf } from "./producers.js";
+import { ELEMENTWISE, isComputed, OF_IMAGES, sourceOf } from "./producers.js";
 
 /** Operators between Transposes to the layout that the compiler has for them. */
 const TURNING: readonly string[] = ["Conv", "ConvTranspose", "AveragePool", "GlobalAveragePool", "Resize"];
@@ -28,7 +28,7 @@ function isTurned(value: Value | undefined, { types }: RuleContext): boolean {
 		const [from, to] = [source.inputs[0], source.outputs[0]].map((at) => fixedShape(at && types.shapeOf(at)));
 		if (!isOnnxOp(source, "Reshape") || from?.length !== 4 || to?.[0] !== from[0] || to?.[1] !== from[1]) continue;
 		const image = sourceOf(source.inputs[0], TURNED_ACROSS);
-		if (image !== undefined && isOnnxOp(image, ...TURNING)) return true;
+		if (image !== undefined && isOnnxOp(image, ...OF_IMAGES)) return true;
 	}
 	return false;
 }
@@ -42,10 +42,10 @@ function isPassedOn(quantizer: Node): boolean {
 	});
 }
 
-/** Is it a Conv on INT16 codes, which is refused itself? */
+/** Is it a convolution on INT16 codes, which is refused itself? */
 function isSignedConv(node: Node | undefined, { types }: RuleContext): boolean {
 	const dequantizer = node?.inputs[0]?.producer;
-	if (node === undefined || dequantizer === undefined || !isOnnxOp(node, "Conv")) return false;
+	if (node === undefined || dequantizer === undefined || !isOnnxOp(node, "Conv", "ConvTranspose")) return false;
 	const codes = isOnnxOp(dequantizer, "DequantizeLinear") ? dequantizer.inputs[0] : undefined;
 	return codes !== undefined && types.elementTypeOf(codes) === DataType.INT16;
 }
@@ -80,7 +80,7 @@ export const SIGNED_VOLUME_RULES: RuleGroup = {
 				"INT16 codes of rank 5 are not transposed: not by a Transpose, nor are the last ones behind a convolution or average of three dimensions, or behind an image whose second axis a Reshape to rank 5 keeps, where ONNX Runtime moves the Transpose to its layout across quantizers and operators on single elements.",
 			consequence: "refused",
 			measured:
-				"Transpose refused behind Conv, ConvTranspose, AveragePool and GlobalAveragePool, with UINT16 and UINT8 codes in between, with Relu, Add, Abs and Reciprocal, in front of Reshapes and as graph outputs, and behind Conv and Resize of images; 61 to 87 dB with UINT16 codes of the same values, with UINT16 codes or another Conv behind, and behind Unsqueeze",
+				"Transpose refused behind Conv, ConvTranspose, AveragePool and GlobalAveragePool, with UINT16 and UINT8 codes in between, with Relu, Add, Abs and Reciprocal, in front of Reshapes and as graph outputs, and behind Conv, Resize, BatchNormalization, InstanceNormalization, MaxPool, AveragePool and DepthToSpace of images (a crash in front of a Reshape on v81); 61 to 87 dB with UINT16 codes of the same values, with UINT16 codes or another Conv behind",
 			remedy: "store the same values as UINT16",
 			appliedBy: "legalize-operators",
 			broken: turnedCodes,

@@ -92,6 +92,20 @@ export const UNCOMPILED_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/vector-transpose",
+			about: "No Transpose of one axis is behind an image, views and operators on single elements in between.",
+			consequence: "crash",
+			measured:
+				"the process ends, on v68, v69, v73, v79 and v81, behind Conv, BatchNormalization, MaxPool and GlobalAveragePool, on codes and floats, with a Sigmoid between; 73 dB and more of two axes and three, and behind other operators",
+			remedy: "leave it out",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input] }) {
+				if (!isOnnxOp(node, "Transpose") || input?.shape?.length !== 1) return undefined;
+				const image = sourceOf(input.value, [...ELEMENTWISE, "Sigmoid", "Reshape", "Flatten", "Squeeze"]);
+				return image && isOnnxOp(image, ...OF_IMAGES) ? `it has one axis, and comes from ${image.op.type}` : undefined;
+			},
+		},
+		{
 			id: "htp/mish-lpbq",
 			about: "No Mish is in front of a weight that is LPBQ in the double-dq form, however far behind.",
 			consequence: "refused",

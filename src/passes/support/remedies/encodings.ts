@@ -56,6 +56,7 @@ export const ENCODING_REMEDIES: readonly RemedyEntry[] = [
 	["htp/shared-codes", copyCodes],
 	["htp/raw-codes", computeOnValues],
 	["htp/pad-signed", unsignBoth],
+	["htp/gather-signed", unsignBoth],
 	["htp/pad-quantizer", keepCodes],
 	["htp/float-sum-8-bits", subtractOpposite],
 	["htp/signed-volume", unsignVolumes],

@@ -28,6 +28,7 @@ export const SHAPE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/instance-norm-rank", addAxis],
 	["htp/relu-rank", flatten],
 	["htp/tile-ones", passOn],
+	["htp/vector-transpose", passOn],
 	["htp/matmul-rank", flatten],
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],

@@ -1,7 +1,14 @@
 import { cutByOperators, quantizeLogarithms, writeSmallSigmoid } from "../cut-result-remedies.js";
 import { retypeResult } from "../encoding-remedies.js";
 import { passOn } from "../form-remedies.js";
-import { keepAxes, limitFirst, quantizeWithinLimits, separateGate, writeHardSwish } from "../fused-remedies.js";
+import {
+	keepAxes,
+	limitFirst,
+	limitFloats,
+	quantizeWithinLimits,
+	separateGate,
+	writeHardSwish,
+} from "../fused-remedies.js";
 import {
 	computeOnFloats,
 	divideOne,
@@ -52,4 +59,5 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/hard-swish-range", writeHardSwish],
 	["htp/hard-swish-cut", limitFirst],
 	["htp/weighted-sum", keepAxes],
+	["htp/tanh-product", limitFloats],
 ];

@@ -2,7 +2,7 @@ import { averageByConv, coverWindows, keepZeros } from "../average-pool.js";
 import { sliceColumns } from "../conv-steps.js";
 import { padInTurns } from "../mode-remedies.js";
 import { padFirst, spellPads } from "../pad-first.js";
-import { joinPads } from "../pool-remedies.js";
+import { joinPads, padWithLeast } from "../pool-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import { resizeWhole } from "../resize-remedy.js";
 import { cropLess } from "../spread-kernel.js";
@@ -18,6 +18,7 @@ export const WINDOW_REMEDIES: readonly RemedyEntry[] = [
 	["htp/conv-empty-window", padFirst],
 	["htp/lp-pool-pads", coverWindows],
 	["htp/average-pads", coverWindows],
+	["htp/max-columns", padWithLeast],
 	["htp/pad-maximum", keepZeros],
 	["htp/pad-average", averageByConv],
 	["htp/resize-scale", resizeWhole],
