@@ -321,12 +321,12 @@ export const OPERATOR_MODELS: readonly OperatorModel[] = [
 	},
 	{
 		rule: "htp/transposed-conv-add",
-		name: "a vector behind a ConvTranspose, an Identity and a Relu",
+		name: "a vector behind a ConvTranspose and an Identity",
 		write: (b, rows) =>
 			model(b, [1, K, rows, 3], (_, x) => {
 				const conv = node(b, "ConvTranspose", [x, weight(b, "w", { shape: [K, N, 1, 1] })], "conv");
-				const relu = node(b, "Relu", [node(b, "Identity", [pair(b, conv)], "same")], "relu");
-				return pair(b, node(b, "Add", [pair(b, relu), coded(b, "vector", [N, 1, 1])], "sum"));
+				const same = node(b, "Identity", [pair(b, conv)], "same");
+				return pair(b, node(b, "Add", [pair(b, same), coded(b, "vector", [N, 1, 1])], "sum"));
 			}),
 	},
 	{
