@@ -1,5 +1,7 @@
 import { floatAttribute, intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
 import { normals } from "./models.js";
 import { type Builder, K, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
@@ -40,6 +42,15 @@ function farBelow(b: Builder, x: string, shape?: readonly number[]): string {
 
 /** From -0.1875 to 0.3125. */
 const NARROW = { scale: 2 ** -17, zero: 0x6000 };
+
+/** A scale of 1 for every column, in symmetric codes of UINT16. */
+function symmetric(b: Builder, name: string, length: number): string {
+	b.initializer(name, codesTensor(DataType.UINT16, [length], new Array<number>(length).fill(65535)));
+	b.initializer(`${name}_step`, floatTensor([], [1 / 32767]));
+	b.initializer(`${name}_middle`, codesTensor(DataType.UINT16, [], [0x8000]));
+	b.node("DequantizeLinear", [name, `${name}_step`, `${name}_middle`], [`${name}_dq`], {}, `${name}_DQ`);
+	return `${name}_dq`;
+}
 
 export const FUSED_MODELS: readonly OperatorModel[] = [
 	{
@@ -336,6 +347,25 @@ export const FUSED_MODELS: readonly OperatorModel[] = [
 			model(b, [1, K, rows, 5], (_, x) => {
 				b.initializer("w", small([N, K, 1, 1]));
 				return pair(b, node(b, "Tanh", [node(b, "Conv", [x, "w"], "product")], "y"), { scale: 2 ** -16 });
+			}),
+	},
+	{
+		rule: "htp/silu-size",
+		name: "a gated feed-forward layer of three matrices of 12 rows",
+		sinceV69: true,
+		write: (b) =>
+			model(b, [3, 12, 64], (_, x) => {
+				const gamma = symmetric(b, "gamma", 64);
+				const norm = pair(b, node(b, "LayerNormalization", [x, gamma], "norm"));
+				const both = node(b, "MatMul", [norm, weight(b, "both_w", { shape: [64, 192] })], "both");
+				b.initializer("parts", int64Tensor([2], [96, 96]));
+				const whole = pair(b, both, { scale: 2 ** -14 });
+				b.node("Split", [whole, "parts"], ["up", "gate"], { axis: intAttribute(-1) }, "split");
+				const [up, gate] = ["up", "gate"].map((part) => pair(b, part, { scale: 2 ** -14 })) as [string, string];
+				const sigmoid = pair(b, node(b, "Sigmoid", [gate], "sigmoid"), { scale: 2 ** -16, zero: 0 });
+				const silu = pair(b, node(b, "Mul", [gate, sigmoid], "silu"), { scale: 2.3 / 65535, zero: 8548 });
+				const gated = pair(b, node(b, "Mul", [silu, up], "gated"), { scale: 2 ** -14 });
+				return pair(b, node(b, "MatMul", [gated, weight(b, "down_w", { shape: [96, N] })], "down"));
 			}),
 	},
 ];

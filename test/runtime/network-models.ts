@@ -2,7 +2,7 @@ import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
-import { type Builder, K, model, N, node, type OperatorModel, pair, weight } from "./operator-models.js";
+import { type Builder, K, model, N, node, type OperatorModel, pair, vector, weight } from "./operator-models.js";
 
 /* What parts of published networks break, smallest models of it, for which legalize-operators has the remedy. */
 
@@ -27,6 +27,16 @@ function padded(b: Builder, x: string, amounts: readonly number[]): string {
 	b.initializer("value", floatTensor([], [0.5]));
 	b.node("Pad", [x, "pads", "value"], ["padded"], {}, "padded");
 	return pair(b, "padded");
+}
+
+function turned(b: Builder, x: string, perm: readonly number[]): string {
+	b.node("Transpose", [x], ["turned"], { perm: intsAttribute([...perm]) }, "turned");
+	return pair(b, "turned");
+}
+
+function reshaped(b: Builder, x: string, name: string, shape: readonly number[]): string {
+	b.initializer(`${name}_shape`, int64Tensor([shape.length], shape));
+	return pair(b, node(b, "Reshape", [x, `${name}_shape`], name));
 }
 
 export const NETWORK_MODELS: readonly OperatorModel[] = [
@@ -144,5 +154,69 @@ export const NETWORK_MODELS: readonly OperatorModel[] = [
 				const sizes = pair(b, "sizes", { scale: 2 ** -12, zero: 0 });
 				return pair(b, node(b, "MatMul", [sizes, weight(b, "v", { shape: [N, K] })], "product"), { scale: 2 ** -12 });
 			}),
+	},
+	{
+		rule: "htp/norm-16-positions",
+		name: "16 positions of a line out of a LayerNormalization",
+		write: (b) =>
+			model(b, [1, 16, K], (_, x) => {
+				const norm = pair(b, node(b, "LayerNormalization", [x, vector(b, "gamma", K, 0.2, 1)], "norm"));
+				const line = turned(b, norm, [0, 2, 1]);
+				return pair(b, node(b, "Conv", [line, weight(b, "w", { shape: [N, K, 1], axis: 0 })], "conv"));
+			}),
+	},
+	{
+		rule: "htp/outer-product",
+		name: "a column and a row of every image multiplied",
+		write: (b, rows) =>
+			model(b, [3, 5, rows], (_, x) => {
+				const positive = pair(b, node(b, "Relu", [x], "positive"));
+				const column = reshaped(b, positive, "column", [3, 5, rows, 1]);
+				const row = reshaped(b, positive, "row", [3, 5, 1, rows]);
+				return pair(b, node(b, "Mul", [column, row], "product"), { scale: 2 ** -11 });
+			}),
+	},
+	{
+		rule: "htp/turned-pad",
+		name: "a row behind the values of linear attention",
+		write: (b) =>
+			model(b, [1, 64, 32], (_, x) => {
+				const heads = reshaped(b, turned(b, x, [0, 2, 1]), "heads", [1, 4, 8, 64]);
+				const longer = pair(b, padded(b, heads, [0, 0, 0, 0, 0, 0, 1, 0]), { scale: 2 ** -13 });
+				b.initializer("keys_shape", int64Tensor([4], [1, 4, 64, 8]));
+				const keys = pair(b, node(b, "Reshape", [x, "keys_shape"], "keys"), { dtype: DataType.UINT8, scale: 2 ** -5 });
+				return pair(b, node(b, "MatMul", [longer, keys], "mm"));
+			}),
+	},
+	{
+		rule: "htp/first-of-four",
+		name: "the first of four features, as integers",
+		write: (b) => {
+			b.input("x", DataType.FLOAT, [17, 4]);
+			b.initializer("first", int64Tensor([], [0]));
+			b.initializer("factor", floatTensor([], [256]));
+			b.node("Mul", ["x", "factor"], ["scaled"], {}, "scaled");
+			b.node("Cast", ["scaled"], ["features"], { to: intAttribute(DataType.INT32) }, "features");
+			b.node("Gather", ["features", "first"], ["id"], { axis: intAttribute(-1) }, "id");
+			b.node("Cast", ["id"], ["y"], { to: intAttribute(DataType.FLOAT) }, "y");
+			b.output("y");
+		},
+	},
+	{
+		rule: "htp/compared-top-k",
+		name: "the larger half chosen",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer("k", int64Tensor([1], [K / 2]));
+				b.node("TopK", [x, "k"], ["numbers", "indices"], {}, "largest");
+				const numbers = pair(b, "numbers");
+				for (const [name, value] of Object.entries({ from: K / 2 - 1, to: K / 2, at: -1 }))
+					b.initializer(name, int64Tensor([1], [value]));
+				b.node("Slice", [numbers, "from", "to", "at"], ["least"], {}, "least");
+				const isChosen = node(b, "GreaterOrEqual", [x, pair(b, "least")], "is_chosen");
+				b.node("Cast", [isChosen], ["chosen"], { to: intAttribute(DataType.FLOAT) }, "chosen");
+				return pair(b, "chosen", { scale: 2 ** -15, zero: 0 });
+			}),
+		sinceV69: true,
 	},
 ];

@@ -6,6 +6,7 @@ import { becomesLpbq } from "../provider-options.js";
 import { codeInterval } from "../readers.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import { isBlockProduct, isIntegerProduct, LINEAR, sourceOf } from "./producers.js";
+import { hasPadsOrGaps } from "./turned-norms.js";
 
 /** A matrix of 16 rows: no batch of them. */
 function hasSixteenRows(shape: readonly Dimension[] | undefined): boolean {
@@ -116,6 +117,29 @@ export const ANOMALY_RULES: RuleGroup = {
 				const isFaulty = isOnnxOp(producer, "LayerNormalization") || isBlockProduct(producer, context);
 				if (!isFaulty && !readsProduct(producer, context)) return undefined;
 				return `its 16 rows come out of ${producer.op.type} '${producer.name}'`;
+			},
+		},
+		{
+			id: "htp/norm-16-positions",
+			about:
+				"A Conv between codes, without pads and with steps no longer than its kernel, behind a LayerNormalization, a MatMul with float block scales or an operator that reads the result of a MatMul before it is quantized, a Transpose and Reshapes between, is on no image of one line of 16 positions.",
+			consequence: "wrong",
+			measured:
+				"-1 to 2 dB on [1, C, 16] and [1, C, 1, 16], on every architecture behind a LayerNormalization, from v69 on behind the others, kernels of 1 and 3, groups, with a Relu behind or none, as the feed-forward layers of sequential recommenders; 70 dB with 15 and 17 positions, as 2 x 8, 4 x 4 and 16 x 1, behind a LayerNormalization of [4, 4, C], and with an operator by element in between",
+			remedy: "put a Max with the least code in front",
+			appliedBy: "legalize-operators",
+			broken(operator, context) {
+				const { node, inputs } = operator;
+				const [input] = inputs;
+				if (!isOnnxOp(node, "Conv") || input?.quantization === undefined || hasPadsOrGaps(operator)) return undefined;
+				if (!hasSixteenPositions(input.shape) || !isIntegerProduct(node, context)) return undefined;
+				const views = ["Reshape", "Squeeze", "Unsqueeze"];
+				const turn = sourceOf(input.value, views);
+				const producer = turn && isOnnxOp(turn, "Transpose") ? sourceOf(turn.inputs[0], views) : undefined;
+				if (producer === undefined) return undefined;
+				const isFaulty = isOnnxOp(producer, "LayerNormalization") || isBlockProduct(producer, context);
+				if (!isFaulty && !readsProduct(producer, context)) return undefined;
+				return `its 16 positions come out of ${producer.op.type} '${producer.name}'`;
 			},
 		},
 		{

@@ -43,6 +43,7 @@ import { SOFTMAX_RULES } from "./softmax.js";
 import { STEPPED_CONV_RULES } from "./stepped-convs.js";
 import { STORED_RULES } from "./stored.js";
 import { TURNED_NORM_RULES } from "./turned-norms.js";
+import { TURNED_VIEW_RULES } from "./turned-views.js";
 import { UNCOMPILED_RULES } from "./uncompiled.js";
 import { VECTOR_LENGTH_RULES } from "./vector-lengths.js";
 import { WIDE_VALUE_RULES } from "./wide-values.js";
@@ -91,6 +92,7 @@ export const HTP_RULES: readonly RuleGroup[] = [
 	FUSED_RULES,
 	IMAGE_SIZE_RULES,
 	TURNED_NORM_RULES,
+	TURNED_VIEW_RULES,
 	UNCOMPILED_RULES,
 	SIGNED_VOLUME_RULES,
 	ELEMENT_TYPE_RULES,

@@ -1,5 +1,5 @@
 import { intOf, stringOf } from "../../ir/attribute.js";
-import { isOnnxOp } from "../../ir/node.js";
+import { isOnnxOp, type Node } from "../../ir/node.js";
 import { DataType, type Dimension, dataTypeName } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { isView } from "../../weights/activation.js";
@@ -53,6 +53,28 @@ function readsOrder({ node, outputs: [, indices] }: OperatorFacts): boolean {
 	return indices.value.uses.length > 0 || indices.value.isGraphOutput;
 }
 
+const COMPARISONS: readonly string[] = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"];
+const PARTS: readonly string[] = ["QuantizeLinear", "DequantizeLinear", "Slice", "Gather", "Split", "Identity"];
+
+/** What `value` says in codes or another shape. */
+function quantizedFrom(value: Value | undefined): Value | undefined {
+	const producer = value?.producer;
+	const isSame =
+		producer !== undefined && (isOnnxOp(producer, "QuantizeLinear", "DequantizeLinear") || isView(producer));
+	return isSame ? quantizedFrom(producer.inputs[0]) : value;
+}
+
+/** The comparison of `numbers`, or some of them, with `source`. */
+function comparisonWith(numbers: Value, source: Value | undefined): Node | undefined {
+	for (const { node, index } of numbers.uses) {
+		if (isOnnxOp(node, ...COMPARISONS) && quantizedFrom(node.inputs[1 - index]) === source) return node;
+		if (index !== 0 || !(isOnnxOp(node, ...PARTS) || isView(node))) continue;
+		const found = node.outputs.map((output) => comparisonWith(output, source)).find((one) => one !== undefined);
+		if (found !== undefined) return found;
+	}
+	return undefined;
+}
+
 export const SAMPLING_RULES: RuleGroup = {
 	title: "Samples",
 	rules: [
@@ -85,6 +107,21 @@ export const SAMPLING_RULES: RuleGroup = {
 				if (shape?.at(intOf(node, "axis", 0)) !== 1 || (dtype !== DataType.INT16 && dtype !== DataType.INT8))
 					return undefined;
 				return `'${input!.value.name}' is ${dataTypeName(dtype)}`;
+			},
+		},
+		{
+			id: "htp/compared-top-k",
+			about: "Nothing compares what a TopK of codes makes with what it reads.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"its numbers are half floats, 74 dB, so that none of them is equal to the one that it comes from: 3 to 8 dB for `x >= TopK(x)[k]` of 16 bits, 16 dB of 8 bits, as routers of mixtures of experts choose; exact on v68, with the numbers gathered by the indices, and with ReduceMax in its place",
+			remedy: "gather the numbers with the indices",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [numbers] }) {
+				if (!isOnnxOp(node, "TopK") || input?.quantization === undefined || numbers === undefined) return undefined;
+				const comparison = comparisonWith(numbers.value, quantizedFrom(input.value));
+				return comparison && `'${comparison.name}' compares its numbers with '${input.value.name}'`;
 			},
 		},
 		{

@@ -9,15 +9,21 @@ import { sourceOf } from "./producers.js";
 /** Numbers of channels that are right. */
 const RIGHT_CHANNELS: readonly number[] = [8, 16];
 
+const isPadded = (pads: readonly number[]) => pads.some((amount) => amount > 0);
+
+/** Does a Conv pad, or leave elements out? */
+export function hasPadsOrGaps(operator: OperatorFacts): boolean {
+	const windows = convWindows(operator);
+	if (windows === undefined) return false;
+	const strides = intsOf(operator.node, "strides");
+	return isPadded(windows.pads) || windows.kernel.some((length, axis) => (strides[axis] ?? 1) > length);
+}
+
 /** Does a Conv pad, or leave elements out, or an average pad, or run along a single row? */
 function isAffected(operator: OperatorFacts, height: number): boolean {
 	const { node } = operator;
-	const isPadded = (pads: readonly number[]) => pads.some((amount) => amount > 0);
 	if (isOnnxOp(node, "AveragePool")) return height === 1 || isPadded(intsOf(node, "pads"));
-	const windows = convWindows(operator);
-	if (windows === undefined) return false;
-	const strides = intsOf(node, "strides");
-	return isPadded(windows.pads) || windows.kernel.some((length, axis) => (strides[axis] ?? 1) > length);
+	return hasPadsOrGaps(operator);
 }
 
 /** Does the Transpose put the last axis behind the first? */

@@ -20,6 +20,7 @@ import {
 	square,
 	throughVector,
 } from "../shape-remedies.js";
+import { appendRows, gatherFirsts, gatherLargest, raiseBoth, raiseInput } from "../turned-view-remedies.js";
 
 /** Remedies for rules about ranks, shapes and layouts. */
 export const SHAPE_REMEDIES: readonly RemedyEntry[] = [
@@ -50,4 +51,9 @@ export const SHAPE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/gathered-images", gatherImages],
 	["htp/image-of-one", unsqueezeFirst],
 	["htp/global-max-row", reducePositions],
+	["htp/norm-16-positions", raiseInput],
+	["htp/outer-product", raiseBoth],
+	["htp/turned-pad", appendRows],
+	["htp/first-of-four", gatherFirsts],
+	["htp/compared-top-k", gatherLargest],
 ];
