@@ -242,4 +242,15 @@ export const MOVED_MODELS: readonly OperatorModel[] = [
 				return pair(b, volume, { dtype: INT16 });
 			}),
 	},
+	{
+		rule: "htp/signed-volume",
+		name: "INT16 codes of rank 5 behind a comparison and a Where",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [1, 4, rows, 5, 6], (_, x) => {
+				const conv = node(b, "Conv", [x, weight(b, "w", { shape: [4, 4, 1, 1, 1], axis: 0 })], "conv");
+				b.node("GreaterOrEqual", [pair(b, conv), x], ["larger"], {}, "larger");
+				return pair(b, node(b, "Where", ["larger", "conv_dq", x], "chosen"), { dtype: INT16 });
+			}),
+	},
 ];

@@ -2,7 +2,7 @@ import { floatTensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { normals } from "./models.js";
-import { type Builder, type Encoding, K, model, type OperatorModel, pair } from "./operator-models.js";
+import { type Builder, type Encoding, K, model, node, type OperatorModel, pair, vector } from "./operator-models.js";
 
 /* Normalizations with parameters that legalize-operators has the remedy for. */
 
@@ -71,7 +71,20 @@ function stored(b: Builder, name: string, [dtype, zero]: readonly [DataType, num
 	return `${name}_dq`;
 }
 
-export const NORM_MODELS: readonly OperatorModel[] = NORMS.map(({ rule, name, op, dtype, scale, hasBias }) => ({
+const WIDE = { scale: 2 ** -3 };
+
+/** An InstanceNormalization with floats, the means of whose channels are 1000 times the deviations. */
+function offset(b: Builder): string {
+	const codes = Array.from(normals(K, 7), (value) => 0x8000 + Math.round(value * 2 ** 12));
+	b.initializer("means", codesTensor(UINT16, [K, 1, 1], codes));
+	b.initializer("means_s", floatTensor([], [2 ** -2]));
+	b.initializer("means_z", codesTensor(UINT16, [], [0x8000]));
+	b.node("DequantizeLinear", ["means", "means_s", "means_z"], ["means_dq"], {}, "means_DQ");
+	const sum = pair(b, node(b, "Add", ["x_dq", "means_dq"], "sum"), WIDE);
+	return node(b, "InstanceNormalization", [sum, vector(b, "gamma", K, 0.2, 1), vector(b, "beta", K, 0.4)], "norm");
+}
+
+const FROM_CODES: readonly OperatorModel[] = NORMS.map(({ rule, name, op, dtype, scale, hasBias }) => ({
 	rule,
 	name,
 	write(b, rows) {
@@ -94,3 +107,24 @@ export const NORM_MODELS: readonly OperatorModel[] = NORMS.map(({ rule, name, op
 		);
 	},
 }));
+
+export const NORM_MODELS: readonly OperatorModel[] = [
+	...FROM_CODES,
+	{
+		rule: "htp/instance-norm-floats",
+		name: "an InstanceNormalization with floats and large means",
+		sinceV69: true,
+		write(b, rows) {
+			model(b, [1, K, rows, 9], () => pair(b, offset(b), { scale: 2 ** -12 }), WIDE);
+		},
+	},
+	{
+		rule: "htp/instance-norm-floats",
+		name: "an InstanceNormalization from UINT16 to INT16",
+		sinceV69: true,
+		write(b, rows) {
+			const signed = { dtype: INT16, scale: 2 ** -12 };
+			model(b, [1, K, rows, 9], () => pair(b, offset(b), signed), WIDE);
+		},
+	},
+];

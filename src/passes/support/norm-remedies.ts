@@ -10,7 +10,7 @@ import { GraphWriter } from "./node-writer.js";
 import { addQdq, addQuantizedConstant, encodingAt, encodingOf } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
-import { smallConstantOf } from "./small-constant.js";
+import { type SmallConstant, smallConstantOf } from "./small-constant.js";
 
 /** The scale, input 1, as INT16 or UINT16 with 0 in the middle. */
 function encodeSymmetric(node: Node, dtype: DataType, names: NameScope): boolean {
@@ -58,6 +58,16 @@ export const encodeLayerParameters: Remedy = (operator, tools) => {
 	return floatParameters(operator, tools);
 };
 
+/** The bias, input 2, as INT32. */
+function encodeBias(node: Node, { shape, values }: SmallConstant, names: NameScope): void {
+	const value = node.inputs[2]!;
+	const tensor = floatTensor(shape, Float32Array.from(values));
+	const { lo, hi } = extentOf(tensor);
+	const encoding = encodingOf(DataType.INT32, Math.max(-lo, hi, SMALLEST) * BIAS_STEP, 0);
+	node.setInput(2, addEncodedConstant(node.graph!, { value, tensor, overridable: false }, encoding, names, node));
+	removeUnused(value);
+}
+
 /**
  * Scale and bias of an InstanceNormalization as codes, between unsigned ones: the scale in the type of the input, the bias as
  * INT32; on floats as floats.
@@ -66,7 +76,8 @@ export const encodeInstanceParameters: Remedy = (operator, tools) => {
 	const { node, inputs, outputs } = operator;
 	const { names, architecture } = tools;
 	const dtype = inputs[0]?.moved?.dtype;
-	if (dtype === undefined || outputs[0]?.moved?.dtype !== dtype) {
+	const result = outputs[0]?.moved?.dtype;
+	if (dtype === undefined || result === undefined || bitsPerElement(result) !== bitsPerElement(dtype)) {
 		return architecture !== "v68" && floatParameters(operator, tools);
 	}
 	const [, scale, bias] = node.inputs;
@@ -75,14 +86,8 @@ export const encodeInstanceParameters: Remedy = (operator, tools) => {
 	unsignBoth(operator, tools);
 	const type = bitsPerElement(dtype) === 16 ? DataType.UINT16 : DataType.UINT8;
 	node.setInput(1, addQuantizedConstant(node.graph!, scale!.name, { ...factors, dtype: type }, names, node));
-	const tensor = floatTensor(offsets.shape, Float32Array.from(offsets.values));
-	const { lo, hi } = extentOf(tensor);
-	const encoding = encodingOf(DataType.INT32, Math.max(-lo, hi, SMALLEST) * BIAS_STEP, 0);
-	node.setInput(
-		2,
-		addEncodedConstant(node.graph!, { value: bias!, tensor, overridable: false }, encoding, names, node),
-	);
-	for (const parameter of [scale!, bias!]) removeUnused(parameter);
+	encodeBias(node, offsets, names);
+	removeUnused(scale!);
 	return true;
 };
 

@@ -12,7 +12,8 @@ const TURNING: readonly string[] = ["Conv", "ConvTranspose", "AveragePool", "Glo
 /** Operators that ONNX Runtime moves the Transpose behind these across. */
 export const TURNED_ACROSS: readonly string[] = [
 	...[...ELEMENTWISE, "Abs", "Div", "Sigmoid", "HardSigmoid", "Neg", "Exp", "Sqrt", "Reciprocal", "Pow"],
-	...["Concat", "Pad", "Slice", "Softmax", "ReduceMean"],
+	...["Concat", "Pad", "Slice", "Split", "Tile", "Softmax", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"],
+	...["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "Where", "Max", "Min", "Sum", "Mean"],
 ];
 
 /** Does a Transpose to rank 5 come behind what makes `value`, or one of the values that it is computed from? */
@@ -80,7 +81,7 @@ export const SIGNED_VOLUME_RULES: RuleGroup = {
 				"INT16 codes of rank 5 are not transposed: not by a Transpose, nor are the last ones behind a convolution or average of three dimensions, or behind an image whose second axis a Reshape to rank 5 keeps, where ONNX Runtime moves the Transpose to its layout across quantizers and operators on single elements.",
 			consequence: "refused",
 			measured:
-				"Transpose refused behind Conv, ConvTranspose, AveragePool and GlobalAveragePool, with UINT16 and UINT8 codes in between, with Relu, Add, Abs and Reciprocal, in front of Reshapes and as graph outputs, and behind Conv, Resize, BatchNormalization, InstanceNormalization, MaxPool, AveragePool and DepthToSpace of images (a crash in front of a Reshape on v81); 61 to 87 dB with UINT16 codes of the same values, with UINT16 codes or another Conv behind",
+				"Transpose refused behind Conv, ConvTranspose, AveragePool and GlobalAveragePool, with UINT16 and UINT8 codes in between, with Relu, Add, Abs, Reciprocal, Max, Sum, Split, Tile, comparisons and Where, in front of Reshapes and as graph outputs, and behind Conv, Resize, BatchNormalization, InstanceNormalization, MaxPool, AveragePool and DepthToSpace of images (a crash in front of a Reshape on v81); 61 to 87 dB with UINT16 codes of the same values, with UINT16 codes or another Conv behind",
 			remedy: "store the same values as UINT16",
 			appliedBy: "legalize-operators",
 			broken: turnedCodes,

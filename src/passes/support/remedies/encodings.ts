@@ -68,6 +68,7 @@ export const ENCODING_REMEDIES: readonly RemedyEntry[] = [
 	["htp/norm-scale-type", encodeRmsScale],
 	["htp/batch-norm-parameters", floatParameters],
 	["htp/instance-norm-parameters", encodeInstanceParameters],
+	["htp/instance-norm-floats", encodeInstanceParameters],
 	["htp/layer-norm-parameters", encodeLayerParameters],
 	["htp/prelu-slopes", floatParameters],
 	["htp/exponent-type", ({ node }, { names }) => floatExponent(node, names)],
