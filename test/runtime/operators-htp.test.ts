@@ -57,6 +57,7 @@ const EIGHT_BITS = [
 	"htp/channel-activation",
 	"htp/bias-activations",
 	"htp/product-types",
+	"htp/product-square",
 	"htp/softmax-zero-point",
 	"htp/softmax-8-bits",
 	"htp/operator-wrong",

@@ -1,5 +1,8 @@
 import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
-import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
+import { floatTensor, int64Tensor, tensor } from "../../src/ir/tensor.js";
+import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
+import { randomCodes } from "../support/weights.js";
 import { type Builder, model, node, type OperatorModel, pair } from "./operator-models.js";
 
 /* Six axes, one of which is a batch of one. */
@@ -94,6 +97,23 @@ export const RANK_MODELS: readonly OperatorModel[] = [
 				b.node("Gather", [line, "places"], ["windows"], { axis: intAttribute(4) }, "windows");
 				b.node("Transpose", [pair(b, "windows")], ["turned"], { perm: intsAttribute([0, 1, 2, 4, 3, 5]) }, "turn");
 				return pair(b, node(b, "Reshape", [pair(b, "turned"), integers(b, "channels", [1, 9, 2, rows])], "columns"));
+			}),
+	},
+	{
+		rule: "htp/product-square",
+		name: "squares of rank 5 by a QLinearMatMul with one scale",
+		write: (b, rows) =>
+			model(b, [1, 1, 2, rows, 16], (_, x) => {
+				const codes = randomCodes(16 * rows, 3, -127, 127);
+				b.initializer("w", tensor(DataType.INT8, [16, rows], new Uint8Array(codes.buffer)));
+				b.initializer("w_scale", floatTensor([], [2 ** -9]));
+				b.initializer("w_zero", tensor(DataType.INT8, [], new Uint8Array(1)));
+				b.initializer("step", floatTensor([], [2 ** -6]));
+				b.initializer("middle", codesTensor(DataType.UINT8, [], [128]));
+				b.node("QuantizeLinear", [x, "step", "middle"], ["codes"], {}, "codes");
+				const weight = ["w", "w_scale", "w_zero"];
+				b.node("QLinearMatMul", ["codes", "step", "middle", ...weight, "step", "middle"], ["product"], {}, "product");
+				return node(b, "DequantizeLinear", ["product", "step", "middle"], "squares");
 			}),
 	},
 ];

@@ -198,4 +198,19 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 		write: (b, rows) =>
 			model(b, [rows, K], (_, x) => pair(b, node(b, "LogSoftmax", [x], "logarithms"), narrow(-0.3, 0)), narrow(-4, 4)),
 	},
+	{
+		rule: "htp/far-zero",
+		name: "a Relu whose result has steps of 2^-27",
+		write: scaled("Relu", 1, between(-6, 1), { scale: 2 ** -27, zero: 0 }),
+	},
+	{
+		rule: "htp/far-zero",
+		name: "a Relu of INT16 whose result has steps of 2^-27",
+		write: scaled(
+			"Relu",
+			1,
+			{ dtype: INT16, scale: 2 ** -13, zero: 20000 },
+			{ dtype: INT16, scale: 2 ** -27, zero: -0x8000 },
+		),
+	},
 ];

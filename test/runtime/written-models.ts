@@ -71,4 +71,17 @@ export const WRITTEN_MODELS: readonly OperatorModel[] = [
 		attributes: { axis: intAttribute(1) },
 		rest: parameters((rows) => [4, rows, 6]),
 	}),
+	{
+		rule: "htp/operator-refused",
+		name: "a MeanVarianceNormalization of values up to 16,000, whose squares are no floats of 16 bits",
+		sinceV69: true,
+		write: (b, rows) =>
+			model(b, [2, 4, rows, 6], (_, x) => {
+				b.initializer("factor", floatTensor([], [4000]));
+				b.node("Mul", [x, "factor"], ["large"], {}, "large");
+				const codes = pair(b, "large", { scale: 0.5 });
+				b.node("MeanVarianceNormalization", [codes], ["normal"], { axes: intsAttribute([0, 2, 3]) }, "norm");
+				return pair(b, "normal");
+			}),
+	},
 ];

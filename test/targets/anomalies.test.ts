@@ -100,6 +100,25 @@ test.each([
 	expect(rules).toEqual(isBroken ? ["htp/reshape-square"] : []);
 });
 
+test.each([
+	[[1, 1, 2, 5, 16], 5, true],
+	[[1, 1, 2, 5, 16], 6, false],
+	[[1, 2, 5, 16], 5, false],
+] as const)("QLinearMatMul of %j by %i columns", async (shape, columns, isBroken) => {
+	const rules = await rulesOf((b) => {
+		b.input("x", FLOAT, shape);
+		b.initializer("w", codesTensor(INT8, [16, columns], new Array(16 * columns).fill(3)));
+		b.initializer("w_z", codesTensor(INT8, [], [0]));
+		b.initializer("s", floatTensor([], [2 ** -6]));
+		b.initializer("z", codesTensor(UINT8, [], [128]));
+		b.node("QuantizeLinear", ["x", "s", "z"], ["codes"]);
+		b.node("QLinearMatMul", ["codes", "s", "z", "w", "s", "w_z", "s", "z"], ["product"]);
+		b.node("DequantizeLinear", ["product", "s", "z"], ["y"]);
+		b.output("y");
+	});
+	expect(rules).toEqual(isBroken ? ["htp/product-square"] : []);
+});
+
 test("a Relu in front of the Reshape", async () => {
 	const rules = await rulesOf((b) => {
 		b.input("x", FLOAT, [10, 6]);

@@ -1,4 +1,4 @@
-import { intsAttribute } from "../../ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../ir/attribute.js";
 import type { NameScope } from "../../ir/names.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
@@ -7,6 +7,7 @@ import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { HTP_CAPABILITIES } from "../../targets/capabilities.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
+import type { OperandFacts } from "../../targets/operator-facts.js";
 import { behindViews } from "../../targets/rules/reshaped-products.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, type Encoding, encodingAt, encodingBehind, encodingOf, recoded } from "./qdq.js";
@@ -117,6 +118,25 @@ export const multiplyAsGemm: Remedy = ({ node, inputs: [left, right], outputs: [
 	if (shape.length !== 2) reshapeBehind(model, node, { result: [rows, output.at(-1)!], output }, names);
 	if (isOnnxOp(node, "Gemm")) return true;
 	node.graph!.replaceNode(node, { op: "Gemm", name: node.name, inputs: [...node.inputs], outputs: [...node.outputs] });
+	return true;
+};
+
+/** `QLinearMatMul(a, b)` -> `QuantizeLinear(MatMul(DequantizeLinear(a), DequantizeLinear(b)))`. */
+export const multiplyDequantized: Remedy = ({ node, inputs }, { names }) => {
+	const [left, leftScale, leftZero, right, rightScale, rightZero, scale, zero] = node.inputs;
+	const isOne = (operand: OperandFacts | undefined) => elementCount(fixedShape(operand?.shape) ?? [0]) === 1;
+	if (!isOne(inputs[1]) || !isOne(inputs[6]) || right === undefined) return false;
+	const writer = new NodeWriter(node, names);
+	const columns = isOne(inputs[4]) ? {} : { axis: intAttribute(1) };
+	const factors = [
+		writer.emit("DequantizeLinear", [left, leftScale, leftZero], {}, "left"),
+		writer.emit("DequantizeLinear", [right, rightScale, rightZero], columns, "right"),
+	];
+	writer.give(
+		0,
+		writer.emit("QuantizeLinear", [writer.emit("MatMul", factors, {}, "product"), scale, zero], {}, "codes"),
+	);
+	writer.finish();
 	return true;
 };
 

@@ -1,7 +1,7 @@
 import { intAttribute, intOf, intsAttribute, intsOf } from "../../ir/attribute.js";
 import { isOnnxOp, type Node } from "../../ir/node.js";
 import { int64Tensor } from "../../ir/tensor.js";
-import { elementCount, tensorType } from "../../ir/types.js";
+import { DataType, elementCount, tensorType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
@@ -9,7 +9,7 @@ import { addConstant, constantOf } from "../../weights/constant.js";
 import { numbersOf } from "../../weights/numbers.js";
 import { joinBesideAxis } from "./axis-remedies.js";
 import { NodeWriter } from "./node-writer.js";
-import { addQdq, encodingAt, encodingBehind } from "./qdq.js";
+import { addQdq, encodingAt, encodingBehind, recoded } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
 import { replaceValue } from "./replace-value.js";
 import { addReshape, reshapeAround, reshapeBehind, reshapeInput } from "./reshape-around.js";
@@ -212,7 +212,7 @@ export const square: Remedy = (operator, tools) => {
 	return true;
 };
 
-/** `Reshape` -> `Reshape -> Q -> DQ -> Reshape` by way of a vector, in the encoding that is in front or behind. */
+/** `Reshape` -> `Q -> DQ -> Reshape -> Q -> DQ -> Reshape` by way of a vector, in the encoding that is in front or behind, the vector as another type of 16 bits. */
 export const throughVector: Remedy = (operator, { model, names }) => {
 	const { node } = operator;
 	const shapes = staticShapes(operator);
@@ -226,8 +226,10 @@ export const throughVector: Remedy = (operator, { model, names }) => {
 	const { name } = output;
 	replaceValue(model, output, result, names.fresh(`${name}_before`));
 	const length = [elementCount(shapes.input)];
-	addReshape(node, { from: source, to: vector, shape: length, name: source.name, suffix: "vector" }, names, node);
-	const rounded = addQdq(graph, vector, encoding, names, node);
+	const from = encodingBehind(source) === undefined ? addQdq(graph, source, encoding, names, node) : source;
+	addReshape(node, { from, to: vector, shape: length, name: source.name, suffix: "vector" }, names, node);
+	const other = recoded(encoding, encoding.dtype === DataType.UINT16 ? DataType.INT16 : DataType.UINT16);
+	const rounded = addQdq(graph, vector, other, names, node);
 	addReshape(node, { from: rounded, to: result, shape: shapes.output, name, suffix: "shaped" }, names, node);
 	node.remove();
 	return true;

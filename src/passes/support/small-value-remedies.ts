@@ -71,3 +71,18 @@ export const computeOnIntegers: Remedy = ({ node, inputs, outputs: [output] }, {
 	if (behind.dtype !== DataType.UINT16) insertPair(model, output!.value, recoded(behind, DataType.UINT16), names);
 	return done;
 };
+
+/**
+ * What an operator makes as the other type of 16 bits first, by a 1024th of the steps of what it reads, of which the widest,
+ * with the zero point in the middle: it is computed on floats then.
+ */
+export const quantizeAroundZero: Remedy = ({ inputs, outputs: [output] }, { model, names }) => {
+	const read = inputs.map(encodingOfOperand).filter((encoding) => encoding !== undefined);
+	const behind = encodingOfOperand(output);
+	if (behind === undefined || read.length === 0) return false;
+	const scale = Math.max(...read.map((encoding) => encoding.scale)) / 1024;
+	const isSigned = behind.dtype === DataType.UINT16;
+	const other = recoded(behind, isSigned ? DataType.INT16 : DataType.UINT16);
+	insertPair(model, output!.value, { ...other, scale, zeroPoint: isSigned ? 0 : 2 ** 15 }, names);
+	return true;
+};

@@ -6,7 +6,7 @@ import { DataType, elementCount } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import { fixedShape } from "../../targets/fixed-shape.js";
-import type { OperatorFacts } from "../../targets/operator-facts.js";
+import type { OperandFacts, OperatorFacts } from "../../targets/operator-facts.js";
 import { addConstant, constantOf } from "../../weights/constant.js";
 import { NodeWriter } from "./node-writer.js";
 import { addQdq, coveringEncoding, encodingAt } from "./qdq.js";
@@ -42,6 +42,14 @@ function quantizedSquare(square: Value, { node, inputs: [input] }: OperatorFacts
 	return addQdq(node.graph!, square, squares, names, node);
 }
 
+/** The power of 2 by which codes reach between 8 and 16, where squares are floats of 16 bits; 1 where they are already, or unknown. */
+function tameFactor(input: OperandFacts | undefined): number {
+	const encoding = input?.quantization && encodingAt(input.quantization.node);
+	if (encoding === undefined) return 1;
+	const { lo, hi } = intervalOf(encoding);
+	return 2 ** (3 - Math.floor(Math.log2(Math.max(hi, -lo))));
+}
+
 const WRITES: Readonly<Record<string, Write>> = {
 	ReduceSumSquare(operator, writer, names) {
 		const [x] = operator.node.inputs;
@@ -71,14 +79,17 @@ const WRITES: Readonly<Record<string, Write>> = {
 			"product",
 		);
 	},
-	MeanVarianceNormalization({ node, opset }, writer) {
+	MeanVarianceNormalization({ node, opset, inputs: [input] }, writer) {
 		if (opset < AXES_AS_INPUT) return undefined;
 		const axes = node.attributes.has("axes") ? intsOf(node, "axes") : [0, 2, 3];
 		const mean = (value: Value, label: string) =>
 			writer.emit("ReduceMean", [value, writer.constant("axes", int64Tensor([axes.length], axes))], {}, label);
-		const centered = writer.emit("Sub", [node.inputs[0], mean(node.inputs[0]!, "mean")], {}, "centered");
+		const factor = tameFactor(input);
+		const [read] = node.inputs;
+		const x = factor === 1 ? read! : writer.emit("Mul", [read, number(writer, "factor", factor)], {}, "scaled");
+		const centered = writer.emit("Sub", [x, mean(x, "mean")], {}, "centered");
 		const variance = mean(writer.emit("Mul", [centered, centered], {}, "square"), "variance");
-		const positive = writer.emit("Add", [variance, number(writer, "epsilon", 1e-9)], {}, "positive");
+		const positive = writer.emit("Add", [variance, number(writer, "epsilon", 1e-9 * factor ** 2)], {}, "positive");
 		return writer.emit("Div", [centered, writer.emit("Sqrt", [positive], {}, "deviation")], {}, "normal");
 	},
 	GroupNormalization({ node, opset, inputs: [input] }, writer) {

@@ -203,6 +203,23 @@ export const ANOMALY_RULES: RuleGroup = {
 			},
 		},
 		{
+			id: "htp/product-square",
+			about:
+				"The result of a QLinearMatMul with a matrix of constants, of rank 5, does not end with two equal lengths.",
+			consequence: "crash",
+			measured:
+				"the process ends while it runs, or 0 dB with [1, 1, 2, 33, 32] by [32, 33] and [2, 1, 1, 24, 64] by [64, 24], on v68, v69, v73 and v79, UINT8 and INT8; 38 to 47 dB with other lengths, [2, 3, 7, 7] and lower ranks, a right side of rank 5, and computed ones",
+			remedy: "write it as a MatMul between DequantizeLinear and QuantizeLinear",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs: [output] }) {
+				const shape = output?.shape;
+				const right = inputs[3];
+				if (!isOnnxOp(node, "QLinearMatMul") || shape?.length !== 5 || shape[3] !== shape[4]) return undefined;
+				if (right?.constant === undefined || right.shape?.length !== 2) return undefined;
+				return `its result is [${shape.join(", ")}]`;
+			},
+		},
+		{
 			id: "htp/reshape-halved",
 			about:
 				"A Reshape or Flatten of rank 5 does not make [a, b, 2c, w, d] of [a, b, c, 2w, d], or [a, b, 2c, w] where d is 1.",

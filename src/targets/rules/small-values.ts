@@ -19,6 +19,10 @@ const SCALE_ERROR = 1 / 64;
 const LEAST_HALF_RESULT = 2 ** -18;
 /** The least float of 16 bits. */
 const LEAST_HALF = 2 ** -24;
+/** Steps of the output in one of the input, from which on requantizing loses zero points above the middle of the codes. */
+const LARGEST_STEP = 2 ** 12;
+/** What requantizes codes of 16 bits. */
+const REQUANTIZING: readonly string[] = ["Relu", "Clip", "Neg", "Transpose", "Slice", "Concat", "ReduceMax"];
 const ARITHMETIC: readonly string[] = ["Add", "Sub", "Mul", "Max", "Min", "Neg", "Abs", "LeakyRelu"];
 /** What moves values between codes of 8 bits as floats of 16 bits, where their encodings differ. */
 const MOVING: readonly string[] = ["MaxPool", "Transpose", "Reshape"];
@@ -88,6 +92,14 @@ function describeSteps(input: OperandFacts, scale: number): string {
 /** The scale of what a node of one of `types` between 16 bits of one type reads. */
 function wideScale({ node, inputs: [input], outputs: [output] }: OperatorFacts, isMeant: (node: Node) => boolean) {
 	return isMeant(node) && areWide(input, output) ? input!.quantization!.scale : undefined;
+}
+
+/** Is the zero point of `input` above the middle of its codes, and are its steps too wide for those of `output`? */
+function isFar(input: OperandFacts | undefined, output: OperandFacts | undefined): boolean {
+	const [from, to] = [input?.quantization, output?.quantization];
+	if (from?.scale === undefined || to?.scale === undefined || from.zeroPoint === undefined) return false;
+	const middle = from.dtype === DataType.UINT16 ? 2 ** 15 : 0;
+	return areWide(input, output) && from.zeroPoint > middle && from.scale / to.scale > LARGEST_STEP;
 }
 
 export const SMALL_VALUE_RULES: RuleGroup = {
@@ -203,6 +215,23 @@ export const SMALL_VALUE_RULES: RuleGroup = {
 				const reach = isMeant ? reachOf(output) : undefined;
 				if (reach === undefined || reach >= LEAST_HALF_RESULT) return undefined;
 				return `its results reach up to ${reach.toPrecision(3)}`;
+			},
+		},
+		{
+			id: "htp/far-zero",
+			about: `Codes of 16 bits that ${REQUANTIZING.slice(0, -1).join(", ")} and ${REQUANTIZING.at(-1)!} give in another encoding of that type have no zero point above the middle of the codes where their steps are more than 4096 times as wide.`,
+			consequence: "wrong",
+			measured:
+				"zeros, and what is just below, become the largest code on every architecture, -999 to 20 dB: a Relu from -6.5 to 0 whose output has steps of 1e-8, as where samples saw zeros only, or of 2e-8, from -60 to 0 with 1e-7, UINT16 and INT16; exact with quotients up to 4000, with zero points up to the middle, with 8 bits, and for Reshape, MaxPool, Add, Abs and LeakyRelu",
+			remedy: "quantize the result as the other type of 16 bits first, by a 1024th of the steps of the input",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs, outputs: [output] }) {
+				if (!isOnnxOp(node, ...REQUANTIZING)) return undefined;
+				const far = inputs.find((input) => isFar(input, output));
+				if (far === undefined) return undefined;
+				const { zeroPoint, scale } = far.quantization!;
+				const given = output!.quantization!.scale!.toPrecision(3);
+				return `the zero point of '${far.value.name}' is ${zeroPoint}, in steps of ${scale!.toPrecision(3)}, and the result has steps of ${given}`;
 			},
 		},
 		{

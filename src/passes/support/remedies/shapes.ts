@@ -6,7 +6,7 @@ import { gatherImages } from "../gather-remedy.js";
 import { separateLength } from "../length-remedies.js";
 import { padByNothing } from "../norm-remedies.js";
 import { reducePositions } from "../pool-remedies.js";
-import { fillRows, multiplyAsGemm } from "../product-remedies.js";
+import { fillRows, multiplyAsGemm, multiplyDequantized } from "../product-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import {
 	addAxis,
@@ -34,6 +34,7 @@ export const SHAPE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/layer-norm-16-rows", square],
 	["htp/tanh-16-rows", square],
 	["htp/reshape-square", throughVector],
+	["htp/product-square", multiplyDequantized],
 	["htp/reshape-halved", throughVector],
 	["htp/norm-channels", padByNothing],
 	["htp/reshaped-product", multiplyAsGemm],

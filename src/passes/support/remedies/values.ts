@@ -22,7 +22,7 @@ import {
 } from "../range-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import { flatten } from "../shape-remedies.js";
-import { chooseBySign, computeOnIntegers, eluLine, halve } from "../small-value-remedies.js";
+import { chooseBySign, computeOnIntegers, eluLine, halve, quantizeAroundZero } from "../small-value-remedies.js";
 import { limitInput, raiseStart, writeWithExponential } from "../wide-value-remedies.js";
 
 /** Remedies for rules about ranges of values. */
@@ -45,6 +45,7 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/selu-small", eluLine],
 	["htp/half-scale", computeOnIntegers],
 	["htp/half-results", computeOnIntegers],
+	["htp/far-zero", quantizeAroundZero],
 	["htp/log-small", logOfScaled],
 	["htp/large-input", limitInput],
 	["htp/small-results", writeWithExponential],
