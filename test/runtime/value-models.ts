@@ -213,4 +213,20 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 			{ dtype: INT16, scale: 2 ** -27, zero: -0x8000 },
 		),
 	},
+	{
+		rule: "htp/half-results",
+		name: "a PRelu of several slopes and values up to 0.000001",
+		write: (b, rows) =>
+			model(b, [rows, K], (_, x) => {
+				b.initializer(
+					"slopes",
+					floatTensor(
+						[K],
+						Array.from({ length: K }, (__, at) => 0.25 + (at % 3) / 8),
+					),
+				);
+				const small = pair(b, scaledBy(b, 2 ** -21, x), wide(1e-6));
+				return pair(b, node(b, "PRelu", [small, "slopes"], "bent"), wide(1e-6));
+			}),
+	},
 ];

@@ -82,7 +82,7 @@ export const dropSigns: Remedy = (operator, tools) => {
 	return true;
 };
 
-/** `ReduceL2(x)` -> `Mul(ReduceL2(Mul(x, f)), 1 / f)` with a power of 2, all of it in the codes that there were. */
+/** `op(x)` -> `Mul(op(Mul(x, f)), 1 / f)` with a power of 2, all of it in the codes that there were: for ReduceL2 and PRelu. */
 export const normOfScaled: Remedy = (operator, tools) => computeScaled(operator, tools, 1);
 
 /** `Pow(x, e)` -> `Mul(Pow(Mul(x, f), e), f ^ -e)` with a power of 2, all of it in the codes that there were. */

@@ -4,6 +4,7 @@ import { DataType } from "../../ir/types.js";
 import { CodedWriter } from "./coded-writer.js";
 import { encodingOfOperand } from "./encoding-remedies.js";
 import { addQdq, recoded } from "./qdq.js";
+import { normOfScaled } from "./range-remedies.js";
 import type { Remedy } from "./remedy.js";
 import { insertPair } from "./separate-output.js";
 
@@ -71,6 +72,10 @@ export const computeOnIntegers: Remedy = ({ node, inputs, outputs: [output] }, {
 	if (behind.dtype !== DataType.UINT16) insertPair(model, output!.value, recoded(behind, DataType.UINT16), names);
 	return done;
 };
+
+/** A PRelu on values a power of 2 as large, other operators between UINT16. */
+export const computeLarger: Remedy = (operator, tools) =>
+	(isOnnxOp(operator.node, "PRelu") ? normOfScaled : computeOnIntegers)(operator, tools);
 
 /**
  * What an operator makes as the other type of 16 bits first, by a 1024th of the steps of what it reads, of which the widest,

@@ -207,7 +207,7 @@ export const SMALL_VALUE_RULES: RuleGroup = {
 			since: "v69",
 			measured:
 				"they are computed on floats of 16 bits: 25 to 31 dB up to 0.000001 from UINT16 to INT16, 50 and more up to 0.00001; right between UINT16, but for PRelu",
-			remedy: "compute it between UINT16; give what a PRelu makes a wider range",
+			remedy: "compute it between UINT16, a PRelu on values that are a power of 2 as large",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs, outputs: [output] }) {
 				const isMixed = isOnnxOp(node, ...ARITHMETIC) && inputs.some((input) => areMixed(input, output));

@@ -22,7 +22,14 @@ import {
 } from "../range-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import { flatten } from "../shape-remedies.js";
-import { chooseBySign, computeOnIntegers, eluLine, halve, quantizeAroundZero } from "../small-value-remedies.js";
+import {
+	chooseBySign,
+	computeLarger,
+	computeOnIntegers,
+	eluLine,
+	halve,
+	quantizeAroundZero,
+} from "../small-value-remedies.js";
 import { limitInput, raiseStart, writeWithExponential } from "../wide-value-remedies.js";
 
 /** Remedies for rules about ranges of values. */
@@ -44,7 +51,7 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/elu-small", eluLine],
 	["htp/selu-small", eluLine],
 	["htp/half-scale", computeOnIntegers],
-	["htp/half-results", computeOnIntegers],
+	["htp/half-results", computeLarger],
 	["htp/far-zero", quantizeAroundZero],
 	["htp/log-small", logOfScaled],
 	["htp/large-input", limitInput],
