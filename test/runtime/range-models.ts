@@ -1,6 +1,7 @@
-import { floatAttribute } from "../../src/ir/attribute.js";
+import { type Attribute, floatAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, int64Tensor } from "../../src/ir/tensor.js";
 import { DataType } from "../../src/ir/types.js";
+import { codesTensor } from "../../src/passes/support/qdq.js";
 import { type Builder, type Encoding, K, model, node, type OperatorModel, pair } from "./operator-models.js";
 
 /* Operators between codes whose values reach too far, or not far enough. */
@@ -11,6 +12,21 @@ const { UINT8, INT16 } = DataType;
 function smallPositive(b: Builder, x: string, encoding: Encoding): string {
 	b.node("HardSigmoid", [x], ["small"], { alpha: floatAttribute(0.015), beta: floatAttribute(0.06) }, "small");
 	return pair(b, "small", encoding);
+}
+
+/** `op` of an image whose values reach up to 500000. */
+function beyondHalf(op: string, attributes: Record<string, Attribute>, encoding: Encoding) {
+	return (b: Builder, rows: number) =>
+		model(b, [1, 4, rows, 6], (_, x) => {
+			b.initializer("factor", codesTensor(DataType.UINT16, [], [0xffff]));
+			b.initializer("factor_s", floatTensor([], [2]));
+			b.initializer("factor_z", codesTensor(DataType.UINT16, [], [0]));
+			b.node("DequantizeLinear", ["factor", "factor_s", "factor_z"], ["factor_dq"], {}, "factor_DQ");
+			const large = pair(b, node(b, "Mul", [x, "factor_dq"], "large"), { scale: 2 ** 4 });
+			b.node(op, [large], ["moved"], attributes, "moved");
+			const result = pair(b, "moved", encoding);
+			return encoding.dtype === undefined ? pair(b, node(b, "Abs", [result], "size"), encoding) : result;
+		});
 }
 
 export const RANGE_MODELS: readonly OperatorModel[] = [
@@ -130,5 +146,23 @@ export const RANGE_MODELS: readonly OperatorModel[] = [
 				const large = pair(b, node(b, "Mul", [x, "factor"], "large"), { scale: 1 });
 				return pair(b, node(b, "Elu", [large], "elu"), { scale: 0.5, zero: 100 });
 			}),
+	},
+	{
+		rule: "htp/half-range",
+		name: "a Relu from UINT16 to INT16 of values beyond half floats",
+		sinceV69: true,
+		write: beyondHalf("Relu", {}, { dtype: INT16, scale: 2 ** 4 }),
+	},
+	{
+		rule: "htp/half-range",
+		name: "a MaxPool between encodings of values beyond half floats",
+		sinceV69: true,
+		write: beyondHalf("MaxPool", { kernel_shape: intsAttribute([2, 2]) }, { scale: 20 }),
+	},
+	{
+		rule: "htp/half-range",
+		name: "a Transpose between encodings of values beyond half floats",
+		sinceV69: true,
+		write: beyondHalf("Transpose", { perm: intsAttribute([0, 1, 3, 2]) }, { scale: 20 }),
 	},
 ];

@@ -153,3 +153,17 @@ test.each<[op: string, input: Encoding, output: Encoding, rule: string | undefin
 ])("%s from %o to %o: %s", async (op, input, output, rule, architecture) => {
 	expect(await rulesOf(op, input, output, architecture)).toEqual(rule === undefined ? [] : [rule]);
 });
+
+test.each([
+	["Relu", upTo(100_000), upTo(100_000, INT16), "v79", true],
+	["Relu", upTo(100_000), upTo(100_000, UINT8), "v73", true],
+	["Relu", upTo(100_000), upTo(100_000, INT16), "v68", false],
+	["Relu", upTo(100_000), upTo(120_000), "v79", false],
+	["Relu", upTo(100_000), upTo(60_000, INT16), "v79", false],
+	["Identity", upTo(100_000), upTo(120_000), "v79", true],
+	["Identity", upTo(100_000), upTo(100_000), "v79", false],
+	["Flatten", upTo(60_000), upTo(65_000), "v79", false],
+] as const)("%s of values beyond half floats: %j to %j on %s", async (op, input, output, architecture, isWrong) => {
+	const rules = await rulesOf(op, input, output, architecture);
+	expect(rules.filter((rule) => rule === "htp/half-range")).toEqual(isWrong ? ["htp/half-range"] : []);
+});

@@ -1,6 +1,6 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor } from "../../ir/tensor.js";
-import { DataType } from "../../ir/types.js";
+import { bitsPerElement, DataType } from "../../ir/types.js";
 import type { Value } from "../../ir/value.js";
 import { intervalOf } from "../../quant/grid.js";
 import type { OperatorFacts } from "../../targets/operator-facts.js";
@@ -9,6 +9,7 @@ import { scalarOf } from "../../weights/numbers.js";
 import { encodingOfOperand } from "./encoding-remedies.js";
 import { passOn } from "./form-remedies.js";
 import { NodeWriter } from "./node-writer.js";
+import { keepEncoding } from "./pool-remedies.js";
 import {
 	addParameters,
 	addQdq,
@@ -153,3 +154,14 @@ export const encodeDividend: Remedy = ({ node, inputs: [, divisor] }, { names })
 function timesScale(encoding: Encoding, factor: number): Encoding {
 	return encodingOf(encoding.dtype, encoding.scale * factor, encoding.zeroPoint);
 }
+
+/** The result in the type of the input where both are codes of 16 bits; between encodings of one type in that of the input. */
+export const stayOnCodes: Remedy = (operator, tools) => {
+	const [input, output] = [operator.inputs[0], operator.outputs[0]];
+	const [from, behind] = [input?.quantization?.dtype, encodingOfOperand(output)];
+	if (from === undefined || behind === undefined) return false;
+	if (from === behind.dtype) return keepEncoding(operator, tools);
+	if (bitsPerElement(from) !== 16 || bitsPerElement(behind.dtype) !== 16) return false;
+	insertPair(tools.model, output!.value, recoded(behind, from), tools.names);
+	return true;
+};

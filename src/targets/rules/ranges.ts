@@ -4,7 +4,7 @@ import { constantOf } from "../../weights/constant.js";
 import { eachNumber, scalarOf } from "../../weights/numbers.js";
 import type { OperandFacts } from "../operator-facts.js";
 import type { RuleGroup } from "../rule.js";
-import { areWide, rangeOf, reachOf } from "./operand-ranges.js";
+import { areMixed, areWide, rangeOf, reachOf } from "./operand-ranges.js";
 
 /** What a Log of floats makes of 0. */
 const LOG_OF_ZERO = -11 * Math.LN2;
@@ -23,6 +23,12 @@ const SQUARED = { least: 2 ** -9, most: 2 ** 8 };
 /** Of what the sum of squares is no fraction, and no overflow, of a float of 16 bits. */
 const NORMS = { least: 2 ** -8, most: 2 ** 8 };
 const LARGEST_ELU = 20_000;
+/** Computed on floats between two types. */
+const ON_FLOATS: readonly string[] = [
+	...["Relu", "Add", "Concat", "Pad", "Slice", "AveragePool", "GlobalAveragePool", "ReduceMean", "MatMul"],
+];
+/** Computed on floats between two encodings. */
+const MOVING: readonly string[] = ["Identity", "Reshape", "Flatten", "Transpose", "MaxPool", "Resize"];
 
 /** Does each reader of the result of `log` set it elsewhere where the input is equal to a constant? */
 function isSetElsewhere(log: Node, output: OperandFacts): boolean {
@@ -171,6 +177,27 @@ export const RANGE_RULES: RuleGroup = {
 				const largest = isOnnxOp(node, "Elu") && areWide(input, output) ? reachOf(input) : undefined;
 				if (largest === undefined || largest <= LARGEST_ELU) return undefined;
 				return `'${input!.value.name}' reaches up to ${largest.toPrecision(5)}`;
+			},
+		},
+		{
+			id: "htp/half-range",
+			about:
+				"Codes between two types, of views, MaxPool and Resize also between two encodings, do not stand for values beyond 65504 at input and output.",
+			consequence: "wrong",
+			since: "v69",
+			measured:
+				"computed on floats of 16 bits, which end there: with values of 10^5 and a few times as much 4 to 12 dB, MatMul -12 to -8, on v69, v73, v79 and v81; Relu, Add, Concat, Pad, Slice, averages and MatMul between encodings of one type 81 to 105 dB, whatever they reach; 86 to 103 dB on v68",
+			remedy:
+				"quantize the result in the type of the input first, of 16 bits; of one type in its encoding; values between 8 and 16 bits must be smaller",
+			appliedBy: "legalize-operators",
+			broken({ node, inputs: [input], outputs: [output] }) {
+				const [front, behind] = [input?.quantization, output?.quantization];
+				const isMoved =
+					isOnnxOp(node, ...MOVING) && (front?.scale !== behind?.scale || front?.zeroPoint !== behind?.zeroPoint);
+				if (!isMoved && (!isOnnxOp(node, ...ON_FLOATS, ...MOVING) || !areMixed(input, output))) return undefined;
+				const [read, made] = [reachOf(input), reachOf(output)];
+				if (read === undefined || made === undefined || Math.min(read, made) <= LARGEST_HALF) return undefined;
+				return `the input reaches up to ${read.toPrecision(3)}, the output up to ${made.toPrecision(3)}`;
 			},
 		},
 	],

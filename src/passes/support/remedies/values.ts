@@ -19,6 +19,7 @@ import {
 	normOfScaled,
 	powerOfScaled,
 	setLogOfZero,
+	stayOnCodes,
 } from "../range-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
 import { flatten } from "../shape-remedies.js";
@@ -44,6 +45,7 @@ export const VALUE_REMEDIES: readonly RemedyEntry[] = [
 	["htp/power-range", powerOfScaled],
 	["htp/negative-zero", dropSigns],
 	["htp/float-dividend", encodeDividend],
+	["htp/half-range", stayOnCodes],
 	["htp/elu-range", retypeResult],
 	["htp/small-angle", passOn],
 	["htp/rounded-steps", chooseBySign],
