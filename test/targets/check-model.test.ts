@@ -41,6 +41,11 @@ const BROKEN: Readonly<Record<string, readonly string[]>> = {
 	CRASH_mm_lpbq_rank1: ["htp/lpbq-vector", "htp/output-shape"],
 };
 
+/** Right from v73 on; a v69, of which the name does not tell, computes 8 batches of LPBQ products at -9 dB. */
+const BROKEN_ON_V69: Readonly<Record<string, readonly string[]>> = {
+	conv1x1_as_lpbq_matmul_ok: ["htp/lpbq-batch"],
+};
+
 describe.skipIf(!existsSync(oracles))("models whose fate on the HTP is known", () => {
 	const names = existsSync(oracles) ? readdirSync(oracles).map((file) => path.basename(file, ".onnx")) : [];
 
@@ -51,7 +56,10 @@ describe.skipIf(!existsSync(oracles))("models whose fate on the HTP is known", (
 
 	test.each(names.filter((name) => /_ok$|^block_/.test(name)))("%s breaks none", async (name) => {
 		const model = await readModel(path.join(oracles, `${name}.onnx`));
-		for (const target of targets) expect(rulesOf(await checkModel(model, target))).toEqual([]);
+		for (const target of targets) {
+			const broken = target.architecture === "v69" ? BROKEN_ON_V69[name] : undefined;
+			expect(rulesOf(await checkModel(model, target))).toEqual(broken ?? []);
+		}
 	});
 
 	test("a symbolic dimension is named", async () => {
