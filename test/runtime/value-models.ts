@@ -42,6 +42,17 @@ const wide = (reach: number) => between(-reach, reach);
 const narrow = (lo: number, hi: number): Encoding => ({ dtype: UINT8, ...between(lo, hi, 255) });
 const signed = (reach: number): Encoding => ({ dtype: INT16, scale: reach / 32768, zero: 0 });
 
+/** A Relu behind a Transpose: one behind a Mul is computed with that. */
+function turnedRelu(input: Encoding, output: Encoding) {
+	return (b: Builder, rows: number) =>
+		model(
+			b,
+			[rows, K],
+			(_, x) => pair(b, node(b, "Relu", [pair(b, node(b, "Transpose", [x], "turned"), input)], "positive"), output),
+			input,
+		);
+}
+
 export const VALUE_MODELS: readonly OperatorModel[] = [
 	{ rule: "htp/small-angle", name: "a Sin up to 0.001", write: scaled("Sin", 2 ** -12, wide(0.001), wide(0.001)) },
 	{
@@ -201,17 +212,12 @@ export const VALUE_MODELS: readonly OperatorModel[] = [
 	{
 		rule: "htp/far-zero",
 		name: "a Relu whose result has steps of 2^-27",
-		write: scaled("Relu", 1, between(-6, 1), { scale: 2 ** -27, zero: 0 }),
+		write: turnedRelu(between(-6, 1), { scale: 2 ** -27, zero: 0 }),
 	},
 	{
 		rule: "htp/far-zero",
 		name: "a Relu of INT16 whose result has steps of 2^-27",
-		write: scaled(
-			"Relu",
-			1,
-			{ dtype: INT16, scale: 2 ** -13, zero: 20000 },
-			{ dtype: INT16, scale: 2 ** -27, zero: -0x8000 },
-		),
+		write: turnedRelu({ dtype: INT16, scale: 2 ** -13, zero: 20000 }, { dtype: INT16, scale: 2 ** -27, zero: -0x8000 }),
 	},
 	{
 		rule: "htp/half-results",

@@ -222,7 +222,7 @@ export const SMALL_VALUE_RULES: RuleGroup = {
 			about: `Codes of 16 bits that ${REQUANTIZING.slice(0, -1).join(", ")} and ${REQUANTIZING.at(-1)!} give in another encoding of that type have no zero point above the middle of the codes where their steps are more than 4096 times as wide.`,
 			consequence: "wrong",
 			measured:
-				"zeros, and what is just below, become the largest code on every architecture, -999 to 20 dB: a Relu from -6.5 to 0 whose output has steps of 1e-8, as where samples saw zeros only, or of 2e-8, from -60 to 0 with 1e-7, UINT16 and INT16; exact with quotients up to 4000, with zero points up to the middle, with 8 bits, and for Reshape, MaxPool, Add, Abs and LeakyRelu",
+				"zeros, and what is just below, become the largest code on every architecture, -999 to 20 dB: a Relu from -6.5 to 0 whose output has steps of 1e-8, as where samples saw zeros only, or of 2e-8, from -60 to 0 with 1e-7, UINT16 and INT16; exact with quotients up to 4000, with zero points up to the middle, with 8 bits, for Reshape, MaxPool, Add, Abs and LeakyRelu, and for a Relu behind a Mul, which computes both",
 			remedy: "quantize the result as the other type of 16 bits first, by a 1024th of the steps of the input",
 			appliedBy: "legalize-operators",
 			broken({ node, inputs, outputs: [output] }) {
