@@ -153,4 +153,41 @@ export const VOLUME_MODELS: readonly OperatorModel[] = [
 				return pair(b, node(b, "Conv", [x, w], "conv"));
 			}),
 	},
+	{
+		rule: "htp/bias-returned-codes",
+		name: "a MatMul with a bias behind INT16, UINT16 and INT16 again",
+		write: (b, rows) =>
+			model(
+				b,
+				[rows, K],
+				(_, x) => {
+					const signed = pair(b, node(b, "MatMul", [x, weight(b, "w")], "first"), { dtype: DataType.INT16 });
+					const unsigned = pair(b, signed, { scale: 2 ** -12 });
+					const again = pair(b, unsigned, { dtype: DataType.INT16, scale: 2 ** -12 });
+					const product = node(b, "MatMul", [again, weight(b, "v", { shape: [N, N] })], "product");
+					const sum = node(b, "Add", [product, vector(b, "bias", N)], "sum");
+					return pair(b, sum, { dtype: DataType.INT16, scale: 2 ** -12 });
+				},
+				{ dtype: DataType.INT16 },
+			),
+	},
+	{
+		rule: "htp/bias-returned-codes",
+		name: "a Conv with a bias behind INT16 from 0 on, a Relu of UINT16 and INT16 again",
+		write: (b, rows) =>
+			model(
+				b,
+				[2, N, rows, 5],
+				(_, x) => {
+					const made = node(b, "Conv", [x, weight(b, "w", { shape: [N, N, 1, 1], axis: 0 })], "made");
+					const signed = pair(b, made, { dtype: DataType.INT16, zero: -0x8000 });
+					const unsigned = pair(b, signed, { zero: 0 });
+					const cut = pair(b, node(b, "Relu", [unsigned], "cut"), { zero: 0 });
+					const again = pair(b, cut, { dtype: DataType.INT16, scale: 2 ** -12 });
+					const inputs = [again, weight(b, "v", { shape: [N, N, 1, 1], axis: 0 }), vector(b, "bias", N)];
+					return pair(b, node(b, "Conv", inputs, "conv"), { dtype: DataType.INT16, scale: 2 ** -12 });
+				},
+				{ dtype: DataType.INT16 },
+			),
+	},
 ];

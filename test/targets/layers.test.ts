@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { intAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
@@ -11,7 +11,7 @@ import { blockWeight, channelWeight, quantized, randomCodes, randomScales } from
 
 /* Rules that models of many layers showed: volumes, repeated pairs, packed weights; models beside each are right. */
 
-const { FLOAT, UINT8, INT8, UINT16, INT32 } = DataType;
+const { FLOAT, UINT8, INT8, UINT16, INT16, INT32 } = DataType;
 
 async function rulesOf(fill: (b: ModelBuilder) => void, target: string): Promise<string[]> {
 	const findings = await checkModel(modelOf(fill), parseTarget(`qnn-htp:${target}`));
@@ -138,6 +138,27 @@ test.each([
 		b.node("DequantizeLinear", ["codes", "steps"], ["bias"], { axis: intAttribute(0) });
 		b.node("Gemm", [input, channelWeight(b, "w", [8, 4], 1), "bias"], ["y"]);
 		b.output(quantized(b, "y"));
+	}, "v79");
+	expect(found).toEqual(expected);
+});
+
+test.each([
+	["through another type", UINT16, 0.002, "MaxPool", ["htp/bias-returned-codes"]],
+	["through another type, with one scale", UINT16, 0.001, "MaxPool", []],
+	["through another type, behind an Add", UINT16, 0.002, "Add", []],
+	["of one type", INT16, 0.002, "MaxPool", []],
+	["through 8 bits", UINT8, 0.002, "MaxPool", []],
+] as const)("a float bias behind three pairs %s", async (_name, other, last, op, expected) => {
+	const found = await rulesOf((b) => {
+		b.input("x", FLOAT, [1, 8, 6, 6]);
+		const read = pair(b, "x", { dtype: INT16, scale: 0.001 });
+		const kernel = { kernel_shape: intsAttribute([1, 1]) };
+		b.node(op, op === "Add" ? [read, read] : [read], ["made"], op === "Add" ? {} : kernel);
+		const first = pair(b, "made", { dtype: INT16, scale: 0.001 });
+		const input = pair(b, pair(b, first, { dtype: other, scale: last }), { dtype: INT16, scale: last });
+		b.initializer("bias", floatTensor([4], [1, 2, 3, 4]));
+		b.node("Conv", [input, channelWeight(b, "w", [4, 8, 1, 1], 0), "bias"], ["y"]);
+		b.output(pair(b, "y", { dtype: INT16, scale: 0.001 }));
 	}, "v79");
 	expect(found).toEqual(expected);
 });

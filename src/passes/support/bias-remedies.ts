@@ -1,6 +1,9 @@
 import { isOnnxOp } from "../../ir/node.js";
 import { floatTensor } from "../../ir/tensor.js";
+import type { Value } from "../../ir/value.js";
+import { codeInterval } from "../../targets/readers.js";
 import { repeatedPairs } from "../../targets/repeated-pairs.js";
+import { returnedCodes } from "../../targets/returned-codes.js";
 import { addConstant } from "../../weights/constant.js";
 import { addQdq, coveringEncoding } from "./qdq.js";
 import type { Remedy } from "./remedy.js";
@@ -36,5 +39,41 @@ export const quantizeOnce: Remedy = (operator, tools) => {
 	const encoding = coveringEncoding(dtype, pairs.interval);
 	node.setInput(0, addQdq(node.graph!, source.inputs[0]!, encoding, tools.names, node));
 	removeUnused(before);
+	return true;
+};
+
+/** Removes what makes `value`, and what only that is made of, back to what somebody else reads. */
+function removeChain(value: Value): void {
+	let at: Value | undefined = value;
+	while (at?.producer !== undefined && at.uses.length === 0 && !at.isGraphOutput) {
+		const [next, ...parameters]: readonly (Value | undefined)[] = at.producer.inputs.slice();
+		at.producer.remove();
+		for (const parameter of new Set(parameters)) if (parameter !== undefined) removeUnused(parameter);
+		at = next;
+	}
+}
+
+/**
+ * `Q1 -> DQ1 -> .. -> Q -> DQ` becomes `Q1 -> DQ1 -> Q -> DQ`; where the pairs left out let less through than both, the
+ * first one gets the encoding of that.
+ */
+export const leaveOutPairs: Remedy = ({ node, inputs }, { types, names }) => {
+	const returned = returnedCodes(inputs[0], types);
+	const last = inputs[0]?.quantization;
+	const quantize = last?.node.inputs[0]?.producer;
+	const outer = last && codeInterval(last);
+	const inner = returned && codeInterval(returned.first);
+	if (returned === undefined || quantize === undefined || outer === undefined || inner === undefined) return false;
+	const { first, between } = returned;
+	const lo = Math.max(outer.lo, inner.lo);
+	const hi = Math.min(outer.hi, inner.hi);
+	const step = Math.max(first.scale!, last!.scale!);
+	const isCut = between.lo > lo + step || between.hi < hi - step;
+	const dequantized = first.node.outputs[0]!;
+	const before = quantize.inputs[0]!;
+	const encoding = coveringEncoding(first.dtype!, { lo: Math.max(lo, between.lo), hi: Math.min(hi, between.hi) });
+	const source = first.node.inputs[0]!.producer!.inputs[0]!;
+	quantize.setInput(0, isCut ? addQdq(node.graph!, source, encoding, names, quantize) : dequantized);
+	removeChain(before);
 	return true;
 };

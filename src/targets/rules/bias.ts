@@ -6,6 +6,7 @@ import { roundedStep } from "../product-steps.js";
 import { becomesLpbq } from "../provider-options.js";
 import { CODES } from "../readers.js";
 import { repeatedPairs } from "../repeated-pairs.js";
+import { returnedCodes } from "../returned-codes.js";
 import type { RuleContext, RuleGroup } from "../rule.js";
 import type { WeightFacts } from "../weight-facts.js";
 import { LINEAR } from "./producers.js";
@@ -215,6 +216,27 @@ export const BIAS_RULES: RuleGroup = {
 				const made = (pairs.interval.hi - pairs.interval.lo) / (codes.max - codes.min);
 				if (Math.abs(made / scale - 1) <= TOLERANCE) return undefined;
 				return `the input is quantized twice, with scales of ${pairs.first.scale} and ${scale}, and bias '${bias.quantization.node.inputs[0]!.name}' is INT32`;
+			},
+		},
+		{
+			id: "htp/bias-returned-codes",
+			about:
+				"Between an operator with a bias, whose weight has several scales, and the operator in front are no 16-bit quantizers that change the type and change it back with another scale.",
+			consequence: "wrong",
+			measured:
+				"6 to 23 dB, the bias times the ratio of the two scales, for INT16 -> UINT16 -> INT16 and the reverse, behind Conv, MatMul, MaxPool, Relu and Tanh and with a superfluous Clip or Relu in between, Conv and MatMul with Add, float and INT32 biases, on v68, v73, v79 and v81; 54 dB with 1.01 times the scale; 67 dB and more with one scale, without a bias, with one scale for the weight, for a ConvTranspose, and behind an input, an Add or a Reshape",
+			remedy: "leave out the quantizers in between",
+			appliedBy: "legalize-operators",
+			broken(operator, { types, blockQuantOptimization }) {
+				const { weight, bias } = biased(operator) ?? {};
+				if (weight === undefined || isOnnxOp(operator.node, "ConvTranspose")) return undefined;
+				if (bias?.constant?.dtype !== DataType.FLOAT && bias?.quantization?.dtype !== DataType.INT32) return undefined;
+				if (weight.scheme === "per-tensor" || (weight.scheme === "block" && !blockQuantOptimization)) return undefined;
+				const { first } = returnedCodes(operator.inputs[0], types) ?? {};
+				const { scale, dtype } = operator.inputs[0]!.quantization ?? {};
+				if (first?.scale === undefined || scale === undefined) return undefined;
+				if (Math.abs(first.scale / scale - 1) <= CONV_TOLERANCE) return undefined;
+				return `the input is ${typeName(dtype)} with a scale of ${first.scale}, then of another type and again ${typeName(dtype)} with ${scale}, and there is the bias '${bias.value.name}'`;
 			},
 		},
 		{

@@ -1,4 +1,4 @@
-import { quantizeOnce } from "../bias-remedies.js";
+import { leaveOutPairs, quantizeOnce } from "../bias-remedies.js";
 import { joinScales, joinTableScales, unsignInt4 } from "../constant-remedies.js";
 import { slicePositions } from "../conv-steps.js";
 import { joinGroups } from "../joined-groups.js";
@@ -27,6 +27,7 @@ export const WEIGHT_REMEDIES: readonly RemedyEntry[] = [
 	["htp/int4-zero-point", ({ weight }, { names }) => addInt4ZeroPoints(weight!.site, names)],
 	["htp/conv-int4-bias", repeatScales],
 	["htp/bias-repeated-pairs", quantizeOnce],
+	["htp/bias-returned-codes", leaveOutPairs],
 	["htp/relu-int4-rows", widenProduct],
 	["htp/block-conv-steps", slicePositions],
 	["htp/conv-int4-volume", widenCodes],
