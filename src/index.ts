@@ -123,6 +123,7 @@ export { type FuseHardSwishOptions, fuseHardSwish } from "./passes/fuse-hard-swi
 export { type FuseLayerNormOptions, fuseLayerNorm } from "./passes/fuse-layer-norm.js";
 export { type FuseReduceL2Options, fuseReduceL2 } from "./passes/fuse-reduce-l2.js";
 export { type FuseRmsNormOptions, fuseRmsNorm } from "./passes/fuse-rms-norm.js";
+export { type FuseSigmoidOptions, fuseSigmoid } from "./passes/fuse-sigmoid.js";
 export { allPasses, legalizingPasses, normalizingPasses, quantizingPasses, recipePasses } from "./passes/index.js";
 export {
 	type AnyPassFactory,

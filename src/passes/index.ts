@@ -15,6 +15,7 @@ import { fuseHardSwish } from "./fuse-hard-swish.js";
 import { fuseLayerNorm } from "./fuse-layer-norm.js";
 import { fuseReduceL2 } from "./fuse-reduce-l2.js";
 import { fuseRmsNorm } from "./fuse-rms-norm.js";
+import { fuseSigmoid } from "./fuse-sigmoid.js";
 import type { AnyPassFactory } from "./infra/pass.js";
 import { insertActivationQdq } from "./insert-activation-qdq.js";
 import { legalizeActivations } from "./legalize-activations.js";
@@ -62,6 +63,7 @@ export const allPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldConstants,
 	narrowDoubles,
 	fuseGelu,
+	fuseSigmoid,
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,
@@ -104,6 +106,7 @@ export const quantizingPasses: readonly AnyPassFactory[] = Object.freeze([
 	foldIf,
 	foldConstants,
 	fuseGelu,
+	fuseSigmoid,
 	fuseHardSwish,
 	fuseLayerNorm,
 	fuseRmsNorm,

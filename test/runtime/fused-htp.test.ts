@@ -9,6 +9,7 @@ import { fuseGelu } from "../../src/passes/fuse-gelu.js";
 import { fuseHardSwish } from "../../src/passes/fuse-hard-swish.js";
 import { fuseLayerNorm } from "../../src/passes/fuse-layer-norm.js";
 import { fuseRmsNorm } from "../../src/passes/fuse-rms-norm.js";
+import { fuseSigmoid } from "../../src/passes/fuse-sigmoid.js";
 import type { Pass } from "../../src/passes/infra/pass.js";
 import { legalizeSilu } from "../../src/passes/legalize-silu.js";
 import { upgradeOpset } from "../../src/passes/upgrade-opset.js";
@@ -87,6 +88,13 @@ const CASES: readonly Case[] = [
 			e.call("Mul", x, e.apply("HardSigmoid", [x], { alpha: floatAttribute(1 / 6), beta: floatAttribute(0.5) })),
 		passes: [fuseHardSwish()],
 		operators: ["HardSwish"],
+		leastDb: 60,
+	},
+	{
+		name: "Sigmoid with Exp",
+		write: (e, x) => e.call("Reciprocal", e.call("Add", 1, e.call("Exp", e.call("Neg", x)))),
+		passes: [fuseSigmoid()],
+		operators: ["Sigmoid"],
 		leastDb: 60,
 	},
 	{
