@@ -1,10 +1,10 @@
-import { intAttribute } from "../../src/ir/attribute.js";
+import { intAttribute, intsAttribute } from "../../src/ir/attribute.js";
 import { floatTensor, type Tensor, tensor } from "../../src/ir/tensor.js";
 import { DataType, elementCount } from "../../src/ir/types.js";
 import { codesTensor } from "../../src/passes/support/qdq.js";
 import { packUint4 } from "../../src/quant/packing.js";
 import { normals } from "./models.js";
-import { type Builder, type Encoding, K, model, N, node, type OperatorModel, pair, vector } from "./operator-models.js";
+import { type Builder, type Encoding, K, model, N, type OperatorModel, pair, vector } from "./operator-models.js";
 
 /* Weights without blocks in types and with zero points that kernels do not take, for which legalize-operators has the remedy. */
 
@@ -20,10 +20,24 @@ interface Stored {
 	readonly input?: Encoding;
 	readonly output?: Encoding;
 	readonly isBiased?: boolean;
+	/** What codes are multiples of, where some of every channel go as far as the limit times this. */
+	readonly step?: number;
+	/** Of a Conv, whose kernel is [1, 2]. */
+	readonly dilations?: readonly number[];
 }
 
 /** `x -> Q -> DQ -> op -> Q -> DQ -> y`, x of shape [rows, K] or an image of K channels. */
-function product({ op = "MatMul", dtype, limit, zero, input, output = { scale: 2 ** -13 }, isBiased }: Stored) {
+function product({
+	op = "MatMul",
+	dtype,
+	limit,
+	zero,
+	input,
+	output = { scale: 2 ** -13 },
+	isBiased,
+	step,
+	dilations,
+}: Stored) {
 	return (b: Builder, rows: number) => {
 		const isImage = op === "Conv";
 		const shape = isImage ? [N, K, 1, 2] : [K, N];
@@ -31,11 +45,14 @@ function product({ op = "MatMul", dtype, limit, zero, input, output = { scale: 2
 		const zeros = typeof zero === "number" ? undefined : zero;
 		const values = normals(elementCount(shape), 7);
 		const codes = Array.from(values, (value, index) => {
-			const code = Math.max(-limit, Math.min(limit, Math.round((value * limit) / 3)));
-			return code + (zeros?.[Math.floor(index / inner) % N] ?? (zero as number));
+			const code = Math.max(-limit, Math.min(limit, Math.round((value * limit) / (step === undefined ? 3 : 1))));
+			return code * (step ?? 1) + (zeros?.[Math.floor(index / inner) % N] ?? (zero as number));
 		});
 		const dims = zeros === undefined ? [] : [N];
-		const scales = Float32Array.from({ length: elementCount(dims) }, (_, channel) => (0.1 + 0.01 * channel) / limit);
+		const scales = Float32Array.from(
+			{ length: elementCount(dims) },
+			(_, channel) => (0.1 + 0.01 * channel) / (limit * (step ?? 1)),
+		);
 		model(
 			b,
 			isImage ? [1, K, rows, 5] : [rows, K],
@@ -45,7 +62,15 @@ function product({ op = "MatMul", dtype, limit, zero, input, output = { scale: 2
 				b.initializer("w_zero", tensorOf(dtype, dims, zeros ?? [zero as number]));
 				const axis = zeros === undefined ? {} : { axis: intAttribute(isImage ? 0 : 1) };
 				b.node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"], axis, "w_DQ");
-				return pair(b, node(b, op, [x, "w_dq", ...(isBiased ? [vector(b, "bias", N)] : [])], "product"), output);
+				const inputs = [x, "w_dq", ...(isBiased ? [vector(b, "bias", N)] : [])];
+				b.node(
+					op,
+					inputs,
+					["product"],
+					dilations === undefined ? {} : { dilations: intsAttribute(dilations) },
+					"product",
+				);
+				return pair(b, "product", output);
 			},
 			input,
 		);
@@ -125,5 +150,25 @@ export const STORED_MODELS: readonly OperatorModel[] = [
 		rule: "htp/wide-weight",
 		name: "codes of 8 bits in 16, for a v68",
 		write: product({ dtype: INT16, limit: 120, zero: 0, output: { scale: 2 ** -15 } }),
+	},
+	{
+		rule: "htp/wide-dilated",
+		name: "a Conv of UINT16 codes with dilations",
+		sinceV69: true,
+		write: product({
+			op: "Conv",
+			dtype: UINT16,
+			limit: 127,
+			step: 33,
+			zero: 0x8000,
+			isBiased: true,
+			dilations: [1, 2],
+		}),
+	},
+	{
+		rule: "htp/wide-dilated",
+		name: "a Conv of INT16 codes with dilations along an axis of one position",
+		sinceV69: true,
+		write: product({ op: "Conv", dtype: INT16, limit: 8000, zero: 0, dilations: [2, 1] }),
 	},
 ];

@@ -6,12 +6,13 @@ import { bitsPerElement, DataType, dataTypeName, elementCount } from "../../ir/t
 import type { ErrorSum } from "../../quant/measure.js";
 import { packInt4 } from "../../quant/packing.js";
 import type { IntegerRange } from "../../quant/range.js";
+import type { OperatorFacts } from "../../targets/operator-facts.js";
 import { activationType, takesWeightType } from "../../targets/weight-types.js";
 import { addConstant } from "../../weights/constant.js";
 import { eachNumber, elementsOf } from "../../weights/numbers.js";
 import type { WeightSite } from "../../weights/weight-site.js";
 import { unsignBoth } from "./encoding-remedies.js";
-import type { Remedy } from "./remedy.js";
+import type { Remedy, Tools } from "./remedy.js";
 import { removeUnused } from "./remove-unused.js";
 import { type SmallConstant, smallConstantOf } from "./small-constant.js";
 
@@ -45,11 +46,17 @@ interface Packing {
  * INT8, else what is read and made unsigned, else INT16 times a power of two. Where there is none, each channel is rounded
  * anew, to INT16 where that is taken, else INT8, which is reported.
  */
-export const storeTaken: Remedy = (operator, tools) => {
+export const storeTaken: Remedy = (operator, tools) => storeWithin(operator, tools, 16);
+
+/** The same in 8 bits at most. */
+export const storeBytes: Remedy = (operator, tools) => storeWithin(operator, tools, 8);
+
+function storeWithin(operator: OperatorFacts, tools: Tools, bits: 8 | 16): boolean {
 	const stored = storedWeight(operator.weight!.site);
 	if (stored === undefined) return false;
 	const ranges = differences(stored);
-	const takes = (dtype: DataType) => takesWeightType(operator, dtype, tools.architecture);
+	const takes = (dtype: DataType) =>
+		bitsPerElement(dtype)! <= bits && takesWeightType(operator, dtype, tools.architecture);
 	const type = activationType(operator);
 	const isSigned = type === DataType.INT8 || type === DataType.INT16;
 	const packing = exactPacking(stored, ranges, takes);
@@ -61,10 +68,10 @@ export const storeTaken: Remedy = (operator, tools) => {
 		const rounded = roundedPacking(split, dtype);
 		const loss = lossOf(split, rounded);
 		store(split, rounded, tools.names);
-		tools.reportLoss(operator, `its codes were rounded to ${dataTypeName(dtype)}`, loss);
+		if (loss.error > 0) tools.reportLoss(operator, `its codes were rounded to ${dataTypeName(dtype)}`, loss);
 	}
 	return true;
-};
+}
 
 /** Codes of one type of 16 bits -> the same numbers in the other: UINT16 codes less 32768 are INT16 ones. */
 export const exchangeTypes: Remedy = ({ weight }, { names }) => {

@@ -1,3 +1,4 @@
+import { intOf, intsOf } from "../../ir/attribute.js";
 import { isOnnxOp } from "../../ir/node.js";
 import { DataType, dataTypeName } from "../../ir/types.js";
 import { eachNumber, numbersOf, scalarOf } from "../../weights/numbers.js";
@@ -165,6 +166,28 @@ export const CHANNEL_RULES: RuleGroup = {
 				const weight = wideWeight(operator);
 				if (weight === undefined || weight.site.input === 0) return undefined;
 				return `weight '${weight.name}' is ${dataTypeName(weight.dtype)}`;
+			},
+		},
+		{
+			id: "htp/wide-dilated",
+			about:
+				"A Conv between codes whose weight has codes of 16 bits has dilations of 1, or steps, or computes every channel from one of its own.",
+			consequence: "wrong",
+			since: "v73",
+			measured:
+				"the lower eight bits of the weight are left out: 18 to 29 dB with codes that deviate by a twentieth to a tenth of the range above the zero point, 34 dB with three tenths, 42 dB with all of it, UINT16 and INT16, one scale and one a channel, biases, 1 to 64 channels, groups, two outputs a channel, kernels of 1, [1, 3], [3, 1], 3 and 5, of one and two dimensions, dilations of [1, 2], [2, 1], 2, 3 and 4, also along an axis where they say nothing, on v73, v79 and v81; 56 to 73 dB with dilations of 1, 82 to 84 dB with steps of 2 or 3 in either direction, 57 to 84 dB depthwise, 68 dB with a float on either side or an Add behind, 79 dB with 8 bits",
+			remedy:
+				"leave dilations out where they say nothing, else store 8 bits; each channel is rounded anew where they are not enough",
+			appliedBy: "legalize-operators",
+			broken(operator) {
+				const { node, result } = operator;
+				const weight = wideWeight(operator);
+				const dilations = intsOf(node, "dilations");
+				const isDilated = isOnnxOp(node, "Conv") && dilations.some((dilation) => dilation > 1);
+				if (weight === undefined || !isDilated || intsOf(node, "strides").some((step) => step > 1)) return undefined;
+				const isOwn = weight.channels === intOf(node, "group", 1) && weight.shape[1] === 1;
+				if (isOwn || activationType(operator) !== DataType.UINT16 || result === undefined) return undefined;
+				return `weight '${weight.name}' is ${dataTypeName(weight.dtype)}, and the dilations are [${dilations.join(", ")}]`;
 			},
 		},
 		{

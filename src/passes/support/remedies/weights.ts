@@ -1,6 +1,7 @@
 import { leaveOutPairs, quantizeOnce } from "../bias-remedies.js";
 import { joinScales, joinTableScales, unsignInt4 } from "../constant-remedies.js";
 import { slicePositions } from "../conv-steps.js";
+import { leaveOutDilations } from "../dilated-convs.js";
 import { joinGroups } from "../joined-groups.js";
 import { separate } from "../output-remedies.js";
 import type { RemedyEntry } from "../remedy.js";
@@ -49,6 +50,7 @@ export const WEIGHT_REMEDIES: readonly RemedyEntry[] = [
 	["htp/wide-codes", storeTaken],
 	["htp/wide-zero-point", storeTaken],
 	["htp/wide-weight", storeTaken],
+	["htp/wide-dilated", leaveOutDilations],
 	["htp/gather-table", joinTableScales],
 	["htp/several-scales", joinScales],
 ];
