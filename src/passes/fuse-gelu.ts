@@ -5,16 +5,7 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { definePass, type PassContext } from "./infra/pass.js";
-import {
-	lazyTypes,
-	leave,
-	likeOutput,
-	MIXED_TYPES,
-	obstacleTo,
-	opsetObstacle,
-	type Quantized,
-	type Types,
-} from "./support/fusion.js";
+import { fusedInput, lazyTypes, leave, opsetObstacle, type Quantized, type Types } from "./support/fusion.js";
 import {
 	candidates,
 	isAboutPolynomial,
@@ -99,11 +90,9 @@ function fuse(node: Node, site: GraphSite, { model, types, context }: Run): bool
 		return leave({ code: "fuse/no-gelu", message: "what this Erf is part of is no GELU" }, node, site, context);
 	}
 	const { root, x } = match;
-	const obstacle =
-		opsetObstacle(model, site, "Gelu", GELU_SINCE) ?? obstacleTo("Gelu", root, x, whereQuantized(form, context));
-	if (obstacle !== undefined) return leave(obstacle, root, site, context);
-	const input = likeOutput(x, root, types);
-	if (input === undefined) return leave(MIXED_TYPES, root, site, context);
+	const input =
+		opsetObstacle(model, site, "Gelu", GELU_SINCE) ?? fusedInput("Gelu", root, x, types, whereQuantized(form, context));
+	if ("code" in input) return leave(input, root, site, context);
 	replaceSubgraph(root, { op: "Gelu", name: root.name, inputs: [input], attributes: form.attributes });
 	context.count("subgraphs fused");
 	return true;

@@ -5,11 +5,9 @@ import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { definePass, type PassContext } from "./infra/pass.js";
 import {
+	fusedInput,
 	lazyTypes,
 	leave,
-	likeOutput,
-	MIXED_TYPES,
-	obstacleTo,
 	opsetObstacle,
 	QUANTIZED_OPTION,
 	type Quantized,
@@ -47,11 +45,9 @@ function fuse(node: Node, site: GraphSite, { model, types, context }: Run): bool
 	const match = matchAt(node);
 	if (match === undefined) return false;
 	const { root, x } = match;
-	const obstacle =
-		opsetObstacle(model, site, "HardSwish", 14) ?? obstacleTo("HardSwish", root, x, context.options.quantized);
-	if (obstacle !== undefined) return leave(obstacle, root, site, context);
-	const input = likeOutput(x, root, types);
-	if (input === undefined) return leave(MIXED_TYPES, root, site, context);
+	const input =
+		opsetObstacle(model, site, "HardSwish", 14) ?? fusedInput("HardSwish", root, x, types, context.options.quantized);
+	if ("code" in input) return leave(input, root, site, context);
 	replaceSubgraph(root, { op: "HardSwish", name: root.name, inputs: [input] });
 	context.count("subgraphs fused");
 	return true;

@@ -3,16 +3,7 @@ import { isOnnxOp, type Node } from "../ir/node.js";
 import type { Value } from "../ir/value.js";
 import { allGraphs, type GraphSite } from "../ir/walk.js";
 import { definePass, type PassContext } from "./infra/pass.js";
-import {
-	lazyTypes,
-	leave,
-	likeOutput,
-	MIXED_TYPES,
-	obstacleTo,
-	QUANTIZED_OPTION,
-	type Quantized,
-	type Types,
-} from "./support/fusion.js";
+import { fusedInput, lazyTypes, leave, QUANTIZED_OPTION, type Quantized, type Types } from "./support/fusion.js";
 import { GraphWriter } from "./support/node-writer.js";
 import { operandsOf, producerOf, replaceSubgraph, scalarOf } from "./support/subgraph.js";
 
@@ -49,10 +40,8 @@ function fuse(root: Node, site: GraphSite, { names, types, context }: Run): bool
 	if (exponent === undefined) return false;
 	const negated = producerOf(exponent, "Neg")?.inputs[0];
 	const x = negated ?? exponent;
-	const obstacle = obstacleTo("Sigmoid", root, x, context.options.quantized);
-	if (obstacle !== undefined) return leave(obstacle, root, site, context);
-	const input = likeOutput(x, root, types);
-	if (input === undefined) return leave(MIXED_TYPES, root, site, context);
+	const input = fusedInput("Sigmoid", root, x, types, context.options.quantized);
+	if ("code" in input) return leave(input, root, site, context);
 	const prefix = root.name || root.outputs[0]!.name;
 	const argument =
 		negated === undefined ? new GraphWriter(site.graph, names, prefix, root).emit("Neg", [input]) : input;

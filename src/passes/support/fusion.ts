@@ -84,6 +84,11 @@ export const MIXED_TYPES: Obstacle = {
 	message: "what goes in and what comes out have different element types, or their types are not known",
 };
 
+/** What one operator `type` in the place of the nodes from `x` to `root` reads, or what keeps them from becoming one. */
+export function fusedInput(type: string, root: Node, x: Value, types: Types, quantized: Quantized): Value | Obstacle {
+	return obstacleTo(type, root, x, quantized) ?? likeOutput(x, root, types) ?? MIXED_TYPES;
+}
+
 /** What inferTypes finds out of `model` when it is first asked, for few models have anything to ask for. */
 export function lazyTypes(model: Model): Types {
 	let table: Types | undefined;
